@@ -1,0 +1,338 @@
+"""One run from the survey to its ending: what `bulk-eraser run` does, without its face.
+
+`prepare` reads and decides (nothing is written, nothing is sent); `Batch.carry_out` creates the
+ledger, erases, and closes the ledger with `run_finished`.
+"""
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from bulk_eraser import __version__
+from bulk_eraser.elevate.client import ElevateClient
+from bulk_eraser.elevate.endpoints import loopback_target
+from bulk_eraser.erase import Erasure, internal_error
+from bulk_eraser.errors import (
+    BulkEraserError,
+    ConfigurationError,
+    ExitCode,
+    InputError,
+    Interrupted,
+    LedgerWriteError,
+    UsageError,
+)
+from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.records import RunFinished, RunStarted
+from bulk_eraser.settings import RunSettings
+from bulk_eraser.simulator import FaultPlan, Simulator
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.survey import Survey, read_hold_list
+from bulk_eraser.tally import Tally
+
+__all__ = ["REHEARSAL", "Batch", "Ending", "Order", "prepare"]
+
+REHEARSAL = "rehearsal"
+"""The target that a rehearsal's ledger belongs to; it never becomes a real run."""
+
+REHEARSAL_FAULTS = FaultPlan(
+    {
+        "http_429": 0.005,
+        "http_500": 0.005,
+        "http_503": 0.005,
+        "drop_before": 0.005,
+        "drop_after": 0.005,
+        "cut_body": 0.005,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be erased, with what evidence. `hold_list` is the reader of `--exclude`."""
+
+    reader: InputReader
+    ledger_path: str
+    hold_list: InputReader | None = None
+    no_hold_list: bool = False
+    strict: bool = False
+    allow_numeric_like: bool = False
+    requester: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended: the object that `--json` prints."""
+
+    outcome: str
+    exit_code: int
+    error: str | None
+    counts: dict[str, int]
+    requests: int
+    retries: int
+    survey_s: float
+    elapsed_s: float
+    ledger: str | None
+    head: str | None
+
+
+class Batch:
+    """A surveyed input, its ledger, and how to send. Close it when done."""
+
+    def __init__(
+        self, order: Order, settings: RunSettings, survey: Survey, file: LedgerFile, survey_s: float
+    ) -> None:
+        self.order = order
+        self.settings = settings
+        self.survey = survey
+        self.file = file
+        self.survey_s = survey_s
+        self.tally = Tally(survey.fates)
+        self.to_send = min(self.tally.to_send, settings.limit or self.tally.to_send)
+
+    def close(self) -> None:
+        self.survey.close()
+        self.file.close()
+
+    async def carry_out(
+        self,
+        api_key: str,
+        observe: Callable[["Batch", Erasure, Pace], AbstractContextManager[None]],
+    ) -> Ending:
+        """Send what is to be sent. `observe` is entered while keys are on their way.
+
+        Raises what makes the start impossible (`LedgerWriteError`, `LedgerBusy`).
+        """
+        signals = _Signals()
+        pace = Pace(
+            self.settings.rate,
+            self.settings.max_outage,
+            self.settings.concurrency,
+            time.monotonic,
+        )
+        recovered = self.file.begin()
+        erasure: Erasure | None = None
+        ledger = Ledger(
+            self.file,
+            on_commit=lambda records: erasure.committed(records) if erasure else None,
+            on_failure=lambda error: erasure.stop(error) if erasure else None,
+        )
+        started = self._run_started()
+        error: BulkEraserError | None = None
+        try:
+            await ledger.commit([*recovered, started])
+            async with self._client(api_key) as client:
+                erasure = Erasure(
+                    self.survey,
+                    self.file.history.recorded_until(started.input),
+                    ledger,
+                    client,
+                    pace,
+                    self.tally,
+                    self.settings,
+                )
+                signals.attach(erasure)
+                with observe(self, erasure, pace):
+                    await erasure.run()
+            error = erasure.stopped_by
+            await ledger.commit()
+        except BulkEraserError as failure:
+            error = failure
+        except Exception as bug:
+            error = internal_error(bug)
+        elapsed = time.monotonic() - (pace.first_request_at or time.monotonic())
+        error = error or self._disagreement()
+        return await self._finish(ledger, started.run, erasure, error, elapsed)
+
+    async def _finish(
+        self,
+        ledger: Ledger,
+        run: str,
+        erasure: Erasure | None,
+        error: BulkEraserError | None,
+        elapsed: float,
+    ) -> Ending:
+        """Close the ledger with how the run ended."""
+        outcome, code = _judge(self.tally, error)
+        try:
+            if not isinstance(error, LedgerWriteError):
+                ledger.append(
+                    RunFinished(
+                        run=run,
+                        outcome=outcome,
+                        exit_code=code,
+                        counts=self.tally.counts(),
+                        elapsed_s=round(elapsed, 3),
+                    )
+                )
+            await ledger.close()
+        except BulkEraserError as failure:
+            error = failure
+            outcome, code = _judge(self.tally, error)
+        return Ending(
+            outcome=outcome,
+            exit_code=code,
+            error=str(error) if error else None,
+            counts=self.tally.counts(),
+            requests=erasure.requests if erasure else 0,
+            retries=erasure.retries if erasure else 0,
+            survey_s=round(self.survey_s, 3),
+            elapsed_s=round(elapsed, 3),
+            ledger=self.file.path,
+            head=ledger.head,
+        )
+
+    def _run_started(self) -> RunStarted:
+        hold_list = self.order.hold_list
+        return RunStarted(
+            run=str(uuid.uuid4()),
+            command="run",
+            tool=f"bulk-eraser {__version__}",
+            api=self.settings.api_version.value,
+            target=self.settings.target.name,
+            simulated=self.settings.simulated,
+            input=self.survey.facts(),
+            exclude_sha256=hold_list.file.fingerprint.sha256 if hold_list else None,
+            settings=self.settings.recorded(),
+            requester=self.order.requester,
+            reference=self.order.reference,
+        )
+
+    @asynccontextmanager
+    async def _client(self, api_key: str) -> AsyncIterator[ElevateClient]:
+        """The client of the target; for a rehearsal, that of a simulator started here."""
+        settings = self.settings
+        simulator = Simulator(api_key, REHEARSAL_FAULTS) if settings.simulated else None
+        async with simulator or nullcontext():
+            if simulator is not None:
+                target = loopback_target(simulator.origin, REHEARSAL)
+                settings = replace(settings, target=target)
+            async with ElevateClient(
+                settings.target,
+                settings.api_version,
+                api_key,
+                timeout=settings.timeout,
+                concurrency=settings.concurrency,
+            ) as client:
+                yield client
+
+    def _disagreement(self) -> BulkEraserError | None:
+        """A run that cannot show that every row is accounted for never says success."""
+        left = self.tally.to_send - self.to_send
+        if self.tally.is_conserved() and self.tally["not_reached"] <= left:
+            return None
+        return BulkEraserError(
+            "Internal error: the counts do not add up to the rows of the input. The ledger holds "
+            "what was done; please report this."
+        )
+
+
+def prepare(
+    order: Order,
+    settings: RunSettings,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Batch:
+    """Open the ledger, read the whole input, decide about every row. Writes and sends nothing.
+
+    Raises `UsageError`, `InputError`, `ConfigurationError` and the ledger's errors.
+    """
+    began = time.monotonic()
+    file = LedgerFile(order.ledger_path, readonly=dry_run)
+    survey = Survey(order.reader)
+    try:
+        _must_be_the_same_target(file, settings)
+        if file.history.held and not order.hold_list and not order.no_hold_list:
+            raise UsageError(
+                "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
+                "say --no-exclude if nobody is on hold any more."
+            )
+        survey.read(progress)
+        _must_be_usable(survey, order)
+        held = read_hold_list(order.hold_list) if order.hold_list else None
+        survey.decide(file.history.standings, held, retry_failed=settings.retry_failed)
+        return Batch(order, settings, survey, file, time.monotonic() - began)
+    except BaseException:
+        survey.close()
+        file.close()
+        raise
+
+
+def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
+    history = file.history
+    if history.target is not None and history.target != settings.target.name:
+        raise ConfigurationError(
+            f"The ledger {file.path} belongs to the target {history.target}, this run to "
+            f"{settings.target.name}. A ledger has one target: name another with --ledger."
+        )
+    if history.keys_kind not in (None, "raw"):
+        raise ConfigurationError(
+            f"The ledger {file.path} holds pseudonyms, not customer keys, which this version "
+            "cannot continue. Name another ledger with --ledger."
+        )
+
+
+def _must_be_usable(survey: Survey, order: Order) -> None:
+    name = order.reader.file.name
+    if survey.numeric_like and not order.allow_numeric_like:
+        lines = ", ".join(map(str, survey.numeric_like))
+        raise InputError(
+            f"{name} holds keys that a spreadsheet seems to have rounded, such as 4,01E+15 (line "
+            f"{lines}). Export the keys again as text. If they are right as they are, say "
+            "--allow-numeric-like. Nothing was sent."
+        )
+    if order.strict and survey.errors:
+        word, lines_of = next(iter(survey.error_lines.items()))
+        raise InputError(
+            f"{name} has {survey.errors.total()} rows without a usable key (line {lines_of[0]}: "
+            f"{word}), and --strict is given. Nothing was sent. Correct them or leave --strict out."
+        )
+
+
+def _judge(tally: Tally, error: BulkEraserError | None) -> tuple[str, ExitCode]:
+    """Outcome and exit code, from the last state of every row."""
+    if error is not None:
+        broken = error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE)
+        outcome = "error" if broken else "stopped"
+        return ("interrupted" if isinstance(error, Interrupted) else outcome), error.exit_code
+    if tally["not_reached"]:
+        return "incomplete", ExitCode.NOT_FINISHED
+    if tally["failed"] or tally["unknown"] or tally["rejected"]:
+        return "complete", ExitCode.SOME_ROWS
+    return "complete", ExitCode.COMPLETE
+
+
+class _Signals:
+    """The first signal drains what is in flight, a second one gives that up at once.
+
+    Installed before the ledger is touched and left in place until the loop ends, so that no
+    signal can cut the ledger's closing short.
+    """
+
+    def __init__(self) -> None:
+        self._erasure: Erasure | None = None
+        self._early: int | None = None
+        handled = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+            handled.append(signal.SIGHUP)
+        for signum in handled:
+            asyncio.get_running_loop().add_signal_handler(signum, self._on_signal, signum)
+
+    def attach(self, erasure: Erasure) -> None:
+        self._erasure = erasure
+        if self._early is not None:
+            self._on_signal(self._early)
+
+    def _on_signal(self, signum: int) -> None:
+        if self._erasure is None:
+            self._early = signum
+        else:
+            again = isinstance(self._erasure.stopped_by, Interrupted)
+            self._erasure.stop(Interrupted(signum), hurry=again)

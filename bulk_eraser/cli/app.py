@@ -1,0 +1,74 @@
+"""The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user."""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from bulk_eraser import __version__
+from bulk_eraser.cli.ending import tell_ending
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.run import refusal, run
+from bulk_eraser.cli.simulate import simulate
+from bulk_eraser.erase import internal_error
+from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="bulk-eraser",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(run)
+app.command()(simulate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"bulk-eraser {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bulk_eraser(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Bulk erasure requests to the Voyado Elevate GDPR API.
+
+    Reads customer keys from CSV or NDJSON, creates one removal job for each, and writes every
+    step to a ledger from which an interrupted run continues.
+    """
+
+
+def main() -> None:
+    """The console script: exits with a code of `ExitCode`."""
+    try:
+        code: object = app(sys.argv[1:], standalone_mode=False)
+    except TyperException as error:
+        code = _refuse(UsageError(f"{_sentence(error)} See `bulk-eraser run --help`."))
+    except BulkEraserError as error:
+        code = _refuse(error)
+    except KeyboardInterrupt:
+        code = _refuse(Interrupted(signal.SIGINT))
+    except Exception as bug:  # the last line of defence: never a traceback
+        code = _refuse(internal_error(bug))
+    sys.exit(code if isinstance(code, int) else ExitCode.COMPLETE)
+
+
+def _refuse(error: BulkEraserError) -> int:
+    """Tell of an error that no command has told of."""
+    tell_ending(Output(json="--json" in sys.argv), refusal(error), input_path="")
+    return error.exit_code
+
+
+def _sentence(error: TyperException) -> str:
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(text.split()).rstrip(".") + "."

@@ -1,0 +1,124 @@
+"""Before anything is sent: say exactly what will be, and have it confirmed."""
+
+import sys
+from enum import Enum, auto
+
+from bulk_eraser.batch import Batch
+from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.errors import UsageError
+from bulk_eraser.sources.survey import Fate, Survey
+
+__all__ = ["Consent", "ask_consent", "describe"]
+
+AGAIN = {
+    Fate.SEND_SENT: "sent earlier, without a recorded answer",
+    Fate.SEND_UNKNOWN: "unknown after an earlier run",
+    Fate.SEND_FAILED: "failed earlier, but not for good",
+    Fate.SEND_REFUSED: "refused earlier (--retry-failed)",
+    Fate.SEND_HELD: "on the hold list earlier, not any more",
+    Fate.SEND_JOB_LOST: "accepted earlier, but the job ended badly (--retry-failed)",
+}
+
+
+class Consent(Enum):
+    """`GIVEN` by --yes, or not needed; otherwise the number of keys must be typed."""
+
+    GIVEN = auto()
+    ASK = auto()
+
+
+def describe(batch: Batch, output: Output, *, verbose: bool) -> None:
+    """What the survey found, what the ledger knows, what this run will do."""
+    survey, fates = batch.survey, batch.survey.fates
+    facts = survey.facts()
+    how = [facts.format, facts.encoding]
+    if facts.format == "csv":
+        column = f"column {facts.key_field}"
+        how[1:1] = [column, f"delimiter {_shown(facts.delimiter or '')}"]
+    output.say(
+        f"Input {printable(facts.name)}: {facts.rows:,} rows, {facts.keys:,} different keys "
+        f"({', '.join(map(printable, how))})"
+    )
+    _describe_rejected(survey, output)
+    if facts.duplicate:
+        output.say(f"  {facts.duplicate:,} duplicate rows: each key is sent once")
+    if fates[Fate.EXCLUDED]:
+        output.say(f"  {fates[Fate.EXCLUDED]:,} keys are on the hold list and are not sent")
+    _warn_of_keys(survey, output)
+    _describe_ledger(batch, output)
+    if verbose:
+        for name, value in batch.settings.recorded().items():
+            output.say(f"  {name}: {value}")
+
+
+def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
+    """Return if this run may send. Raises `UsageError` if not."""
+    settings, keys = batch.settings, batch.to_send
+    if settings.simulated:
+        output.say(
+            f"Rehearsal: {keys:,} keys go to a simulator on this computer. Nothing is erased."
+        )
+        return
+    where = settings.target.base_of(settings.api_version)
+    output.say(
+        f"Target {printable(settings.target.name)}, API {settings.api_version} "
+        f"({printable(where)})\n"
+        f"{keys:,} {'key' if keys == 1 else 'keys'} will be sent for removal. An erasure cannot "
+        "be undone."
+    )
+    if consent is Consent.GIVEN:
+        return
+    if not (output.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
+        raise UsageError(
+            f"Consent is missing: {keys:,} keys would be sent for removal. Without a terminal to "
+            "ask on, say --yes. To see what would be sent, use --dry-run or --rehearse."
+        )
+    output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
+    answer = sys.stdin.readline().strip().replace(",", "")
+    if answer != str(keys):
+        raise UsageError(
+            "Not confirmed: the number typed is not the number of keys. Nothing was sent."
+        )
+
+
+def _describe_rejected(survey: Survey, output: Output) -> None:
+    if not survey.errors:
+        return
+    output.say(f"  {survey.errors.total():,} rows rejected, for want of a usable key:")
+    for word, count in survey.errors.most_common():
+        lines = survey.error_lines[word]
+        more = ", …" if count > len(lines) else ""
+        output.say(f"    {count:,} {word} (line {', '.join(map(str, lines))}{more})")
+
+
+def _warn_of_keys(survey: Survey, output: Output) -> None:
+    if survey.stripped:
+        output.say(f"  {survey.stripped:,} keys had blanks around them, which are not sent")
+    if survey.personal:
+        output.warn(
+            f"{survey.personal:,} keys look like e-mail addresses. Elevate's keys must not be "
+            "personal data: is this the right column?"
+        )
+
+
+def _describe_ledger(batch: Batch, output: Output) -> None:
+    file, fates = batch.file, batch.survey.fates
+    if not file.exists:
+        output.say(f"Ledger {printable(file.path)}: new")
+        return
+    settled = fates[Fate.SETTLED]
+    output.say(f"Ledger {printable(file.path)}: continues; {settled:,} keys are settled already")
+    before = file.history.last_input
+    if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
+        output.say("  The input has changed since the last run; it goes on by key.")
+    if fates[Fate.REFUSED]:
+        output.say(f"  {fates[Fate.REFUSED]:,} keys were refused for good and are not sent again")
+    for fate, why in AGAIN.items():
+        if fates[fate]:
+            output.say(f"  {fates[fate]:,} keys are sent again: {why}")
+    if not batch.tally.to_send:
+        output.say("Nothing to do: no key of this input is left to send.")
+
+
+def _shown(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else f"“{delimiter}”"

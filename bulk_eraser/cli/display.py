@@ -1,0 +1,125 @@
+"""What a run shows while it works: live on a terminal, a plain line every 30 s elsewhere."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bulk_eraser.batch import Batch
+from bulk_eraser.cli.output import Output
+from bulk_eraser.erase import Erasure
+from bulk_eraser.pacing.pace import Pace
+
+__all__ = ["Display", "counts_table", "duration"]
+
+REFRESH_S = 0.2
+LINE_S = 30.0
+RATE_OVER_S = 10.0
+
+LABELS = {
+    "accepted": "accepted: the service created a removal job",
+    "already_settled": "settled by an earlier run",
+    "failed": "failed: refused, or out of attempts",
+    "unknown": "unknown: may or may not have arrived",
+    "not_reached": "not reached in this run",
+    "rejected": "rejected rows: no usable key",
+    "duplicate": "duplicate rows: sent once",
+    "excluded": "excluded: on the hold list",
+}
+
+
+class Display:
+    """Watches a run from its tally; call it as the `observe` of `Batch.carry_out`."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._seen: deque[tuple[float, int]] = deque()
+
+    @contextmanager
+    def __call__(self, batch: Batch, erasure: Erasure, pace: Pace) -> Iterator[None]:
+        if self._output.quiet:
+            yield
+            return
+        show = self._live if self._output.is_terminal else self._lines
+        task = asyncio.create_task(show(batch, erasure, pace))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _live(self, batch: Batch, erasure: Erasure, pace: Pace) -> None:
+        console = self._output.messages
+        with (
+            Live(console=console, auto_refresh=False, transient=True) as live,
+            suppress(asyncio.CancelledError),
+        ):
+            while True:
+                panel = Table.grid(padding=(0, 1))
+                panel.add_row(Text(self.line(batch, erasure, pace)))
+                live.update(panel, refresh=True)
+                await asyncio.sleep(REFRESH_S)
+
+    async def _lines(self, batch: Batch, erasure: Erasure, pace: Pace) -> None:
+        while True:
+            await asyncio.sleep(LINE_S)
+            self._output.say(self.line(batch, erasure, pace))
+
+    def line(self, batch: Batch, erasure: Erasure, pace: Pace) -> str:
+        """One line: how far, what came of it, how fast, how long still, and what holds it up."""
+        tally = batch.tally
+        rate = self._rate(tally.settled)
+        left = batch.to_send - tally.settled
+        parts = [f"{tally.settled:,} of {batch.to_send:,} keys", f"{tally['accepted']:,} accepted"]
+        parts += [f"{tally[name]:,} {name}" for name in ("failed", "unknown") if tally[name]]
+        if erasure.retries:
+            parts.append(f"{erasure.retries:,} repeats")
+        parts.append(f"{rate:,.0f} keys/s")
+        if rate > 0:
+            parts.append(f"{duration(left / rate)} left")
+        return " · ".join(parts) + self._holdup(erasure, pace)
+
+    def _holdup(self, erasure: Erasure, pace: Pace) -> str:
+        if erasure.stopped_by is not None:
+            return f" · stopping: waiting for {len(erasure.in_flight)} requests in flight"
+        if pace.pause_left:
+            return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
+        if pace.outage.is_on:
+            return " · no good answer from the service, trying again"
+        return ""
+
+    def _rate(self, settled: int) -> float:
+        now = time.monotonic()
+        self._seen.append((now, settled))
+        while len(self._seen) > 2 and now - self._seen[0][0] > max(RATE_OVER_S, 1.1 * LINE_S):
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return (settled - before) / (now - then) if now > then else 0.0
+
+
+def counts_table(counts: dict[str, int]) -> str:
+    """The counts as aligned lines; what is 0 is left out, the sum stands at the end."""
+    width = len(f"{counts['rows']:,}")
+    lines = [
+        f"  {counts[name]:>{width},}  {label}" for name, label in LABELS.items() if counts[name]
+    ]
+    return "\n".join([*lines, f"  {counts['rows']:>{width},}  rows in all"])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `42 s`, `7 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"

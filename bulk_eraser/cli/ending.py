@@ -1,0 +1,65 @@
+"""The last lines of a run: the counts, how it ended, and the command that continues it."""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+
+from bulk_eraser.batch import Ending
+from bulk_eraser.cli.display import counts_table, duration
+from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.errors import ExitCode
+
+__all__ = ["tell_ending"]
+
+
+def tell_ending(output: Output, ending: Ending, input_path: str) -> None:
+    """Results to stdout (one JSON object with --json), the rest to stderr."""
+    if output.json:
+        output.raw_result(json.dumps(asdict(ending), ensure_ascii=False))
+    elif ending.counts["rows"]:
+        output.result(counts_table(ending.counts))
+        if ending.requests:
+            output.result(
+                f"  {ending.requests:,} requests ({ending.retries:,} of them repeats) in "
+                f"{duration(ending.elapsed_s)}"
+            )
+    if ending.head is not None:
+        output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
+    _tell_how(output, ending)
+    if input_path and _is_resumable(ending):
+        again = " (give it the same input again)" if input_path == "-" else ""
+        output.always(f"Continue with{again}: {_command()}")
+
+
+def _tell_how(output: Output, ending: Ending) -> None:
+    counts = ending.counts
+    if ending.error is not None:
+        output.error(printable(ending.error))
+    elif ending.exit_code == ExitCode.NOT_FINISHED:
+        output.always(f"Not finished: {counts['not_reached']:,} keys are left by --limit.")
+    elif ending.exit_code == ExitCode.SOME_ROWS:
+        parts = [f"{counts[n]:,} {n}" for n in ("failed", "unknown", "rejected") if counts[n]]
+        output.always(f"Reached the end, but not every row is settled well: {', '.join(parts)}.")
+    elif counts["not_reached"]:
+        output.always(f"Dry run: {counts['not_reached']:,} keys would be sent. Nothing was sent.")
+    else:
+        output.always("Complete: every row of this input is settled.")
+
+
+def _is_resumable(ending: Ending) -> bool:
+    """Is there something that the same command would do?"""
+    if ending.outcome == "refused":
+        return False
+    counts = ending.counts
+    return ending.exit_code != ExitCode.COMPLETE and bool(
+        ending.error or counts["not_reached"] or counts["failed"] or counts["unknown"]
+    )
+
+
+def _command() -> str:
+    """The command as it was given, which holds no secret: there is no option for one."""
+    program = os.path.basename(sys.argv[0])
+    name = "python -m bulk_eraser" if program == "__main__.py" else program
+    return f"{name} {printable(shlex.join(sys.argv[1:]))}"

@@ -1,0 +1,112 @@
+"""What is printed, and where: results on stdout, everything else on stderr.
+
+A closed or full output must never end a run, so writes to it cannot fail here.
+"""
+
+import contextlib
+import os
+import sys
+from typing import IO
+
+from rich.console import Console
+
+__all__ = ["Output", "printable"]
+
+
+class _Unbreakable:
+    """A text stream that goes quiet instead of raising when nobody reads it any more."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                self._stream.write(text.encode("ascii", "replace").decode())
+            except (OSError, ValueError):
+                self._go_quiet()
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._go_quiet()
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:
+            return False
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise OSError("closed")
+        return self._stream.fileno()
+
+    def _go_quiet(self) -> None:
+        """Point the descriptor to nowhere, so that the flush at exit cannot fail either."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # type: ignore[union-attr] # suppressed
+            os.close(nowhere)
+        self._stream = None
+
+
+class Output:
+    """The two consoles of a command. `quiet` keeps errors and the ending only."""
+
+    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        self.quiet = quiet
+        self.json = json
+        self.results = _console(sys.stdout)
+        self.messages = _console(sys.stderr)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Is there somebody who can be asked and who sees a live display?"""
+        return self.messages.is_terminal and not self.messages.is_dumb_terminal
+
+    def result(self, text: str) -> None:
+        self.results.print(text)
+
+    def raw_result(self, text: str) -> None:
+        """A line exactly as it is, such as JSON."""
+        self.results.file.write(text + "\n")
+        self.results.file.flush()
+
+    def say(self, text: str) -> None:
+        """Something to know; not with --quiet."""
+        if not self.quiet:
+            self.messages.print(text)
+
+    def warn(self, text: str) -> None:
+        self.messages.print(f"Warning: {text}", style="yellow")
+
+    def error(self, text: str) -> None:
+        self.messages.print(f"Error: {text}", style="bold red")
+
+    def always(self, text: str) -> None:
+        self.messages.print(text)
+
+
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would act on."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _console(stream: IO[str] | None) -> Console:
+    return Console(
+        file=_Unbreakable(stream),  # type: ignore[arg-type] # the part of a stream that rich uses
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=True,
+    )

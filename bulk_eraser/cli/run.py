@@ -1,0 +1,475 @@
+"""`bulk-eraser run`: options → settings → survey → consent → run → exit code."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from bulk_eraser.batch import REHEARSAL, Batch, Ending, Order, prepare
+from bulk_eraser.cli.consent import Consent, ask_consent, describe
+from bulk_eraser.cli.display import Display
+from bulk_eraser.cli.ending import tell_ending
+from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.erase import internal_error
+from bulk_eraser.errors import (
+    BulkEraserError,
+    ConfigurationError,
+    ExitCode,
+    Interrupted,
+    UsageError,
+)
+from bulk_eraser.settings import FailureLimit, RunSettings, read_api_key_file, valid_api_key
+from bulk_eraser.sources.reader import FORMATS, InputReader
+from bulk_eraser.sources.rows import Reading
+from bulk_eraser.tally import COUNTS
+
+__all__ = ["event_loop_runner", "refusal", "run"]
+
+SIMULATED_KEY = "simulated-key"
+LEDGER_SUFFIX = ".ledger.ndjson"
+REHEARSAL_SUFFIX = ".rehearsal.ndjson"
+
+
+def _env(name: str) -> str:
+    return f"BULK_ERASER_{name}"
+
+
+def run(
+    input_path: Annotated[
+        str, typer.Argument(metavar="INPUT", help="CSV or NDJSON file (or .gz), or - for stdin.")
+    ],
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("LEDGER"),
+            metavar="PATH",
+            help="Where every step is recorded, and from where a broken-off run continues. "
+            "[default: the input's name with .ledger.ndjson]",
+        ),
+    ] = None,
+    cluster_id: Annotated[
+        str | None,
+        typer.Option(envvar="ELEVATE_CLUSTER_ID", metavar="ID", help="Your Elevate cluster."),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ELEVATE_BASE_URL",
+            metavar="URL",
+            help="Instead of the cluster id: everything before /api/… "
+            "(plain http to this computer only).",
+        ),
+    ] = None,
+    api_version: Annotated[
+        ApiVersion, typer.Option(envvar=_env("API_VERSION"), help="Version of the Elevate API.")
+    ] = ApiVersion.V4,
+    api_key_file: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("API_KEY_FILE"),
+            metavar="PATH",
+            help="File with the private API key; else ELEVATE_API_KEY is used.",
+        ),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            envvar=_env("FORMAT"),
+            metavar="csv|ndjson",
+            help="Format of the input. [default: by its name]",
+        ),
+    ] = None,
+    key_field: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("KEY_FIELD"),
+            metavar="NAME",
+            help="Column or member with the customer key; with --no-header the column's number. "
+            "[default: customerKey, else the only column]",
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header", envvar=_env("NO_HEADER"), help="The first line of the CSV is a row."
+        ),
+    ] = False,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("DELIMITER"),
+            metavar="CHAR",
+            help="What separates the columns: a character, or tab. [default: found in the file]",
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("ENCODING"),
+            metavar="NAME",
+            help="Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]",
+        ),
+    ] = None,
+    allow_numeric_like: Annotated[
+        bool,
+        typer.Option(
+            "--allow-numeric-like",
+            envvar=_env("ALLOW_NUMERIC_LIKE"),
+            help="Send keys that look rounded by a spreadsheet (4,01E+15) all the same.",
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", envvar=_env("STRICT"), help="Send nothing if any row has no usable key."
+        ),
+    ] = False,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("EXCLUDE"),
+            metavar="FILE",
+            help="Hold list: keys in this file are not sent. Read like the input.",
+        ),
+    ] = None,
+    no_exclude: Annotated[
+        bool,
+        typer.Option(
+            "--no-exclude",
+            envvar=_env("NO_EXCLUDE"),
+            help="Earlier runs had a hold list; this one has none.",
+        ),
+    ] = False,
+    concurrency: Annotated[
+        int,
+        typer.Option(envvar=_env("CONCURRENCY"), metavar="N", help="Requests at the same time."),
+    ] = 32,
+    rate: Annotated[
+        float,
+        typer.Option(
+            envvar=_env("RATE"), metavar="N", help="Requests a second at most; 0: no limit."
+        ),
+    ] = 50.0,
+    max_attempts: Annotated[
+        int,
+        typer.Option(
+            envvar=_env("MAX_ATTEMPTS"), metavar="N", help="Attempts for one key in this run."
+        ),
+    ] = 6,
+    timeout: Annotated[
+        float,
+        typer.Option(envvar=_env("TIMEOUT"), metavar="SECONDS", help="For one attempt."),
+    ] = 30.0,
+    max_outage: Annotated[
+        float,
+        typer.Option(
+            envvar=_env("MAX_OUTAGE"),
+            metavar="SECONDS",
+            help="Stop after so long without any good answer (30 s if there never was one).",
+        ),
+    ] = 300.0,
+    max_failures: Annotated[
+        str,
+        typer.Option(
+            envvar=_env("MAX_FAILURES"),
+            metavar="N|P%",
+            help="Stop when more keys failed: a number, or a share looked at from 100 keys on.",
+        ),
+    ] = "20%",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            envvar=_env("LIMIT"), metavar="N", help="Send only the first N unsettled keys."
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Send keys again that were refused for good, or whose job ended in error.",
+        ),
+    ] = False,
+    requester: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("REQUESTER"), metavar="TEXT", help="Who ordered it; for the ledger."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("REFERENCE"), metavar="TEXT", help="Ticket or case; for the ledger."
+        ),
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            envvar=_env("REHEARSE"),
+            help="The same run against a simulator on this computer, with some faults. "
+            "Nothing is erased.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            envvar=_env("DRY_RUN"),
+            help="Read everything, show what would be sent, send and write nothing.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Consent: send without asking. Erasure cannot be undone."),
+    ] = False,
+    json_: Annotated[
+        bool,
+        typer.Option(
+            "--json", envvar=_env("JSON"), help="One JSON object on stdout and nothing else."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", envvar=_env("QUIET"), help="Errors and the ending only.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            envvar=_env("VERBOSE"),
+            help="Also name the first rejected lines of each kind, and the settings in force.",
+        ),
+    ] = False,
+) -> int:
+    """Create a removal job for every customer key of INPUT. Run again, it continues.
+
+    Shows what will be sent and asks for consent first. Each step is on disk in the ledger before
+    the next one, so a run that broke off, in whatever way, goes on with the same command.
+    """
+    output = Output(quiet=quiet, json=json_)
+    try:
+        with _signals_raise():
+            settings = RunSettings(
+                target=_target(cluster_id, base_url, rehearse=rehearse),
+                api_version=api_version,
+                concurrency=concurrency,
+                rate=rate,
+                max_attempts=max_attempts,
+                timeout=timeout,
+                max_outage=max_outage,
+                max_failures=FailureLimit.parse(max_failures),
+                limit=limit,
+                retry_failed=retry_failed,
+                simulated=rehearse,
+            )
+            simulated = rehearse or dry_run
+            api_key = SIMULATED_KEY if simulated else _api_key(api_key_file, output)
+            header = not no_header
+            reading = Reading(format_, key_field, header, _delimiter(delimiter), encoding)
+            ledger_path = _ledger_path(input_path, ledger, reading, rehearse=rehearse)
+            order = Order(
+                reader=InputReader(input_path, _checked(reading)),
+                ledger_path=ledger_path,
+                hold_list=_hold_list(exclude, reading, unwanted=no_exclude),
+                no_hold_list=no_exclude,
+                strict=strict,
+                allow_numeric_like=allow_numeric_like,
+                requester=requester,
+                reference=reference,
+            )
+            consent = Consent.GIVEN if yes or simulated else Consent.ASK
+            ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose)
+    except (BulkEraserError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted(signal.SIGINT)
+        ending = refusal(error, ledger)
+    except Exception as bug:
+        ending = refusal(internal_error(bug), ledger)
+    tell_ending(output, ending, input_path)
+    return ending.exit_code
+
+
+def _carry_out(
+    order: Order,
+    settings: RunSettings,
+    api_key: str,
+    consent: Consent,
+    output: Output,
+    dry_run: bool,
+    verbose: bool,
+) -> Ending:
+    _must_not_be_the_input(order)
+    batch = prepare(order, settings, dry_run=dry_run, progress=_progress(output))
+    try:
+        describe(batch, output, verbose=verbose)
+        if dry_run:
+            return _dry_ending(batch)
+        if batch.to_send:
+            ask_consent(batch, consent, output)
+        with event_loop_runner() as runner:
+            return runner.run(batch.carry_out(api_key, Display(output)))
+    finally:
+        batch.close()
+
+
+def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
+    """The ending of a run that was refused before anything was sent."""
+    outcome = {
+        ExitCode.INTERNAL: "error",
+        ExitCode.LEDGER_WRITE: "error",
+        ExitCode.SIGINT: "interrupted",
+        ExitCode.SIGTERM: "interrupted",
+    }.get(error.exit_code, "refused")
+    return Ending(
+        outcome=outcome,
+        exit_code=error.exit_code,
+        error=str(error),
+        counts=dict.fromkeys(COUNTS, 0),
+        requests=0,
+        retries=0,
+        survey_s=0.0,
+        elapsed_s=0.0,
+        ledger=ledger,
+        head=None,
+    )
+
+
+def _dry_ending(batch: Batch) -> Ending:
+    counts = batch.tally.counts()
+    return Ending(
+        outcome="complete",
+        exit_code=ExitCode.SOME_ROWS if counts["rejected"] else ExitCode.COMPLETE,
+        error=None,
+        counts=counts,
+        requests=0,
+        retries=0,
+        survey_s=round(batch.survey_s, 3),
+        elapsed_s=0.0,
+        ledger=batch.file.path,
+        head=batch.file.head if batch.file.exists else None,
+    )
+
+
+def _target(cluster_id: str | None, base_url: str | None, *, rehearse: bool) -> Target:
+    if rehearse:
+        return Target(REHEARSAL, "", cluster=False)
+    if base_url:
+        return Target.of_base_url(base_url)
+    if cluster_id:
+        return Target.of_cluster(cluster_id)
+    raise UsageError(
+        "Which cluster? Give --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try it "
+        "without a cluster, use --rehearse."
+    )
+
+
+def _api_key(path: str | None, output: Output) -> str:
+    if path:
+        key, exposed = read_api_key_file(path)
+        if exposed:
+            output.warn(f"the API key file {printable(path)} can be read by others: chmod 600 it.")
+        return key
+    if from_environment := os.environ.get("ELEVATE_API_KEY"):
+        return valid_api_key(from_environment, "in ELEVATE_API_KEY")
+    raise ConfigurationError(
+        "There is no API key. Put the cluster's private key into a file and name it with "
+        "--api-key-file, or set ELEVATE_API_KEY."
+    )
+
+
+def _delimiter(text: str | None) -> str | None:
+    names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+    found = names.get(text, text) if text else None
+    if found is not None and (len(found) != 1 or found in '"\r\n'):
+        raise UsageError("--delimiter takes a single character, or the word tab.")
+    return found
+
+
+def _checked(reading: Reading) -> Reading:
+    if reading.format not in (None, "csv", "ndjson"):
+        raise UsageError("--format is csv or ndjson.")
+    return reading
+
+
+def _hold_list(path: str | None, reading: Reading, *, unwanted: bool) -> InputReader | None:
+    if not path:
+        return None
+    if unwanted:
+        raise UsageError("--exclude and --no-exclude contradict each other: give one of them.")
+    named = path.removesuffix(".gz").lower().endswith(tuple(FORMATS))
+    return InputReader(path, replace(reading, format=None) if named else reading)
+
+
+def _ledger_path(path: str, ledger: str | None, reading: Reading, *, rehearse: bool) -> str:
+    """The ledger's path; a rehearsal always has its own, beside the real one."""
+    if ledger is None:
+        if path == "-" or (not os.path.isfile(path) and os.path.exists(path)):
+            raise UsageError("Reading from a pipe needs a name for the ledger: give --ledger.")
+        ledger = _stem(path, known_format=reading.format is not None) + LEDGER_SUFFIX
+    if not rehearse:
+        return ledger
+    stem = ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson")
+    return stem + REHEARSAL_SUFFIX
+
+
+def _stem(path: str, *, known_format: bool) -> str:
+    folder, name = os.path.split(path)
+    name = name.removesuffix(".gz")
+    root, extension = os.path.splitext(name)
+    if root and (known_format or extension.lower() in FORMATS):
+        name = root
+    return os.path.join(folder, name)
+
+
+def _must_not_be_the_input(order: Order) -> None:
+    path = order.reader.file.path
+    if (
+        path != "-"
+        and os.path.exists(order.ledger_path)
+        and os.path.samefile(path, order.ledger_path)
+    ):
+        raise UsageError("The ledger and the input are the same file. Name another with --ledger.")
+
+
+def _progress(output: Output) -> Callable[[int], None]:
+    """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
+    step = 100_000 if output.is_terminal else 1_000_000
+
+    def progress(rows: int) -> None:
+        if rows % step == 0:
+            output.say(f"Reading the input: {rows:,} rows …")
+
+    return progress
+
+
+def event_loop_runner() -> asyncio.Runner:
+    """On uvloop where the extra `speed` is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Until the event loop takes over, SIGTERM and SIGHUP end the command as Ctrl-C does."""
+
+    def on_signal(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    before = {}
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            before[signum] = signal.signal(signum, on_signal)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,154 @@
+"""`bulk-eraser simulate`: the simulator in a process of its own, until a signal ends it."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultPlan, Simulator, parse_fault
+
+__all__ = ["simulate"]
+
+_FAULT_HELP = (
+    "Let some requests fail, to see what happens then: a name and how often, such as http_500=2% "
+    "or http_500=0.02. Give the option again for further faults. The names: "
+    + "; ".join(f"{name} ({what})" for name, what in FAULT_DESCRIPTIONS.items())
+    + "."
+)
+
+
+def simulate(
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one."
+        ),
+    ] = 8080,
+    api_key: Annotated[
+        str,
+        typer.Option(metavar="KEY", help="The API key that it accepts: made up, never a real one."),
+    ] = "simulated-key",
+    fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help=_FAULT_HELP)] = None,
+    retry_after: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="With http_429 and http_503: ask callers to wait this long before they try again.",
+        ),
+    ] = None,
+    delay: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="With delay: how late those answers come."),
+    ] = 2.0,
+    day: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long a day lasts here. A removal job is done after 6 days: with 10, after a "
+            "minute; as it is, after 6 real days.",
+        ),
+    ] = 86_400.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER", help="Another number lets the faults hit other keys and requests."
+        ),
+    ] = 0,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Add a line to this file for every request. It will hold the customer keys.",
+        ),
+    ] = None,
+) -> None:
+    """Try bulk-eraser out: a pretended Elevate GDPR API on this computer. Nothing is erased.
+
+    Other computers cannot reach it. The address is printed on standard output, hints for use on
+    standard error. Ctrl-C stops it.
+    """
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise UsageError("--api-key needs plain letters, digits or signs, without spaces.")
+    try:
+        plan = FaultPlan(_rates(fault or []), retry_after, delay, seed)
+        simulator = Simulator(api_key, plan, day, log=log)
+    except ValueError as error:
+        raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    with _runner() as runner:
+        runner.run(_serve(simulator, port, api_key, plan, log))
+
+
+async def _serve(
+    simulator: Simulator, port: int, api_key: str, plan: FaultPlan, log: Path | None
+) -> None:
+    try:
+        await simulator.start(port=port)
+    except OSError as error:
+        raise _not_started(error, port, log) from None
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signum, simulator.ended.set)
+    _hint(simulator.origin, api_key, plan, log)
+    print(simulator.origin, flush=True)
+    await simulator.ended.wait()
+    await simulator.stop()
+    counts = simulator.counts
+    _say(f"Stopped after {counts.requests:,} requests and {counts.jobs:,} removal jobs.")
+    if simulator.log_error is not None:
+        raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
+
+
+def _hint(origin: str, api_key: str, plan: FaultPlan, log: Path | None) -> None:
+    faults = ", ".join(f"{name} {rate * 100:g}%" for name, rate in plan.rates.items())
+    key = shlex.quote(api_key)
+    _say(f"Simulated Elevate GDPR API at {origin}, for this computer only. Nothing is erased.")
+    _say(f"API key: {api_key}")
+    _say("Try it in a second terminal, with your own file for INPUT:")
+    _say(f"  ELEVATE_API_KEY={key} bulk-eraser run INPUT --base-url {origin}")
+    _say(f"Faults: {faults or 'none'}")
+    if log is not None:
+        _say(f"Requests, with customer keys, are written to {log}")
+    _say("Stop it with Ctrl-C.")
+
+
+def _not_started(error: OSError, port: int, log: Path | None) -> UsageError:
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(f"Port {port} is in use; choose another with --port, or any with 0.")
+    if log is not None and error.filename is not None:
+        return UsageError(f"Cannot open --log {log}: {error.strerror}.")
+    reason = os.strerror(error.errno or 0)
+    return UsageError(f"Cannot listen on port {port}: {reason}. Choose another with --port.")
+
+
+def _rates(faults: list[str]) -> dict[str, float]:
+    rates: dict[str, float] = {}
+    for text in faults:
+        name, rate = parse_fault(text)
+        if name in rates:
+            raise ValueError(f"the fault {name} is given twice")
+        rates[name] = rate
+    return rates
+
+
+def _runner() -> asyncio.Runner:
+    """On uvloop where it is installed: half the processor time."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a closed stderr must not end the service
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,107 @@
+"""Where the Elevate GDPR API lives: versions, bases, and what is a permitted target.
+
+Source of the bases: the vendor's reference for v2, admin v3 and admin v4.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote
+
+from yarl import URL
+
+from bulk_eraser.errors import ConfigurationError, UsageError
+
+__all__ = ["ApiVersion", "Target", "loopback_target"]
+
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+class ApiVersion(StrEnum):
+    """The versions of the API; call, parameters and answer are the same in all three."""
+
+    V4 = "v4"
+    V3 = "v3"
+    V2 = "v2"
+
+    @property
+    def path(self) -> str:
+        return "/api/v2" if self is ApiVersion.V2 else f"/api/admin/{self.value}"
+
+    @property
+    def host_suffix(self) -> str:
+        old = self is ApiVersion.V2
+        return "api.esales.apptus.cloud" if old else "elevate-api.cloud"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One cluster, or one origin given by `--base-url`. `name` is what the ledger records."""
+
+    name: str
+    base: str
+    cluster: bool
+
+    @classmethod
+    def of_cluster(cls, cluster_id: str) -> "Target":
+        """Raises `UsageError` for an id that is no DNS label."""
+        if not _CLUSTER_ID.fullmatch(cluster_id):
+            raise UsageError(
+                f"The cluster id {cluster_id!r} is not one: it is the first part of your API's "
+                "host name, letters, digits and dashes."
+            )
+        return cls(cluster_id.lower(), f"https://{cluster_id.lower()}.", cluster=True)
+
+    @classmethod
+    def of_base_url(cls, base_url: str) -> "Target":
+        """Raises `UsageError` for what is no base URL, `ConfigurationError` for remote http."""
+        try:
+            url = URL(base_url)
+            host, origin = url.host, str(url.origin()) if url.absolute else ""
+        except ValueError:
+            host, origin = None, ""
+        if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
+            raise UsageError(
+                "--base-url must be the part before /api/…, such as https://gateway.example.com."
+            )
+        if url.user or url.password:
+            raise UsageError("--base-url must not hold a user name or password.")
+        if url.scheme == "http" and not is_loopback(host):
+            raise ConfigurationError(
+                f"Plain http to {host} would send the API key and the customer keys readable for "
+                "all on the way. Use https (plain http is allowed to loopback only)."
+            )
+        return cls(origin, str(url).rstrip("/"), cluster=False)
+
+    def base_of(self, version: ApiVersion) -> str:
+        """The base of all calls in this version, without a slash at the end."""
+        host = version.host_suffix if self.cluster else ""
+        return f"{self.base}{host}{version.path}"
+
+    def removal_url(self, version: ApiVersion) -> str:
+        """The create-remove-customer-job URL up to the key, which comes percent-encoded."""
+        return f"{self.base_of(version)}/event-data/create-remove-customer-job?customerKey="
+
+    @property
+    def is_loopback(self) -> bool:
+        return not self.cluster and is_loopback(URL(self.base).host or "")
+
+
+def loopback_target(origin: str, name: str) -> Target:
+    """The embedded simulator at `origin`, recorded as `name`."""
+    return Target(name, origin, cluster=False)
+
+
+def encode_key(key: str) -> str:
+    """The customer key as it travels in a query: everything escaped, exactly once (RFC 3986)."""
+    return quote(key, safe="")
+
+
+def is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,210 @@
+"""What an answer, or a network fault, means for the key and for the run. Pure functions.
+
+| what came | carried out | then |
+| --- | --- | --- |
+| 200 with a non-empty string `jid`, read to the end | yes | accepted |
+| other 2xx, 200 with anything else, 1xx, above 599 | perhaps | again; many in a row: stop, 76 |
+| 400, 413, 414, 422 | no | failed, permanent |
+| 401, 403 | no | stop, 77 |
+| 404, 405, 407, 410, any 3xx | no | stop, 76 |
+| 408, 429, any other 4xx | no | again, Retry-After |
+| 5xx | perhaps | again, Retry-After |
+| refused, DNS, no route | no | again; never counted against a key |
+| bad certificate | no | stop, 78 |
+| timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
+
+import msgspec
+
+from bulk_eraser.elevate.endpoints import ApiVersion
+from bulk_eraser.errors import (
+    BulkEraserError,
+    ConfigurationError,
+    ContractBroken,
+    CredentialsRefused,
+)
+
+__all__ = ["Answer", "Kind", "NetworkFault", "Verdict", "classify", "evidence", "parse_retry_after"]
+
+DETAIL_CHARS = 200
+_PERMANENT = {400, 413, 414, 422}
+_STOP_CONTRACT = {404, 405, 407, 410}
+_SECONDS = re.compile(r"[0-9]{1,12}")
+_IMF_DATE = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII
+)
+
+
+class Answer(NamedTuple):
+    """A real response: its status decides. `complete` is false for a body cut or too long."""
+
+    status: int
+    body: bytes
+    complete: bool
+    retry_after: float | None = None
+
+
+class NetworkFault(NamedTuple):
+    """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
+
+    `perhaps`: the request may have been carried out all the same. `at_once`: the connection was
+    probably dead before the request was written.
+    """
+
+    error: str
+    perhaps: bool
+    at_once: bool = False
+
+
+class Kind(Enum):
+    ACCEPTED = auto()
+    REFUSED = auto()
+    AGAIN = auto()
+    STOP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do next. `perhaps`: this attempt may have been carried out (AGAIN only).
+
+    `connecting`: it failed before there was a connection, which says nothing about a key.
+    """
+
+    kind: Kind
+    error: str = ""
+    http_status: int | None = None
+    jid: str = ""
+    status: str | None = None
+    perhaps: bool = False
+    at_once: bool = False
+    connecting: bool = False
+    retry_after: float | None = None
+    stop: BulkEraserError | None = None
+
+
+class _JobResult(msgspec.Struct):
+    """`EventDataJobResult`; the status word is kept as it came and never breaks a run."""
+
+    jid: str
+    status: Any = None
+
+
+_decoder = msgspec.json.Decoder(_JobResult)
+_CONNECTING = {"connection_refused", "dns", "cannot_connect"}
+
+
+def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -> Verdict:
+    """The verdict on one attempt; see the table above."""
+    if isinstance(came, NetworkFault):
+        return _of_fault(came)
+    status = came.status
+    if status == 200:
+        return _of_success(came)
+    error = f"http_{status}"
+    if status in _PERMANENT:
+        return Verdict(Kind.REFUSED, error, status)
+    if status in (401, 403):
+        return Verdict(Kind.STOP, error, status, stop=_credentials(status))
+    if status in _STOP_CONTRACT or 300 <= status < 400:
+        return Verdict(Kind.STOP, error, status, stop=_contract(status, version))
+    if 400 <= status < 500:
+        return Verdict(Kind.AGAIN, error, status, retry_after=came.retry_after)
+    if 500 <= status < 600:
+        return Verdict(Kind.AGAIN, error, status, perhaps=True, retry_after=came.retry_after)
+    return Verdict(Kind.AGAIN, "bad_answer", status, perhaps=True)
+
+
+def evidence(body: bytes, key: str) -> str | None:
+    """The start of an answer's body for the ledger: printable, the customer key blacked out."""
+    text = body.decode("utf-8", "replace")
+    spellings = {key, quote(key, safe=""), quote(key), quote_plus(key)}
+    spellings.add(msgspec.json.encode(key).decode()[1:-1])
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(text.split())[:DETAIL_CHARS] or None
+
+
+def parse_retry_after(values: list[str], date: str | None, now: datetime) -> float | None:
+    """Seconds to wait by `Retry-After` (RFC 9110, 10.2.3), never negative; None to ignore it.
+
+    Taken are digits only and IMF-fixdate only, and no header that stands there twice. A date is
+    measured against the answer's own `Date`, so that our clock may be wrong, else against `now`.
+    """
+    if len(values) != 1:
+        return None
+    value = values[0].strip(" \t")
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    then = _imf_date(value)
+    if then is None:
+        return None
+    return max(0.0, (then - (_imf_date(date or "") or now)).total_seconds())
+
+
+def _imf_date(value: str) -> datetime | None:
+    if not _IMF_DATE.fullmatch(value):
+        return None
+    try:
+        return parsedate_to_datetime(value).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _of_success(answer: Answer) -> Verdict:
+    bad = Verdict(Kind.AGAIN, "bad_answer", 200, perhaps=True)
+    if not answer.complete:
+        return bad
+    try:
+        result = _decoder.decode(answer.body)
+    except (ValueError, RecursionError):  # msgspec's errors, UnicodeDecodeError
+        return bad
+    if not result.jid.strip():
+        return bad
+    status = result.status if isinstance(result.status, str) else None
+    return Verdict(Kind.ACCEPTED, http_status=200, jid=result.jid, status=status)
+
+
+def _of_fault(fault: NetworkFault) -> Verdict:
+    if fault.error == "certificate":
+        stop = ConfigurationError(
+            "The service's certificate is not valid for it, so nothing was sent. Check the "
+            "cluster id or --base-url, and the certificates this machine trusts."
+        )
+        return Verdict(Kind.STOP, fault.error, stop=stop)
+    return Verdict(
+        Kind.AGAIN,
+        fault.error,
+        perhaps=fault.perhaps,
+        at_once=fault.at_once,
+        connecting=fault.error in _CONNECTING,
+    )
+
+
+def _credentials(status: int) -> CredentialsRefused:
+    return CredentialsRefused(
+        f"The service refused the API key (HTTP {status}). No key was marked failed. Check that "
+        "the private key belongs to this cluster, then run the same command again."
+    )
+
+
+def _contract(status: int, version: ApiVersion) -> ContractBroken:
+    if status in (404, 410):
+        newer = "" if version is ApiVersion.V4 else "; the current version is v4 (--api-version v4)"
+        return ContractBroken(
+            f"API version {version} is not there (HTTP {status} for every key){newer}. No key was "
+            "marked failed. Check the version and the cluster id or --base-url, then run again."
+        )
+    what = "redirects" if 300 <= status < 400 else "does not take the call"
+    return ContractBroken(
+        f"The service {what} (HTTP {status}), so this is not the Elevate API as it is documented. "
+        "No key was marked failed, no redirect was followed. Check the cluster id or --base-url."
+    )

@@ -1,0 +1,392 @@
+"""The main job: producer → bounded queue → workers → ledger.
+
+    survey ─► producer ─ commits `sent` ─► queue ─► workers ─ one POST each ─► outcome to the ledger
+                                                       │ again?
+                                                       └─► repeat (tenacity): budget, `sent`, POST
+
+A request leaves only when its `sent` line is on disk. A key that must be repeated gives its slot
+back while it waits. Whatever concerns one key is recorded; whatever concerns all stops the run:
+nothing further leaves, what is in flight is waited for (drained), the rest keeps `sent`.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from bulk_eraser.elevate.client import ElevateClient
+from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
+from bulk_eraser.elevate.verdict import Answer, Kind, Verdict, classify, evidence
+from bulk_eraser.errors import (
+    BulkEraserError,
+    LedgerWriteError,
+    ServiceDown,
+)
+from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.records import (
+    Accepted,
+    Duplicate,
+    Excluded,
+    Failed,
+    Record,
+    Rejected,
+    Sent,
+    Unknown,
+)
+from bulk_eraser.settings import RunSettings
+from bulk_eraser.sources.rows import KeyRow, RejectedRow
+from bulk_eraser.sources.survey import Fate, RowFate, Survey
+from bulk_eraser.tally import Tally
+
+__all__ = ["Erasure"]
+
+DRAIN_S = 5.0
+AHEAD = 4
+"""Times --concurrency: how many keys may be committed and not yet settled."""
+GROUP = 1000
+LOOK_S = 0.25
+
+
+@dataclass(slots=True)
+class Job:
+    """A customer key on its way. `attempt` counts the `sent` lines, `counted` those that count."""
+
+    key: str
+    line: int
+    attempt: int = 1
+    counted: int = 0
+    perhaps: bool = False
+    began: float = 0.0
+    detail: str | None = None
+
+
+class Erasure:
+    """One run over a decided survey. `run` returns when every key is settled or the run stopped.
+
+    `stopped_by` says why it ended early; `stop` may be called from outside (a signal).
+    """
+
+    def __init__(
+        self,
+        survey: Survey,
+        recorded_until: int,
+        ledger: Ledger,
+        client: ElevateClient,
+        pace: Pace,
+        tally: Tally,
+        settings: RunSettings,
+    ) -> None:
+        self.stopped_by: BulkEraserError | None = None
+        self.requests = 0
+        self.retries = 0
+        self.in_flight: dict[asyncio.Task[Any] | None, Job] = {}
+        self._survey = survey
+        self._recorded_until = recorded_until
+        self._ledger = ledger
+        self._client = client
+        self._pace = pace
+        self._tally = tally
+        self._settings = settings
+        self._ahead = AHEAD * settings.concurrency
+        self._queue: asyncio.Queue[Job] = asyncio.Queue(self._ahead)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._unsettled = 0
+        self._produced = False
+        self._room = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ── the way of a key ────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Settle every key, or stop. Does not raise for what stops a run; see `stopped_by`."""
+        if self.stopped_by is None:
+            self._start(self._produce(), "producer")
+            for number in range(self._settings.concurrency):
+                self._start(self._work(), f"worker-{number}")
+            self._start(self._watch(), "watch")
+        await self._ended.wait()
+        await self._drain()
+
+    async def _produce(self) -> None:
+        """Hand out the keys in order, each after its `sent` line was committed."""
+        await self._record_rows_not_sent()
+        sendable = (row for row in self._survey.second_reading() if row.fate.is_sent)
+        rows = islice(sendable, self._settings.limit)
+        batch_size = max(1, self._ahead // 2)
+        while batch := await asyncio.to_thread(_take, rows, batch_size):
+            await self._wait_for_room(len(batch))
+            self._survey.reader.file.must_be_unchanged()
+            jobs = [Job(row.row.key, row.row.line) for row in batch if isinstance(row.row, KeyRow)]
+            for row in batch:
+                self._tally.expect(row.row.line, row.fate)
+            self._unsettled += len(jobs)
+            await self._ledger.commit([Sent(key=j.key, line=j.line, attempt=1) for j in jobs])
+            for job in jobs:
+                self._queue.put_nowait(job)
+        self._produced = True
+        self._end_if_all_settled()
+
+    async def _work(self) -> None:
+        """Take keys and make their first attempt, without the cost of a retry engine."""
+        while self.stopped_by is None:
+            job = await self._queue.get()
+            with self._settled_or_left(job):
+                await self._pace.may_begin_key()
+                verdict = await self._attempt(job)
+                if verdict.kind is Kind.AGAIN and not self._spent(job):
+                    self._start(self._repeat(job, verdict), "repeat")
+                else:
+                    self._settle(job, verdict)
+
+    async def _repeat(self, job: Job, first: Verdict) -> None:
+        """Attempts from the second one on; each is a `sent` line of its own."""
+
+        async def attempt_again() -> Verdict:
+            if not (first.at_once and job.attempt == 1):
+                await self._pace.afford_repeat()
+            sent = Sent(key=job.key, line=job.line, attempt=job.attempt + 1)
+            await self._ledger.commit([sent])
+            job.attempt += 1
+            return await self._attempt(job)
+
+        with self._settled_or_left(job):
+            try:
+                verdict = await repeat_until_settled(
+                    first, attempt_again, lambda: self._spent(job), self._pace.sleep
+                )
+            except AgainError as last:
+                verdict = last.verdict
+            self._settle(job, verdict)
+
+    async def _attempt(self, job: Job) -> Verdict:
+        """One request, from the gate to the verdict."""
+        async with self._slots:
+            await self._pace.turn()
+            if self.stopped_by is not None:
+                raise asyncio.CancelledError
+            task = asyncio.current_task()
+            perhaps_before, job.perhaps = job.perhaps, True  # until the verdict says otherwise
+            job.began = job.began or time.monotonic()
+            self.in_flight[task] = job
+            self.requests += 1
+            self.retries += job.attempt > 1
+            try:
+                came = await self._client.create_removal_job(job.key)
+            finally:
+                del self.in_flight[task]
+        verdict = classify(came, self._settings.api_version)
+        job.perhaps = perhaps_before or verdict.perhaps
+        if isinstance(came, Answer) and verdict.kind is not Kind.ACCEPTED:
+            job.detail = evidence(came.body, job.key)
+        self._note(job, verdict)
+        return verdict
+
+    def _note(self, job: Job, verdict: Verdict) -> None:
+        """What the attempt means for the pool, and whether it counts against the key."""
+        if verdict.kind is Kind.STOP:
+            self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
+        elif verdict.kind is not Kind.AGAIN:
+            self._pace.saw_good()
+        elif verdict.at_once and job.attempt == 1:
+            job.counted += 1  # a keep-alive connection that died is not held against the service
+        else:
+            why = self._pace.saw_bad(job.key, verdict.error, verdict.retry_after)
+            if why is not None:
+                self.stop(why)
+            if not verdict.connecting and not self._pace.outage.is_on:
+                job.counted += 1
+
+    def _spent(self, job: Job) -> bool:
+        """Is this key not to be tried again in this run?"""
+        return self.stopped_by is not None or job.counted >= self._settings.max_attempts
+
+    # ── outcomes ────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self, job: Job, verdict: Verdict) -> None:
+        """Record the key's outcome."""
+        if verdict.kind is Kind.ACCEPTED:
+            self._ledger.append(
+                Accepted(
+                    key=job.key,
+                    line=job.line,
+                    jid=verdict.jid,
+                    status=verdict.status,
+                    http_status=200,
+                    attempts=job.attempt,
+                    elapsed_ms=round((time.monotonic() - job.began) * 1000),
+                )
+            )
+        elif verdict.kind is Kind.REFUSED or (self.stopped_by is None and not verdict.perhaps):
+            self._ledger.append(self._failed(job, verdict))
+        elif self.stopped_by is None:
+            self._ledger.append(
+                Unknown(key=job.key, line=job.line, error=verdict.error, attempts=job.attempt)
+            )
+        else:
+            self._leave(job, "interrupted")
+            return
+        self._settled()
+
+    def _failed(self, job: Job, verdict: Verdict) -> Failed:
+        return Failed(
+            key=job.key,
+            line=job.line,
+            error=verdict.error,
+            http_status=verdict.http_status,
+            detail=job.detail,
+            attempts=job.attempt,
+            permanent=verdict.kind is Kind.REFUSED,
+            possible_job=job.perhaps,
+        )
+
+    @contextmanager
+    def _settled_or_left(self, job: Job) -> Iterator[None]:
+        """Whatever ends the work on a key, its state is right in the ledger."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._leave(job, "interrupted")
+            raise
+        except BulkEraserError:  # the ledger cannot be written
+            raise
+        except Exception:
+            self._leave(job, "internal_error")
+            raise
+
+    def _leave(self, job: Job, error: str) -> None:
+        """The run ends before this key is settled.
+
+        An attempt that may have been carried out makes it `unknown`; otherwise, and when the
+        service was down for all, `sent` stays its last line. Both are sent again by the next run.
+        """
+        if job.perhaps and not isinstance(self.stopped_by, ServiceDown | LedgerWriteError):
+            self._ledger.append(
+                Unknown(key=job.key, line=job.line, error=error, attempts=job.attempt)
+            )
+
+    def _settled(self) -> None:
+        self._unsettled -= 1
+        if self._unsettled <= self._ahead // 2:
+            self._room.set()
+        self._end_if_all_settled()
+
+    def _end_if_all_settled(self) -> None:
+        if self._produced and not self._unsettled:
+            self._ended.set()
+
+    async def _wait_for_room(self, wanted: int) -> None:
+        while self._unsettled + wanted > self._ahead:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _record_rows_not_sent(self) -> None:
+        """Book rejected and duplicate rows once per input, excluded ones once per run."""
+        survey = self._survey
+        excluded = survey.fates[Fate.EXCLUDED] > 0
+        if not excluded and survey.last_line_not_sent <= self._recorded_until:
+            return
+        records = (record for row in survey.second_reading() if (record := self._not_sent(row)))
+        while batch := await asyncio.to_thread(_take, records, GROUP):
+            await self._ledger.commit(batch)
+
+    def _not_sent(self, row: RowFate) -> Record | None:
+        line = row.row.line
+        if isinstance(row.row, RejectedRow):
+            known = line <= self._recorded_until
+            return None if known else Rejected(line=line, error=row.row.error)
+        if row.fate is Fate.DUPLICATE:
+            if line <= self._recorded_until:
+                return None
+            return Duplicate(key=row.row.key, line=line, first_line=row.first_line)
+        return Excluded(key=row.row.key, line=line) if row.fate is Fate.EXCLUDED else None
+
+    # ── stopping ────────────────────────────────────────────────────────────────────────────
+
+    def stop(self, why: BulkEraserError, *, hurry: bool = False) -> None:
+        """Let nothing further leave. The first reason stays; `hurry` gives up what is in flight."""
+        if hurry or isinstance(why, LedgerWriteError):
+            self._hurry.set()
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = why
+        self._ended.set()
+
+    async def _drain(self) -> None:
+        """Wait for what is in flight, 5 s at most, then give it up; all else ends at once."""
+        await asyncio.sleep(0)  # a task that never began could not record how its key was left
+        for task in self._tasks:
+            if task not in self.in_flight:
+                task.cancel()
+        hurry = asyncio.create_task(self._hurry.wait())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + DRAIN_S
+        while self.in_flight and not hurry.done() and loop.time() < deadline:
+            await asyncio.wait(
+                {hurry, *(task for task in self.in_flight if task is not None)},
+                timeout=deadline - loop.time(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        hurry.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(hurry, *self._tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Stop when there was no good answer for too long."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if why := self._pace.expired():
+                self.stop(why)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Records are on disk: count them, and stop if too many keys failed."""
+        self._tally.fold(records)
+        limit = self._settings.max_failures
+        failures, settled = self._tally.refusals, self._tally.settled
+        if limit.is_exceeded(failures, settled):
+            self.stop(
+                ServiceDown(
+                    f"{failures} of {settled} keys failed, more than --max-failures {limit.text} "
+                    "allows. Look at the errors, then run the same command again, with a higher "
+                    "--max-failures if these keys are meant."
+                )
+            )
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(self._guarded(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        """No task ends unseen: an error stops the run, a bug as an internal error (70)."""
+        try:
+            await work
+        except BulkEraserError as error:
+            self.stop(error)
+        except Exception as bug:
+            self.stop(internal_error(bug))
+
+
+def internal_error(bug: Exception) -> BulkEraserError:
+    """What to tell of a bug: its kind and place, not its text, which may hold a customer key."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else ""
+    return BulkEraserError(
+        f"Internal error: {type(bug).__name__}{place}. The ledger is in order; run the same "
+        "command again, and please report this line."
+    )
+
+
+_T = TypeVar("_T")
+
+
+def _take(items: Iterator[_T], count: int) -> list[_T]:
+    return list(islice(items, count))

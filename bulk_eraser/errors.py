@@ -1,0 +1,125 @@
+"""One tree of errors; each class carries the exit code with which the process ends.
+
+    BulkEraserError            70  internal error
+    ├── UsageError              2  wrong options, consent missing, a hold list was forgotten
+    ├── InputError             65  input unusable, without a key, or changed on the way
+    ├── ServiceDown            69  no good answer for too long, or too many failures
+    ├── LedgerWriteError       74  the ledger cannot be created or written
+    ├── LedgerBusy             75  another process writes this ledger
+    ├── ContractBroken         76  the service breaks the contract for every key
+    ├── CredentialsRefused     77  401, 403
+    ├── ConfigurationError     78  no API key, plain http to a remote host, another target
+    ├── LedgerDamaged          79  the ledger fails verification
+    └── Interrupted        130/143  a signal
+
+Every message is one or two sentences that say what to do next, and holds neither the API key nor
+a customer key. Codes follow sysexits where it has one.
+"""
+
+import signal
+from enum import IntEnum
+
+__all__ = [
+    "BulkEraserError",
+    "ConfigurationError",
+    "ContractBroken",
+    "CredentialsRefused",
+    "ExitCode",
+    "InputError",
+    "Interrupted",
+    "LedgerBusy",
+    "LedgerDamaged",
+    "LedgerWriteError",
+    "ServiceDown",
+    "UsageError",
+]
+
+
+class ExitCode(IntEnum):
+    """How the process ends; the README explains each one."""
+
+    COMPLETE = 0
+    USAGE = 2
+    SOME_ROWS = 3
+    INPUT = 65
+    SERVICE_DOWN = 69
+    INTERNAL = 70
+    LEDGER_WRITE = 74
+    NOT_FINISHED = 75
+    CONTRACT_BROKEN = 76
+    CREDENTIALS = 77
+    CONFIGURATION = 78
+    LEDGER_DAMAGED = 79
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class BulkEraserError(Exception):
+    """Root of the tree; raised itself only for an internal error."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class UsageError(BulkEraserError):
+    """The command was not given what it needs; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(BulkEraserError):
+    """The input cannot be used, or is no longer what was surveyed."""
+
+    exit_code = ExitCode.INPUT
+
+
+class ServiceDown(BulkEraserError):
+    """No good answer for `--max-outage`, or more failures than `--max-failures`."""
+
+    exit_code = ExitCode.SERVICE_DOWN
+
+
+class LedgerWriteError(BulkEraserError):
+    """The ledger could not be created or written.
+
+    A type of its own, because an `OSError` from the disk and one from the network look alike.
+    """
+
+    exit_code = ExitCode.LEDGER_WRITE
+
+
+class LedgerBusy(BulkEraserError):
+    """Another process holds the ledger's lock."""
+
+    exit_code = ExitCode.NOT_FINISHED
+
+
+class ContractBroken(BulkEraserError):
+    """Redirects, HTML, or a version that is gone: a fact about the service, not about a key."""
+
+    exit_code = ExitCode.CONTRACT_BROKEN
+
+
+class CredentialsRefused(BulkEraserError):
+    """401 or 403: the API key does not open this cluster."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class ConfigurationError(BulkEraserError):
+    """Target, API key or certificate cannot be used as they are."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class LedgerDamaged(BulkEraserError):
+    """A break in the ledger with valid commits behind it; nothing was written."""
+
+    exit_code = ExitCode.LEDGER_DAMAGED
+
+
+class Interrupted(BulkEraserError):
+    """A signal asked the run to end: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM

@@ -1,0 +1,118 @@
+"""The ledger's face: hand it records, wait for the commit where the order matters.
+
+One task owns the file. All that waits is written as one group with one sync: new keys, due
+repeats and outcomes ride together. Outcomes linger for a few milliseconds to find company.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import aiofiles.os
+
+from bulk_eraser.errors import BulkEraserError, LedgerWriteError
+from bulk_eraser.ledger.chain import encode_group
+from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.records import Record
+
+__all__ = ["Ledger"]
+
+LINGER_S = 0.008
+
+
+class Ledger:
+    """The writing end of a ledger whose file was made ready with `LedgerFile.begin`.
+
+    `on_commit` is called with each group once it is on disk, `on_failure` once, when the file
+    can no longer be written; from then on `append` and `commit` raise that error.
+    """
+
+    def __init__(
+        self,
+        file: LedgerFile,
+        on_commit: Callable[[Sequence[Record]], None],
+        on_failure: Callable[[BulkEraserError], None],
+    ) -> None:
+        self.head = file.head
+        self._file = file
+        self._on_commit = on_commit
+        self._on_failure = on_failure
+        self._pending: list[Record] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._error: BulkEraserError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._append_synced = aiofiles.os.wrap(file.append)
+        self._task = asyncio.create_task(self._write_groups(), name="ledger")
+
+    def append(self, record: Record) -> None:
+        """Have `record` committed soon. Raises `LedgerWriteError` if that is no longer possible."""
+        self._must_be_writable()
+        self._pending.append(record)
+        if self._timer is None:
+            self._timer = self._loop.call_later(LINGER_S, self._wake.set)
+
+    async def commit(self, records: Sequence[Record] = ()) -> None:
+        """Return once `records`, and all that was appended before, are on disk.
+
+        Raises `LedgerWriteError`. Cancelling the caller does not take the records back.
+        """
+        self._must_be_writable()
+        self._pending.extend(records)
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        self._wake.set()
+        await waiter
+
+    async def close(self) -> None:
+        """Commit what waits and end the writer. Raises `LedgerWriteError` if that failed."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        self._thread.shutdown()
+        if self._error is not None:
+            raise self._error
+
+    def _must_be_writable(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    async def _write_groups(self) -> None:
+        while self._error is None and not (self._closing and not self._pending):
+            await self._wake.wait()
+            self._wake.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            records, self._pending = self._pending, []
+            waiters, self._waiters = self._waiters, []
+            try:
+                if records:
+                    await self._write(records)
+            except LedgerWriteError as error:
+                self._fail(error, waiters)
+            except Exception as bug:  # the writer must never end silently
+                self._fail(BulkEraserError(f"internal error in the ledger: {bug!r}"), waiters)
+            else:
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+    async def _write(self, records: Sequence[Record]) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        group, head = encode_group(self.head, records, at)
+        await self._append_synced(group, executor=self._thread)
+        self.head = head
+        self._on_commit(records)
+
+    def _fail(self, error: BulkEraserError, waiters: list[asyncio.Future[None]]) -> None:
+        self._error = error
+        for waiter in waiters + self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiters = []
+        self._on_failure(error)

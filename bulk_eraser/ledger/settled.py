@@ -1,0 +1,170 @@
+"""Replay: what earlier runs left behind for every key, so that no accepted key is sent again.
+
+| last line of a key in the ledger | standing | sent by the next run |
+| --- | --- | --- |
+| none | NEW | yes |
+| `sent` | SENT | yes: it may or may not have arrived |
+| `unknown` | UNKNOWN | yes |
+| `failed`, not `permanent` | FAILED | yes |
+| `failed`, `permanent` | REFUSED | only with --retry-failed |
+| `excluded` | HELD | yes, when it is no longer on the hold list |
+| `accepted` | ACCEPTED | no |
+| `accepted`, then `job_status` `error` or `not_found` for its jid | JOB_LOST | only with --retry-failed |
+
+`excluded` says only that nothing was sent, so it never overrides ACCEPTED, REFUSED or JOB_LOST.
+A `job_status` counts for the key's last jid alone: earlier jids are superseded, and a later, better
+status of the same jid takes JOB_LOST back.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from hashlib import blake2b
+from itertools import chain
+
+import msgspec
+
+from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.partitions import KeyPartitions, digest_of
+from bulk_eraser.records import InputFacts
+
+__all__ = ["History", "KeyStanding", "standing_after"]
+
+
+class KeyStanding(IntEnum):
+    """What the ledger says of a key when a run begins."""
+
+    NEW = 0
+    SENT = 1
+    UNKNOWN = 2
+    FAILED = 3
+    REFUSED = 4
+    HELD = 5
+    ACCEPTED = 6
+    JOB_LOST = 7
+
+
+class ReplayLine(msgspec.Struct):
+    """The fields that replay looks at, whatever the line's type."""
+
+    type: str
+    key: str = ""
+    line: int = 0
+    permanent: bool = False
+    jid: str = ""
+    status: str | None = None
+    target: str = ""
+    keys: str = ""
+    exclude_sha256: str | None = None
+    input: InputFacts | None = None
+
+
+_decoder = msgspec.json.Decoder(ReplayLine)
+_JOB_ALIVE = 255
+"""The event of a `job_status` line whose word is neither `error` nor `not_found`."""
+
+_STANDING_OF = {
+    "sent": KeyStanding.SENT,
+    "unknown": KeyStanding.UNKNOWN,
+    "excluded": KeyStanding.HELD,
+    "accepted": KeyStanding.ACCEPTED,
+}
+_KNOWN_TYPES = (*_STANDING_OF, "failed", "rejected", "duplicate", "run_started", "job_status")
+_KEPT_WHEN_EXCLUDED = {KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.JOB_LOST}
+
+
+class History:
+    """What a ledger's proven lines say; filled by `replay`.
+
+    `target` and `keys_kind` are those of the first run (None for a new ledger), `held` tells
+    whether the last run had a hold list, `last_input` what it read.
+    """
+
+    def __init__(self) -> None:
+        self.target: str | None = None
+        self.keys_kind: str | None = None
+        self.held = False
+        self.last_input: InputFacts | None = None
+        self._recorded: dict[tuple[object, ...], int] = {}
+        self._events = KeyPartitions("BQ")
+
+    def recorded_until(self, facts: InputFacts) -> int:
+        """Up to which line `rejected` and `duplicate` rows of this input are in the ledger."""
+        return self._recorded.get(facts.identity(), 0)
+
+    def replay(self, groups: Iterator[list[bytes]]) -> None:
+        """Take in proven groups of lines, oldest first. Unknown types and fields are ignored."""
+        for line in chain.from_iterable(groups):
+            entry = _decode(line)
+            if entry is None:
+                continue
+            if entry.key and entry.type != "duplicate":
+                code = _event_code(entry)
+                if code is not None:
+                    self._events.add(digest_of(entry.key), code, _jid_number(entry.jid))
+            elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
+                identity = self.last_input.identity()
+                self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
+            elif entry.type == "run_started":
+                self._begin_run(entry)
+
+    def standings(self, partition: int) -> dict[bytes, KeyStanding]:
+        """Digest → standing for every key of one partition that the ledger names."""
+        last: dict[bytes, tuple[KeyStanding, int]] = {}
+        for digest, code, jid in self._events.read(partition):
+            last[digest] = standing_after(last.get(digest), code, jid)
+        return {digest: standing for digest, (standing, _) in last.items()}
+
+    def close(self) -> None:
+        self._events.close()
+
+    def _begin_run(self, entry: ReplayLine) -> None:
+        if self.target is None:
+            self.target, self.keys_kind = entry.target, entry.keys
+        if entry.input is not None:
+            self.last_input = entry.input
+            self.held = entry.exclude_sha256 is not None
+
+
+def standing_after(
+    before: tuple[KeyStanding, int] | None, code: int, jid: int
+) -> tuple[KeyStanding, int]:
+    """The standing of a key after one more line; `jid` is the number of the line's jid."""
+    now = before or (KeyStanding.NEW, 0)
+    if code == _JOB_ALIVE:
+        return (KeyStanding.ACCEPTED, jid) if now == (KeyStanding.JOB_LOST, jid) else now
+    if code == KeyStanding.JOB_LOST and now != (KeyStanding.ACCEPTED, jid):
+        return now
+    if code == KeyStanding.HELD and now[0] in _KEPT_WHEN_EXCLUDED:
+        return now
+    return KeyStanding(code), jid
+
+
+def _decode(line: bytes) -> ReplayLine | None:
+    """None for a type of line that a later version introduced.
+
+    Raises `LedgerDamaged` for a proven line of a known type that does not hold what it must.
+    """
+    try:
+        return _decoder.decode(line)
+    except ValueError:
+        if any(line.startswith(b'{"type":"%b"' % word.encode()) for word in _KNOWN_TYPES):
+            raise LedgerDamaged(
+                "The ledger holds a line that this version cannot read. Nothing was written. "
+                "Use the version of bulk-eraser that wrote it, or a newer one."
+            ) from None
+        return None
+
+
+def _event_code(entry: ReplayLine) -> int | None:
+    if entry.type == "failed":
+        return KeyStanding.REFUSED if entry.permanent else KeyStanding.FAILED
+    if entry.type == "job_status":
+        return KeyStanding.JOB_LOST if entry.status in ("error", "not_found") else _JOB_ALIVE
+    return _STANDING_OF.get(entry.type)
+
+
+def _jid_number(jid: str) -> int:
+    """64 bits that stand for a jid; 0 for none. Compared only within one key."""
+    if not jid:
+        return 0
+    return int.from_bytes(blake2b(jid.encode(), digest_size=8).digest(), "little")

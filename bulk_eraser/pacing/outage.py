@@ -1,0 +1,82 @@
+"""Is it the key or the service? Bookkeeping over all answers of the pool.
+
+An outage is when nothing was ever answered well, or when several different keys failed in a row
+since the last good answer. While it lasts, attempts are not held against a key, new keys wait,
+and what is still tried is paid from the retry budget.
+"""
+
+from bulk_eraser.errors import BulkEraserError, ContractBroken, ServiceDown
+
+__all__ = ["Outage"]
+
+MANY_KEYS = 10
+NEVER_GOOD_S = 30.0
+
+
+class Outage:
+    """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
+
+    `concurrency` bounds how many different keys can fail at the same time.
+    """
+
+    def __init__(self, limit: float, concurrency: int) -> None:
+        self._limit = limit
+        self._many = min(MANY_KEYS, 4 * concurrency)
+        self._ever_good = False
+        self._good_at: float | None = None
+        self._failing: set[str] = set()
+        self._bad_answers: set[str] = set()
+        self._errors: set[str] = set()
+
+    @property
+    def is_on(self) -> bool:
+        if not self._failing:
+            return False
+        return not self._ever_good or len(self._failing) >= self._many
+
+    def begin(self, now: float) -> None:
+        """The first request leaves: from here on the service had its chance."""
+        if self._good_at is None:
+            self._good_at = now
+
+    def saw_good(self, now: float) -> None:
+        """An answer about a key: accepted or refused."""
+        self._good_at = now
+        if not self._ever_good or self._failing:
+            self._ever_good = True
+            self._failing.clear()
+            self._bad_answers.clear()
+            self._errors.clear()
+
+    def saw_bad(self, key: str, error: str) -> BulkEraserError | None:
+        """An attempt that calls for another. Returns why to stop, if it is to stop (76)."""
+        if len(self._failing) < 2 * MANY_KEYS:
+            self._failing.add(key)
+        self._errors.add(error)
+        if error != "bad_answer":
+            self._bad_answers.clear()
+            return None
+        self._bad_answers.add(key)
+        return self._no_elevate() if len(self._bad_answers) >= self._many else None
+
+    def expired(self, now: float) -> BulkEraserError | None:
+        """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
+        if not self._failing or self._good_at is None:
+            return None
+        limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
+        if now - self._good_at < limit:
+            return None
+        if self._errors == {"bad_answer"}:
+            return self._no_elevate()
+        return ServiceDown(
+            f"The service gave no good answer for {limit:.0f} s (last seen: "
+            f"{', '.join(sorted(self._errors))}). No key was marked failed for it. Run the same "
+            "command again later."
+        )
+
+    def _no_elevate(self) -> ContractBroken:
+        return ContractBroken(
+            "The service answers, but not as Elevate does (HTML, no jid, or cut off) for "
+            f"{len(self._bad_answers)} different keys in a row. No key was marked failed. Check "
+            "the cluster id or --base-url, then run the same command again."
+        )

@@ -1,0 +1,202 @@
+"""The words everyone speaks: one struct per ledger line, and the closed lists of error words.
+
+A line is one JSON object, `type` first, then `at` (UTC, RFC 3339, milliseconds; stamped once per
+synced group by the ledger's writer). Readers ignore fields and types that they do not know.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+__all__ = [
+    "ATTEMPT_ERRORS",
+    "ROW_ERRORS",
+    "Accepted",
+    "Commit",
+    "Duplicate",
+    "Excluded",
+    "Failed",
+    "InputFacts",
+    "Record",
+    "Recovered",
+    "Rejected",
+    "RunFinished",
+    "RunStarted",
+    "Sent",
+    "Unknown",
+]
+
+ROW_ERRORS = {
+    "control_character": "the key holds a control character, a NUL or a line break",
+    "duplicate_member": "the JSON object names the key twice",
+    "empty_key": "the key is empty or blank",
+    "field_too_long": "a CSV field is longer than 131,072 characters",
+    "key_too_long": "the key is longer than 2,048 bytes in UTF-8",
+    "line_too_long": "the line is longer than 1,048,576 characters",
+    "lone_surrogate": "the key is not valid Unicode (half of a surrogate pair)",
+    "malformed_csv": "the quoting of the row is broken",
+    "malformed_json": "the line is not JSON, or is nested too deeply",
+    "missing_field": "the row does not have the key's field",
+    "too_many_fields": "the row has more fields than the header, so the key may be cut off",
+    "wrong_type": "the key is not a string, or the line is not a JSON object",
+}
+"""Why a row was `rejected`; nothing was sent for it."""
+
+ATTEMPT_ERRORS = {
+    "bad_answer": "an answer, but not one that Elevate gives (HTML, no jid, not JSON, too large)",
+    "cannot_connect": "no route to the service, or the network failed before anything was sent",
+    "certificate": "the service's certificate is not valid for it",
+    "connection_lost": "the connection broke after the request may have left",
+    "connection_refused": "nothing listens at the service's address",
+    "dns": "the service's name could not be resolved",
+    "internal_error": "a bug in bulk-eraser while this key was in flight",
+    "interrupted": "the run was ended while this key was in flight or waiting for a repeat",
+    "timeout": "no complete answer within --timeout",
+}
+"""Why an attempt did not end well; beside these `http_` and the status, such as `http_503`."""
+
+
+class Record(msgspec.Struct, tag_field="type", kw_only=True):
+    """What all lines have: `type` (the tag) and `at`."""
+
+    at: str = ""
+
+
+class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
+    """What was read: `sha256` is over the file's raw bytes, `bytes` their number."""
+
+    name: str
+    bytes: int
+    sha256: str
+    format: str
+    key_field: str | None
+    header: bool
+    delimiter: str | None
+    encoding: str
+    rows: int
+    keys: int
+    rejected: int
+    duplicate: int
+
+    def identity(self) -> tuple[object, ...]:
+        """Equal for two runs exactly when they read the same bytes in the same way."""
+        return (
+            self.sha256,
+            self.format,
+            self.key_field,
+            self.header,
+            self.delimiter,
+            self.encoding,
+        )
+
+
+class RunStarted(Record, tag="run_started", kw_only=True):
+    """Who erases what, where, with which settings. `keys` is `raw`: keys stand as they were."""
+
+    format: int = 1
+    run: str
+    command: str
+    tool: str
+    api: str
+    target: str
+    simulated: bool
+    keys: str = "raw"
+    input: InputFacts
+    exclude_sha256: str | None
+    settings: dict[str, Any]
+    requester: str | None
+    reference: str | None
+
+
+class Sent(Record, tag="sent", kw_only=True):
+    """On disk before its request leaves: from here on it may have left. `attempt` from 1."""
+
+    key: str
+    line: int
+    attempt: int
+
+
+class Accepted(Record, tag="accepted", kw_only=True):
+    """The service created a removal job; `elapsed_ms` from the first attempt to this answer."""
+
+    key: str
+    line: int
+    jid: str
+    status: str | None
+    http_status: int
+    attempts: int
+    elapsed_ms: int
+
+
+class Failed(Record, tag="failed", kw_only=True):
+    """Refused (`permanent`), or retries ran out with the last attempts certainly not carried out.
+
+    `possible_job` is true if an earlier attempt may have been carried out all the same.
+    """
+
+    key: str
+    line: int
+    error: str
+    http_status: int | None
+    detail: str | None
+    attempts: int
+    permanent: bool
+    possible_job: bool
+
+
+class Unknown(Record, tag="unknown", kw_only=True):
+    """No answer that counts, and an attempt may have been carried out."""
+
+    key: str
+    line: int
+    error: str
+    attempts: int
+
+
+class Rejected(Record, tag="rejected", kw_only=True):
+    """A row without a usable key; its content is not copied."""
+
+    line: int
+    error: str
+
+
+class Duplicate(Record, tag="duplicate", kw_only=True):
+    """The key stood earlier in the same input, on `first_line`; it is sent once."""
+
+    key: str
+    line: int
+    first_line: int
+
+
+class Excluded(Record, tag="excluded", kw_only=True):
+    """On the hold list; not sent in this run."""
+
+    key: str
+    line: int
+
+
+class Recovered(Record, tag="recovered", kw_only=True):
+    """An uncommitted tail was moved aside into `file`, beside the ledger."""
+
+    bytes: int
+    sha256: str
+    file: str
+
+
+class RunFinished(Record, tag="run_finished", kw_only=True):
+    """How the run ended; `counts` as in `--json`, `elapsed_s` first request to last outcome."""
+
+    run: str
+    outcome: str
+    exit_code: int
+    counts: dict[str, int]
+    elapsed_s: float
+
+
+class Commit(Record, tag="commit", kw_only=True):
+    """Ends a synced group: digest over the previous commit's and the `lines` lines since."""
+
+    PREFIX: ClassVar[bytes] = b'{"type":"commit"'
+
+    lines: int
+    sha256: str

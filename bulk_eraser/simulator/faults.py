@@ -1,0 +1,102 @@
+"""Which request meets which fault: decided here without I/O, carried out by `server`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+
+__all__ = ["FAULTS", "FAULT_DESCRIPTIONS", "FaultPlan", "parse_fault"]
+
+FAULT_DESCRIPTIONS = {
+    "http_400": "the key is refused, again whenever it is sent: 400",
+    "http_403": "the API key is refused: 403",
+    "http_429": "too many requests: 429, with Retry-After if one is set",
+    "http_500": "internal error: 500",
+    "http_503": "service unavailable: 503, with Retry-After if one is set",
+    "drop_before": "connection closed without an answer, no job made",
+    "drop_after": "job made, then connection closed without an answer",
+    "cut_body": "job made, connection closed in the middle of the answer",
+    "wrong_json": "job made, but the answer holds no jid",
+    "html": "an HTML page instead of JSON, no job made",
+    "redirect": "302 to another path, no job made",
+    "delay": "the answer is held back, then comes as usual",
+}
+FAULTS = tuple(FAULT_DESCRIPTIONS)
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%?)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """How often each fault happens.
+
+    `rates` maps a name of `FAULTS` to a fraction of the requests, 0 to 1; for `http_400` it is a
+    fraction of the customer keys. `retry_after_s` (whole seconds, None for no header) goes with 429
+    and 503, `delay_s` (seconds) with `delay`. The same `seed` refuses the same keys.
+    Raises `ValueError` for an unknown name, a rate outside 0..1, rates that add up to more than 1,
+    or negative seconds.
+    """
+
+    rates: Mapping[str, float] = field(default_factory=dict)
+    retry_after_s: int | None = None
+    delay_s: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, rate in self.rates.items():
+            if name not in FAULTS:
+                raise ValueError(f"there is no fault {name!r}; the faults are {_names()}")
+            if not 0 <= rate <= 1:
+                raise ValueError(f"the rate of {name} must lie between 0 and 1 (100%), not {rate}")
+        total = sum(self.rates.values())
+        if total > 1 + 1e-9:
+            raise ValueError(f"the fault rates add up to {total:.4g}, which is more than 1 (100%)")
+        if (self.retry_after_s or 0) < 0 or not self.delay_s >= 0:
+            raise ValueError("Retry-After and the delay of answers must not be negative")
+
+    def choose(self, customer_key: str | None, draw: float) -> str | None:
+        """The fault that a request meets, or None.
+
+        `customer_key` is None for a request that has none (job-status), which is never met by
+        `http_400`. `draw` is a random number from 0 up to, not including, 1.
+        """
+        if customer_key is not None and (refused := self.rates.get("http_400")):
+            if self._position(customer_key) < refused:
+                return "http_400"
+            draw *= 1 - refused  # the others keep their share of all requests
+        return next((name for ceiling, name in self._ceilings if draw < ceiling), None)
+
+    @cached_property
+    def _ceilings(self) -> list[tuple[float, str]]:
+        """Running totals of the rates of the faults that are drawn for each request."""
+        ceilings, total = [], 0.0
+        for name in FAULTS[1:]:  # without http_400
+            if rate := self.rates.get(name, 0):
+                total += rate
+                ceilings.append((total, name))
+        return ceilings
+
+    def _position(self, customer_key: str) -> float:
+        """A number from 0 to 1 that depends on seed and key alone."""
+        hashed = blake2b(f"{self.seed} {customer_key}".encode(), digest_size=6).digest()
+        return int.from_bytes(hashed) / 2**48
+
+
+def parse_fault(text: str) -> tuple[str, float]:
+    """Name and rate of `http_500=2%` or `http_500=0.02`; else `ValueError` with what to write."""
+    name, _, written = text.partition("=")
+    rate = _RATE.fullmatch(written.strip())
+    if name.strip() not in FAULTS or rate is None:
+        raise ValueError(
+            f"{text!r} is no fault: write NAME=RATE, such as http_500=2% or http_500=0.02, "
+            f"with one of the names {_names()}"
+        )
+    fraction = float(rate[1]) / 100 if rate[2] else float(rate[1])
+    if fraction > 1:
+        raise ValueError(f"{text!r} is more than every request; 2 in 100 is written 2% or 0.02")
+    return name.strip(), fraction
+
+
+def _names() -> str:
+    return ", ".join(FAULTS)

@@ -1,0 +1,76 @@
+"""One way to read an input, used twice: by the survey and by the producer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bulk_eraser.errors import UsageError
+from bulk_eraser.sources.csv_rows import CsvRows
+from bulk_eraser.sources.ndjson_rows import ndjson_rows
+from bulk_eraser.sources.opening import InputFile
+from bulk_eraser.sources.rows import Reading, Row
+
+__all__ = ["InputReader"]
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+}
+
+
+class InputReader:
+    """An input and how to read it; `reading` is complete after `survey_rows` was begun.
+
+    Raises `UsageError` when the format cannot be told from the name, `InputError` as the parts
+    below do.
+    """
+
+    def __init__(self, path: str, reading: Reading) -> None:
+        self.reading = replace(reading, format=reading.format or _format_of(path))
+        self.file = InputFile(path)
+        self._asked_encoding = reading.encoding
+
+    def survey_rows(self) -> Iterator[Row]:
+        """The rows, read for the first time; at the end the file is remembered as it was."""
+        yield from self._rows(survey=True)
+        self.file.close_survey()
+
+    def checked_rows(self) -> Iterator[Row]:
+        """The same rows again. `InputError` before any row of a changed part."""
+        return self._rows(survey=False)
+
+    def _rows(self, *, survey: bool) -> Iterator[Row]:
+        newline = "" if self.reading.format == "csv" else "\n"
+        open_text = self.file.survey_text if survey else self.file.checked_text
+        try:
+            with open_text(self._asked_encoding, newline) as text:
+                self.reading = replace(self.reading, encoding=text.encoding)
+                if self.reading.format == "csv":
+                    known = self.reading
+                    rows = CsvRows(
+                        text, self.file.name, known.key_field, known.header, known.delimiter
+                    )
+                    self.reading = replace(
+                        known, key_field=rows.key_field, delimiter=rows.delimiter
+                    )
+                    yield from rows
+                else:
+                    key_field = self.reading.key_field or "customerKey"
+                    self.reading = replace(self.reading, key_field=key_field)
+                    yield from ndjson_rows(text, key_field)
+        except UnicodeDecodeError:
+            raise self.file.explain_undecodable(self._asked_encoding, newline) from None
+
+
+def _format_of(path: str) -> str:
+    name = path.removesuffix(".gz").lower()
+    for extension, format_ in FORMATS.items():
+        if name.endswith(extension):
+            return format_
+    raise UsageError(
+        f"The format of the input {path!r} cannot be told from its name. Say --format csv or "
+        "--format ndjson."
+    )

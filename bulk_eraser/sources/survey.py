@@ -1,0 +1,245 @@
+"""The survey: read the whole input once before anything is sent, and decide about every row.
+
+Each row gets one byte, its fate. Duplicates, the hold list and what the ledger already knows are
+joined by key digest, one partition at a time, so memory does not grow with the number of keys
+(one byte a row apart). For a duplicate, the line of the first row with its key is kept in an
+unlinked file, eight bytes at the row's place.
+"""
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import IO, NamedTuple
+
+from bulk_eraser.errors import BulkEraserError, InputError
+from bulk_eraser.ledger.settled import KeyStanding
+from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.records import InputFacts
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row
+
+__all__ = ["Fate", "RowFate", "Survey", "read_hold_list"]
+
+_NUMERIC_LIKE = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE]\+\d+")
+EXAMPLES = 3
+"""Lines named in a message."""
+
+
+class Fate(IntEnum):
+    """What becomes of a row. The SEND_… ones are sent; what follows says why."""
+
+    SEND_NEW = 0
+    SEND_SENT = 1
+    SEND_UNKNOWN = 2
+    SEND_FAILED = 3
+    SEND_REFUSED = 4
+    SEND_HELD = 5
+    SEND_JOB_LOST = 6
+    REJECTED = 7
+    DUPLICATE = 8
+    EXCLUDED = 9
+    SETTLED = 10
+    REFUSED = 11
+
+    @property
+    def is_sent(self) -> bool:
+        return self <= Fate.SEND_JOB_LOST
+
+
+_FATE_OF = {
+    KeyStanding.NEW: Fate.SEND_NEW,
+    KeyStanding.SENT: Fate.SEND_SENT,
+    KeyStanding.UNKNOWN: Fate.SEND_UNKNOWN,
+    KeyStanding.FAILED: Fate.SEND_FAILED,
+    KeyStanding.HELD: Fate.SEND_HELD,
+    KeyStanding.REFUSED: Fate.REFUSED,
+    KeyStanding.ACCEPTED: Fate.SETTLED,
+    KeyStanding.JOB_LOST: Fate.SETTLED,
+}
+_RETRIED = {KeyStanding.REFUSED: Fate.SEND_REFUSED, KeyStanding.JOB_LOST: Fate.SEND_JOB_LOST}
+
+
+class RowFate(NamedTuple):
+    """A row on the second reading, with its fate; `first_line` is set for a duplicate."""
+
+    row: Row
+    fate: Fate
+    first_line: int
+
+
+class Survey:
+    """What the input holds. `read` it, then `decide` with the ledger's standings.
+
+    `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
+    `fates` counts the rows by fate once `decide` has run, `last_line_not_sent` is the line of the
+    last rejected or duplicate row.
+    """
+
+    def __init__(self, reader: InputReader) -> None:
+        self.reader = reader
+        self.rows = 0
+        self.last_line_not_sent = 0
+        self.stripped = 0
+        self.personal = 0
+        self.errors: Counter[str] = Counter()
+        self.error_lines: dict[str, list[int]] = {}
+        self.fates: Counter[Fate] = Counter()
+        self._plan = bytearray()
+        self._keys = KeyPartitions("QQ")
+        self._first_lines: IO[bytes] | None = None
+        self._numeric_like: list[int] = []
+
+    def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
+        """Read every row. `progress` is called now and then with the number of rows.
+
+        Raises `InputError` when the input is unusable.
+        """
+        for row in self.reader.survey_rows():
+            if isinstance(row, KeyRow):
+                self._keys.add(digest_of(row.key), self.rows, row.line)
+                self._plan.append(Fate.SEND_NEW)
+                self._look_at(row)
+            else:
+                self._plan.append(Fate.REJECTED)
+                self._note_rejected(row)
+            self.rows += 1
+            if not self.rows % 50_000:
+                progress(self.rows)
+        if not len(self._keys):
+            raise InputError(self._no_key())
+
+    def decide(
+        self,
+        standings: Callable[[int], dict[bytes, KeyStanding]],
+        hold_list: KeyPartitions | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> None:
+        """Give every row its fate: rejected, else duplicate, else excluded, else by standing."""
+        fate_of = _FATE_OF | (_RETRIED if retry_failed else {})
+        for partition in range(PARTITIONS):
+            known = standings(partition)
+            held = {digest for (digest,) in hold_list.read(partition)} if hold_list else set()
+            first: dict[bytes, int] = {}
+            for digest, place, line in self._keys.read(partition):
+                if digest in first:
+                    self._plan[place] = Fate.DUPLICATE
+                    self.last_line_not_sent = max(self.last_line_not_sent, line)
+                    self._keep_first_line(place, first[digest])
+                    continue
+                first[digest] = line
+                self._plan[place] = (
+                    Fate.EXCLUDED if digest in held else fate_of[known.get(digest, KeyStanding.NEW)]
+                )
+        self.fates = Counter({fate: self._plan.count(fate) for fate in Fate})
+
+    @property
+    def to_send(self) -> int:
+        return sum(count for fate, count in self.fates.items() if fate.is_sent)
+
+    @property
+    def numeric_like(self) -> list[int]:
+        """The first lines whose keys look rounded by a spreadsheet, such as `4,01235E+15`."""
+        return self._numeric_like
+
+    def facts(self) -> InputFacts:
+        """What `run_started` says of the input."""
+        reading, fingerprint = self.reader.reading, self.reader.file.fingerprint
+        return InputFacts(
+            name=self.reader.file.name,
+            bytes=fingerprint.size,
+            sha256=fingerprint.sha256,
+            format=reading.format or "",
+            key_field=reading.key_field,
+            header=reading.header,
+            delimiter=reading.delimiter,
+            encoding=reading.encoding or "",
+            rows=self.rows,
+            keys=self.rows - self.fates[Fate.REJECTED] - self.fates[Fate.DUPLICATE],
+            rejected=self.fates[Fate.REJECTED],
+            duplicate=self.fates[Fate.DUPLICATE],
+        )
+
+    def second_reading(self) -> Iterator[RowFate]:
+        """The rows again, each with its fate, counted independently of the first reading.
+
+        Raises `InputError` before a row of a changed part, `BulkEraserError` (internal) when the
+        two readings do not agree.
+        """
+        counted: Counter[Fate] = Counter()
+        place = -1
+        for place, row in enumerate(self.reader.checked_rows()):
+            fate = Fate(self._plan[place]) if place < self.rows else None
+            if fate is None or (fate is Fate.REJECTED) is not isinstance(row, RejectedRow):
+                raise BulkEraserError(_disagree(row.line))
+            counted[fate] += 1
+            first_line = self._first_line(place) if fate is Fate.DUPLICATE else 0
+            yield RowFate(row, fate, first_line)
+        if place + 1 != self.rows or +counted != +self.fates:
+            raise BulkEraserError(_disagree(place + 1))
+
+    def close(self) -> None:
+        self._keys.close()
+        if self._first_lines is not None:
+            self._first_lines.close()
+
+    def _look_at(self, row: KeyRow) -> None:
+        self.stripped += row.stripped
+        if "@" in row.key:
+            self.personal += 1
+        if len(self._numeric_like) < EXAMPLES and _NUMERIC_LIKE.fullmatch(row.key):
+            self._numeric_like.append(row.line)
+
+    def _note_rejected(self, row: RejectedRow) -> None:
+        self.last_line_not_sent = row.line
+        self.errors[row.error] += 1
+        lines = self.error_lines.setdefault(row.error, [])
+        if len(lines) < EXAMPLES:
+            lines.append(row.line)
+
+    def _keep_first_line(self, place: int, line: int) -> None:
+        if self._first_lines is None:
+            self._first_lines = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
+        os.pwrite(self._first_lines.fileno(), line.to_bytes(8, "little"), place * 8)
+
+    def _first_line(self, place: int) -> int:
+        if self._first_lines is None:
+            return 0
+        return int.from_bytes(os.pread(self._first_lines.fileno(), 8, place * 8), "little")
+
+    def _no_key(self) -> str:
+        name = self.reader.file.name
+        if not self.rows:
+            return f"{name} holds no rows: there is nothing to erase."
+        reasons = ", ".join(f"{word} ({count})" for word, count in self.errors.most_common())
+        return (
+            f"{name} holds {self.rows} rows, but not one usable key: {reasons}. Look at "
+            "--key-field, --delimiter and --format."
+        )
+
+
+def read_hold_list(reader: InputReader) -> KeyPartitions:
+    """The digests of the keys that must not be sent.
+
+    Raises `InputError` when a row of it has no usable key: a hold that cannot be read must not
+    be passed over.
+    """
+    held = KeyPartitions("")
+    for row in reader.survey_rows():
+        if isinstance(row, RejectedRow):
+            raise InputError(
+                f"The hold list {reader.file.name} has a row without a usable key on line "
+                f"{row.line} ({row.error}). Nothing was sent. Correct it and run again."
+            )
+        held.add(digest_of(row.key))
+    return held
+
+
+def _disagree(place: int) -> str:
+    return (
+        f"The two readings of the input do not agree (near row {place}). Nothing further was "
+        "sent. Please report this; the ledger is in order."
+    )
