@@ -146,7 +146,8 @@ class Batch:
             error = failure
         except Exception as bug:
             error = internal_error(bug)
-        elapsed = time.monotonic() - (pace.first_request_at or time.monotonic())
+        now = time.monotonic()
+        elapsed = now - (pace.first_request_at or now)
         error = error or self._disagreement()
         return await self._finish(ledger, started.run, erasure, error, elapsed)
 

@@ -26,7 +26,7 @@ from bulk_eraser.errors import (
     ServiceDown,
 )
 from bulk_eraser.ledger.ledger import Ledger
-from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.records import (
     Accepted,
     Duplicate,
@@ -45,8 +45,6 @@ from bulk_eraser.tally import Tally
 __all__ = ["Erasure"]
 
 DRAIN_S = 5.0
-AHEAD = 4
-"""Times --concurrency: how many keys may be committed and not yet settled."""
 GROUP = 1000
 LOOK_S = 0.25
 
@@ -91,7 +89,7 @@ class Erasure:
         self._pace = pace
         self._tally = tally
         self._settings = settings
-        self._ahead = AHEAD * settings.concurrency
+        self._ahead = OUTSTANDING * settings.concurrency
         self._queue: asyncio.Queue[Job] = asyncio.Queue(self._ahead)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._unsettled = 0

@@ -4,7 +4,7 @@ import sys
 from enum import Enum, auto
 
 from bulk_eraser.batch import Batch
-from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
 from bulk_eraser.sources.survey import Fate, Survey
 
@@ -36,14 +36,15 @@ def describe(batch: Batch, output: Output, *, verbose: bool) -> None:
         column = f"column {facts.key_field}"
         how[1:1] = [column, f"delimiter {_shown(facts.delimiter or '')}"]
     output.say(
-        f"Input {printable(facts.name)}: {facts.rows:,} rows, {facts.keys:,} different keys "
+        f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
+        f"{counted(facts.keys, 'different key')} "
         f"({', '.join(map(printable, how))})"
     )
     _describe_rejected(survey, output)
     if facts.duplicate:
-        output.say(f"  {facts.duplicate:,} duplicate rows: each key is sent once")
+        output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
     if fates[Fate.EXCLUDED]:
-        output.say(f"  {fates[Fate.EXCLUDED]:,} keys are on the hold list and are not sent")
+        output.say(f"  on the hold list, and not sent: {counted(fates[Fate.EXCLUDED], 'key')}")
     _warn_of_keys(survey, output)
     _describe_ledger(batch, output)
     if verbose:
@@ -55,23 +56,20 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
     """Return if this run may send. Raises `UsageError` if not."""
     settings, keys = batch.settings, batch.to_send
     if settings.simulated:
-        output.say(
-            f"Rehearsal: {keys:,} keys go to a simulator on this computer. Nothing is erased."
-        )
+        output.say(f"Rehearsal: {counted(keys, 'key')} for a simulator. Nothing is erased.")
         return
     where = settings.target.base_of(settings.api_version)
     output.say(
         f"Target {printable(settings.target.name)}, API {settings.api_version} "
         f"({printable(where)})\n"
-        f"{keys:,} {'key' if keys == 1 else 'keys'} will be sent for removal. An erasure cannot "
-        "be undone."
+        f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone."
     )
     if consent is Consent.GIVEN:
         return
     if not (output.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
         raise UsageError(
-            f"Consent is missing: {keys:,} keys would be sent for removal. Without a terminal to "
-            "ask on, say --yes. To see what would be sent, use --dry-run or --rehearse."
+            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. Without a "
+            "terminal to ask on, say --yes. To see what would be sent, use --dry-run or --rehearse."
         )
     output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
     answer = sys.stdin.readline().strip().replace(",", "")
@@ -84,7 +82,7 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
 def _describe_rejected(survey: Survey, output: Output) -> None:
     if not survey.errors:
         return
-    output.say(f"  {survey.errors.total():,} rows rejected, for want of a usable key:")
+    output.say(f"  {counted(survey.errors.total(), 'row')} rejected, for want of a usable key:")
     for word, count in survey.errors.most_common():
         lines = survey.error_lines[word]
         more = ", …" if count > len(lines) else ""
@@ -93,11 +91,13 @@ def _describe_rejected(survey: Survey, output: Output) -> None:
 
 def _warn_of_keys(survey: Survey, output: Output) -> None:
     if survey.stripped:
-        output.say(f"  {survey.stripped:,} keys had blanks around them, which are not sent")
+        output.say(
+            f"  blanks around the key, which are not sent: {counted(survey.stripped, 'row')}"
+        )
     if survey.personal:
         output.warn(
-            f"{survey.personal:,} keys look like e-mail addresses. Elevate's keys must not be "
-            "personal data: is this the right column?"
+            f"{counted(survey.personal, 'key')} with an @, as in e-mail addresses. Elevate's keys "
+            "must not be personal data: is this the right column?"
         )
 
 
@@ -107,15 +107,19 @@ def _describe_ledger(batch: Batch, output: Output) -> None:
         output.say(f"Ledger {printable(file.path)}: new")
         return
     settled = fates[Fate.SETTLED]
-    output.say(f"Ledger {printable(file.path)}: continues; {settled:,} keys are settled already")
+    output.say(
+        f"Ledger {printable(file.path)}: continues; settled already: {counted(settled, 'key')}"
+    )
     before = file.history.last_input
     if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
         output.say("  The input has changed since the last run; it goes on by key.")
     if fates[Fate.REFUSED]:
-        output.say(f"  {fates[Fate.REFUSED]:,} keys were refused for good and are not sent again")
+        output.say(
+            f"  refused for good earlier, and not sent again: {counted(fates[Fate.REFUSED], 'key')}"
+        )
     for fate, why in AGAIN.items():
         if fates[fate]:
-            output.say(f"  {fates[fate]:,} keys are sent again: {why}")
+            output.say(f"  sent again: {counted(fates[fate], 'key')}, {why}")
     if not batch.tally.to_send:
         output.say("Nothing to do: no key of this input is left to send.")
 

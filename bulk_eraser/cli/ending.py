@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 from bulk_eraser.batch import Ending
 from bulk_eraser.cli.display import counts_table, duration
-from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import ExitCode
 
 __all__ = ["tell_ending"]
 
 
-def tell_ending(output: Output, ending: Ending, input_path: str) -> None:
+def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: bool = False) -> None:
     """Results to stdout (one JSON object with --json), the rest to stderr."""
     if output.json:
         output.raw_result(json.dumps(asdict(ending), ensure_ascii=False))
@@ -22,11 +22,15 @@ def tell_ending(output: Output, ending: Ending, input_path: str) -> None:
         output.result(counts_table(ending.counts))
         if ending.requests:
             output.result(
-                f"  {ending.requests:,} requests ({ending.retries:,} of them repeats) in "
-                f"{duration(ending.elapsed_s)}"
+                f"  {counted(ending.requests, 'request')} ({ending.retries:,} of them repeats) "
+                f"in {duration(ending.elapsed_s)}"
             )
     if ending.head is not None:
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
+    if dry_run and ending.error is None:
+        keys = counted(ending.counts["not_reached"], "key")
+        output.always(f"Dry run: {keys} left to send. Nothing was sent, nothing was written.")
+        return
     _tell_how(output, ending)
     if input_path and _is_resumable(ending):
         again = " (give it the same input again)" if input_path == "-" else ""
@@ -38,12 +42,10 @@ def _tell_how(output: Output, ending: Ending) -> None:
     if ending.error is not None:
         output.error(printable(ending.error))
     elif ending.exit_code == ExitCode.NOT_FINISHED:
-        output.always(f"Not finished: {counts['not_reached']:,} keys are left by --limit.")
+        output.always(f"Not finished: --limit left {counted(counts['not_reached'], 'key')}.")
     elif ending.exit_code == ExitCode.SOME_ROWS:
         parts = [f"{counts[n]:,} {n}" for n in ("failed", "unknown", "rejected") if counts[n]]
         output.always(f"Reached the end, but not every row is settled well: {', '.join(parts)}.")
-    elif counts["not_reached"]:
-        output.always(f"Dry run: {counts['not_reached']:,} keys would be sent. Nothing was sent.")
     else:
         output.always("Complete: every row of this input is settled.")
 

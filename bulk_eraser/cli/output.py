@@ -10,7 +10,7 @@ from typing import IO
 
 from rich.console import Console
 
-__all__ = ["Output", "printable"]
+__all__ = ["Output", "counted", "printable"]
 
 
 class _Unbreakable:
@@ -95,6 +95,11 @@ class Output:
 
     def always(self, text: str) -> None:
         self.messages.print(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

@@ -41,6 +41,7 @@ def _env(name: str) -> str:
 
 
 def run(
+    context: typer.Context,
     input_path: Annotated[
         str, typer.Argument(metavar="INPUT", help="CSV or NDJSON file (or .gz), or - for stdin.")
     ],
@@ -256,7 +257,7 @@ def run(
     try:
         with _signals_raise():
             settings = RunSettings(
-                target=_target(cluster_id, base_url, rehearse=rehearse),
+                target=_target(context, cluster_id, base_url, rehearse=rehearse),
                 api_version=api_version,
                 concurrency=concurrency,
                 rate=rate,
@@ -291,7 +292,7 @@ def run(
         ending = refusal(error, ledger)
     except Exception as bug:
         ending = refusal(internal_error(bug), ledger)
-    tell_ending(output, ending, input_path)
+    tell_ending(output, ending, input_path, dry_run=dry_run)
     return ending.exit_code
 
 
@@ -313,9 +314,16 @@ def _carry_out(
         if batch.to_send:
             ask_consent(batch, consent, output)
         with event_loop_runner() as runner:
-            return runner.run(batch.carry_out(api_key, Display(output)))
+            return runner.run(_to_the_end(batch, api_key, Display(output)))
     finally:
         batch.close()
+
+
+async def _to_the_end(batch: Batch, api_key: str, display: Display) -> Ending:
+    """Once the ledger is closed, no signal may take the place of what happened."""
+    ending = await batch.carry_out(api_key, display)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    return ending
 
 
 def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
@@ -356,9 +364,16 @@ def _dry_ending(batch: Batch) -> Ending:
     )
 
 
-def _target(cluster_id: str | None, base_url: str | None, *, rehearse: bool) -> Target:
+def _target(
+    context: typer.Context, cluster_id: str | None, base_url: str | None, *, rehearse: bool
+) -> Target:
     if rehearse:
         return Target(REHEARSAL, "", cluster=False)
+    if cluster_id and base_url and _is_typed(context, "cluster_id", "base_url"):
+        raise UsageError(
+            "--cluster-id is given, but ELEVATE_BASE_URL in the environment names another target. "
+            "Unset it, or give --base-url."
+        )
     if base_url:
         return Target.of_base_url(base_url)
     if cluster_id:
@@ -367,6 +382,12 @@ def _target(cluster_id: str | None, base_url: str | None, *, rehearse: bool) -> 
         "Which cluster? Give --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try it "
         "without a cluster, use --rehearse."
     )
+
+
+def _is_typed(context: typer.Context, name: str, other: str) -> bool:
+    """Was the option `name` typed, and `other` only found in the environment?"""
+    typed, found = (context.get_parameter_source(option) for option in (name, other))
+    return typed is not found and getattr(typed, "name", "") == "COMMANDLINE"
 
 
 def _api_key(path: str | None, output: Output) -> str:

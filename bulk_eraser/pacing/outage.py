@@ -16,12 +16,12 @@ NEVER_GOOD_S = 30.0
 class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
-    `concurrency` bounds how many different keys can fail at the same time.
+    `outstanding` bounds how many different keys can fail at the same time.
     """
 
-    def __init__(self, limit: float, concurrency: int) -> None:
+    def __init__(self, limit: float, outstanding: int) -> None:
         self._limit = limit
-        self._many = min(MANY_KEYS, 4 * concurrency)
+        self._many = min(MANY_KEYS, outstanding)
         self._ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()

@@ -9,7 +9,10 @@ from bulk_eraser.pacing.budget import RetryBudget
 from bulk_eraser.pacing.outage import Outage
 from bulk_eraser.pacing.rate import RateGate
 
-__all__ = ["Pace"]
+__all__ = ["OUTSTANDING", "Pace"]
+
+OUTSTANDING = 4
+"""Times --concurrency: how many keys may be committed and not yet settled."""
 
 RETRY_AFTER_CAP_S = 300.0
 LOOK_AGAIN_S = 1.0
@@ -26,13 +29,13 @@ class Pace:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.outage = Outage(max_outage, concurrency)
+        self.outage = Outage(max_outage, OUTSTANDING * concurrency)
         self.first_request_at: float | None = None
         self._clock = clock
         self.sleep = sleep
         self._limited = rate > 0
         self._gate = RateGate(rate)
-        self._budget = RetryBudget(clock())
+        self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
         self._paused_until = float("-inf")
         self._answered_since_pause = True
         self._turn = asyncio.Lock()

@@ -1,0 +1,125 @@
+"""The main job before your eyes: a batch is killed in the middle, and continued.
+
+Run it with `make demo`. It starts the simulator in a process of its own, runs `demo.csv` against
+it, kills the run without warning, runs the same command again, and compares the ledger with what
+the simulator says it served. Nothing leaves this computer.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PLACE = HERE.parent / "build" / "demo"
+KEY = "a-made-up-key"
+FAULTS = ("http_500=1%", "http_503=1%", "http_429=1%", "drop_before=1%", "drop_after=1%")
+PROGRAM = (sys.executable, "-m", "bulk_eraser")
+KILL_AFTER = 1000
+
+
+def main() -> int:
+    """Tell the story; 0 if it ended as promised."""
+    shutil.rmtree(PLACE, ignore_errors=True)
+    PLACE.mkdir(parents=True)
+    shutil.copy(HERE / "demo.csv", PLACE / "keys.csv")
+    log, ledger = PLACE / "simulator.log", PLACE / "keys.ledger.ndjson"
+
+    step("1. A simulated Elevate service starts. 5 % of its answers are faults, on purpose.")
+    command = ["simulate", "--port", "0", "--api-key", KEY, "--log", str(log)]
+    for fault in FAULTS:
+        command += ["--fault", fault]
+    with start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:
+        assert simulator.stdout is not None
+        origin = simulator.stdout.readline().strip()
+        run = ["run", "keys.csv", "--base-url", origin, "--rate", "400", "--yes"]
+
+        step(f"2. A batch of 3,000 rows starts, and is killed (kill -9) after {KILL_AFTER:,} keys.")
+        with start(run, shown=True) as killed:
+            wait_until_accepted(killed, ledger)
+            killed.send_signal(signal.SIGKILL)
+        kinds = Counter(line["type"] for line in lines(ledger))
+        tell(
+            f"Killed. The ledger holds {kinds['accepted']:,} accepted keys and "
+            f"{kinds['sent']:,} requests that may have left."
+        )
+
+        step("3. The same command again. It knows what is settled and continues.")
+        with start(run, shown=True) as resumed:
+            code = resumed.wait()
+        simulator.terminate()
+
+    step("4. Does the ledger agree with what the service saw?")
+    return 0 if agrees(ledger, log, code) else 1
+
+
+def agrees(ledger: Path, log: Path, code: int) -> bool:
+    """Reconcile both sides, key by key, and say what was found."""
+    records = list(lines(ledger))
+    sent = Counter(line["key"] for line in records if line["type"] == "sent")
+    accepted = Counter(line["key"] for line in records if line["type"] == "accepted")
+    jobs = {line["jid"]: line["key"] for line in lines(log) if line["jid"]}
+    served = Counter(line["key"] for line in lines(log))
+    facts = next(line["input"] for line in records if line["type"] == "run_started")
+    promises = {
+        f"{facts['keys']:,} different keys, {len(accepted):,} of them accepted": (
+            len(accepted) == facts["keys"]
+        ),
+        "no key accepted twice": max(accepted.values()) == 1,
+        "every accepted key has its job at the service": all(
+            jobs.get(line["jid"]) == line["key"] for line in records if line["type"] == "accepted"
+        ),
+        f"{served.total():,} requests at the service, none without its line in the ledger": all(
+            served[key] <= sent[key] for key in served
+        ),
+        f"{facts['rejected']} bad rows and {facts['duplicate']} duplicates, all on record": (
+            sum(line["type"] in ("rejected", "duplicate") for line in records)
+            == facts["rejected"] + facts["duplicate"]
+        ),
+        "exit code 3: the end was reached, and some rows had no usable key": code == 3,
+    }
+    for promise, kept in promises.items():
+        tell(f"{'yes' if kept else 'NO '}  {promise}")
+    tell(f"Look at the ledger yourself: {os.path.relpath(ledger)}")
+    return all(promises.values())
+
+
+def start(command: list[str], *, shown: bool = False, **streams: int) -> subprocess.Popen[str]:
+    """Start `bulk-eraser` in the demo's folder; `shown`: as if it had been typed."""
+    if shown:
+        print(f"\n   $ bulk-eraser {shlex.join(command)}", flush=True)
+    environment = os.environ | {"ELEVATE_API_KEY": KEY}
+    return subprocess.Popen([*PROGRAM, *command], cwd=PLACE, env=environment, text=True, **streams)
+
+
+def wait_until_accepted(run: subprocess.Popen[str], ledger: Path) -> None:
+    """Until the ledger shows KILL_AFTER accepted keys, or the run ended by itself."""
+    while run.poll() is None:
+        if ledger.exists() and ledger.read_bytes().count(b'"type":"accepted"') >= KILL_AFTER:
+            return
+        try:
+            run.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def lines(path: Path) -> list[dict]:
+    """The whole lines of an NDJSON file; the one that a kill cut off is not one."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def step(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def tell(text: str) -> None:
+    print(f"   {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The house: floors, exports, and that the README says what the code does."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from bulk_eraser import errors
+from bulk_eraser.cli.app import app
+from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
+from bulk_eraser.simulator import FAULTS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "bulk_eraser"
+README = (ROOT / "README.md").read_text()
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = (
+    {"errors", "partitions", "records"},
+    {"pacing", "ledger", "elevate", "simulator"},
+    {"sources", "settings"},
+    {"tally"},
+    {"erase"},
+    {"batch"},
+    {"cli"},
+)
+"""From the bottom up: a module may import from its own folder and from lower floors."""
+
+
+def floor_of(place: str) -> int:
+    return next(number for number, names in enumerate(FLOORS) if place in names)
+
+
+def place_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(module: Path) -> set[str]:
+    """The places inside the package that a module imports from."""
+    tree = ast.parse(module.read_text())
+    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[1] for name in names if name.startswith("bulk_eraser.")}
+
+
+def options_of(command: str) -> set[str]:
+    """All long options of a command, as typer declares them."""
+    from typer.main import get_command
+
+    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined] # a group
+    return {option for p in parameters for option in p.opts if option.startswith("--")}
+
+
+def documented(word: str) -> bool:
+    return re.search(rf"`{re.escape(word)}(?![\w-])", README) is not None
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(module):
+    """No module imports from a floor above its own, or from a neighbour on the same floor."""
+    place = place_of(module)
+    if place in ("__init__", "__main__"):
+        return
+    for other in imports_of(module) - {place}:
+        assert floor_of(other) < floor_of(place), f"{place} imports {other}"
+
+
+@pytest.mark.parametrize("command", ["run", "simulate"])
+def test_every_option_is_in_the_readme(command):
+    """An option that the README does not name does not exist for its users."""
+    missing = {o for o in options_of(command) - {"--help"} if not documented(o)}
+    assert not missing
+
+
+def test_the_readme_names_no_option_that_is_not_there():
+    """What the README's tables of options promise is there."""
+    named = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
+    assert named <= options_of("run") | options_of("simulate")
+
+
+@pytest.mark.parametrize("code", sorted(errors.ExitCode))
+def test_every_exit_code_is_in_the_readme(code):
+    """Each exit code has its row."""
+    assert re.search(rf"^\| (?:\d+, )?{int(code)}(?:, \d+)? \|", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS]))
+def test_every_error_word_is_in_the_readme(word):
+    """Each word of the closed lists, and each simulated fault, is explained."""
+    assert documented(word)
+
+
+def test_every_error_class_has_a_known_exit_code():
+    """The tree of errors and the table of exit codes agree."""
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if isinstance(kind, type) and issubclass(kind, errors.BulkEraserError):
+            assert kind.exit_code in set(errors.ExitCode)
+
+
+def test_argv_and_environment_are_read_in_cli_alone():
+    """Below the command nothing depends on how or where it was started."""
+    for module in MODULES:
+        if place_of(module) != "cli":
+            assert not re.search(r"os\.environ|os\.getenv|sys\.argv", module.read_text()), module
+
+
+def test_the_changelog_speaks_of_this_version():
+    """The version that is built has its section."""
+    from bulk_eraser import __version__
+
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
