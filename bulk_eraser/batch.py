@@ -335,5 +335,5 @@ class _Signals:
         if self._erasure is None:
             self._early = signum
         else:
-            again = isinstance(self._erasure.stopped_by, Interrupted)
-            self._erasure.stop(Interrupted(signum), hurry=again)
+            stopping = self._erasure.stopped_by is not None
+            self._erasure.stop(Interrupted(signum), hurry=stopping)

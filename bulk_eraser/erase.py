@@ -132,11 +132,12 @@ class Erasure:
 
     async def _work(self) -> None:
         """Take keys and make their first attempt, without the cost of a retry engine."""
+        task = asyncio.current_task()
         while self.stopped_by is None:
             job = await self._queue.get()
             with self._settled_or_left(job):
                 await self._pace.may_begin_key()
-                verdict = await self._attempt(job)
+                verdict = await self._attempt(job, task)
                 if verdict.kind is Kind.AGAIN and not self._spent(job):
                     self._start(self._repeat(job, verdict), "repeat")
                 else:
@@ -145,13 +146,15 @@ class Erasure:
     async def _repeat(self, job: Job, first: Verdict) -> None:
         """Attempts from the second one on; each is a `sent` line of its own."""
 
+        task = asyncio.current_task()
+
         async def attempt_again() -> Verdict:
             if not (first.at_once and job.attempt == 1):
                 await self._pace.afford_repeat()
             sent = Sent(key=job.key, line=job.line, attempt=job.attempt + 1)
             await self._ledger.commit([sent])
             job.attempt += 1
-            return await self._attempt(job)
+            return await self._attempt(job, task)
 
         with self._settled_or_left(job):
             try:
@@ -162,13 +165,12 @@ class Erasure:
                 verdict = last.verdict
             self._settle(job, verdict)
 
-    async def _attempt(self, job: Job) -> Verdict:
+    async def _attempt(self, job: Job, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
         async with self._slots:
             await self._pace.turn()
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
-            task = asyncio.current_task()
             perhaps_before, job.perhaps = job.perhaps, True  # until the verdict says otherwise
             job.began = job.began or time.monotonic()
             self.in_flight[task] = job
@@ -180,8 +182,8 @@ class Erasure:
                 del self.in_flight[task]
         verdict = classify(came, self._settings.api_version)
         job.perhaps = perhaps_before or verdict.perhaps
-        if isinstance(came, Answer) and verdict.kind is not Kind.ACCEPTED:
-            job.detail = evidence(came.body, job.key)
+        if verdict.kind is not Kind.ACCEPTED:
+            job.detail = evidence(came.body, job.key) if isinstance(came, Answer) else None
         self._note(job, verdict)
         return verdict
 

@@ -121,5 +121,5 @@ class Interrupted(BulkEraserError):
     """A signal asked the run to end: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        super().__init__(f"Stopped by {signal.Signals(signum).name}. What was done is recorded.")
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM

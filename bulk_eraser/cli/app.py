@@ -1,5 +1,6 @@
 """The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user."""
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -20,7 +21,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="bulk-eraser",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -51,9 +51,9 @@ def bulk_eraser(
 def main() -> None:
     """The console script: exits with a code of `ExitCode`."""
     try:
-        code: object = app(sys.argv[1:], standalone_mode=False)
+        code: object = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
-        code = _refuse(UsageError(f"{_sentence(error)} See `bulk-eraser run --help`."))
+        code = _refuse(UsageError(_sentence(error)))
     except BulkEraserError as error:
         code = _refuse(error)
     except KeyboardInterrupt:
@@ -65,10 +65,12 @@ def main() -> None:
 
 def _refuse(error: BulkEraserError) -> int:
     """Tell of an error that no command has told of."""
-    tell_ending(Output(json="--json" in sys.argv), refusal(error), input_path="")
+    json = "--json" in sys.argv or os.environ.get("BULK_ERASER_JSON", "0") not in ("", "0")
+    tell_ending(Output(json=json), refusal(error), input_path="")
     return error.exit_code
 
 
 def _sentence(error: TyperException) -> str:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    return " ".join(text.split()).rstrip(".") + "."
+    command = next((f" {word}" for word in sys.argv[1:2] if word in ("run", "simulate")), "")
+    return f"{' '.join(text.split()).rstrip('.')}. See `bulk-eraser{command} --help`."

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ __all__ = ["Display", "counts_table", "duration"]
 REFRESH_S = 0.2
 LINE_S = 30.0
 RATE_OVER_S = 10.0
+BAR_WIDTH = 60
 
 LABELS = {
     "accepted": "accepted: the service created a removal job",
@@ -59,7 +61,10 @@ class Display:
             suppress(asyncio.CancelledError),
         ):
             while True:
-                panel = Table.grid(padding=(0, 1))
+                panel = Table.grid()
+                panel.add_row(
+                    ProgressBar(max(1, batch.to_send), batch.tally.settled, width=BAR_WIDTH)
+                )
                 panel.add_row(Text(self.line(batch, erasure, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)

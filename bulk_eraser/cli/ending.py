@@ -39,7 +39,9 @@ def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: boo
 
 def _tell_how(output: Output, ending: Ending) -> None:
     counts = ending.counts
-    if ending.error is not None:
+    if ending.outcome == "interrupted":
+        output.always(ending.error or "Stopped.")
+    elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.exit_code == ExitCode.NOT_FINISHED:
         output.always(f"Not finished: --limit left {counted(counts['not_reached'], 'key')}.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ __all__ = ["event_loop_runner", "refusal", "run"]
 SIMULATED_KEY = "simulated-key"
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
+OTHER_FILES = 40
+"""Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
 
 def _env(name: str) -> str:
@@ -306,6 +309,7 @@ def _carry_out(
     verbose: bool,
 ) -> Ending:
     _must_not_be_the_input(order)
+    settings = _within_file_limit(settings, output)
     batch = prepare(order, settings, dry_run=dry_run, progress=_progress(output))
     try:
         describe(batch, output, verbose=verbose)
@@ -458,6 +462,20 @@ def _must_not_be_the_input(order: Order) -> None:
         raise UsageError("The ledger and the input are the same file. Name another with --ledger.")
 
 
+def _within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
+    """Raise the limit of open files if it is too low, else lower the concurrency."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.concurrency + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return settings
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return settings
+    room = max(1, soft - OTHER_FILES)
+    output.warn(f"only {soft} files may be open, so --concurrency is lowered to {room}.")
+    return replace(settings, concurrency=room)
+
+
 def _progress(output: Output) -> Callable[[int], None]:
     """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
     step = 100_000 if output.is_terminal else 1_000_000
@@ -471,6 +489,8 @@ def _progress(output: Output) -> Callable[[int], None]:
 
 def event_loop_runner() -> asyncio.Runner:
     """On uvloop where the extra `speed` is installed."""
+    # Freed, this makes glibc keep the buffers of 256 KiB that each read takes: 30 us a request.
+    bytearray(8 << 20)
     try:
         import uvloop
     except ImportError:
