@@ -11,6 +11,7 @@ from bulk_eraser.errors import ConfigurationError, UsageError
 __all__ = ["FailureLimit", "RunSettings", "read_api_key_file", "valid_api_key"]
 
 SHARE_FROM_KEYS = 100
+API_KEY_BYTES = 4096
 MAX_CONCURRENCY = 1024
 
 
@@ -89,7 +90,7 @@ def read_api_key_file(path: str) -> tuple[str, bool]:
     """
     try:
         with open(path, "rb") as file:
-            content = file.read(4096)
+            content = file.read(API_KEY_BYTES + 1)
             mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
@@ -97,6 +98,11 @@ def read_api_key_file(path: str) -> tuple[str, bool]:
             f"The API key file {path} cannot be read: {reason}. Name the right file with "
             "--api-key-file."
         ) from None
+    if len(content) > API_KEY_BYTES:
+        raise ConfigurationError(
+            f"The API key file {path} holds more than {API_KEY_BYTES} bytes, so it is not the API "
+            "key alone. Name the right file with --api-key-file."
+        )
     key = valid_api_key(content.removesuffix(b"\n").decode("latin-1"), f"in {path}")
     return key, stat.S_ISREG(mode) and bool(mode & 0o044)
 

@@ -7,11 +7,11 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
 
 import typer
 
 from bulk_eraser.batch import REHEARSAL, Batch, Ending, Order, prepare
+from bulk_eraser.cli import options
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import tell_ending
@@ -39,217 +39,39 @@ OTHER_FILES = 40
 """Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
 
-def _env(name: str) -> str:
-    return f"BULK_ERASER_{name}"
-
-
 def run(
     context: typer.Context,
-    input_path: Annotated[
-        str, typer.Argument(metavar="INPUT", help="CSV or NDJSON file (or .gz), or - for stdin.")
-    ],
-    ledger: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("LEDGER"),
-            metavar="PATH",
-            help="Where every step is recorded, and from where a broken-off run continues. "
-            "[default: the input's name with .ledger.ndjson]",
-        ),
-    ] = None,
-    cluster_id: Annotated[
-        str | None,
-        typer.Option(envvar="ELEVATE_CLUSTER_ID", metavar="ID", help="Your Elevate cluster."),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ELEVATE_BASE_URL",
-            metavar="URL",
-            help="Instead of the cluster id: everything before /api/… "
-            "(plain http to this computer only).",
-        ),
-    ] = None,
-    api_version: Annotated[
-        ApiVersion, typer.Option(envvar=_env("API_VERSION"), help="Version of the Elevate API.")
-    ] = ApiVersion.V4,
-    api_key_file: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("API_KEY_FILE"),
-            metavar="PATH",
-            help="File with the private API key; else ELEVATE_API_KEY is used.",
-        ),
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            envvar=_env("FORMAT"),
-            metavar="csv|ndjson",
-            help="Format of the input. [default: by its name]",
-        ),
-    ] = None,
-    key_field: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("KEY_FIELD"),
-            metavar="NAME",
-            help="Column or member with the customer key; with --no-header the column's number. "
-            "[default: customerKey, else the only column]",
-        ),
-    ] = None,
-    no_header: Annotated[
-        bool,
-        typer.Option(
-            "--no-header", envvar=_env("NO_HEADER"), help="The first line of the CSV is a row."
-        ),
-    ] = False,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("DELIMITER"),
-            metavar="CHAR",
-            help="What separates the columns: a character, or tab. [default: found in the file]",
-        ),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("ENCODING"),
-            metavar="NAME",
-            help="Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]",
-        ),
-    ] = None,
-    allow_numeric_like: Annotated[
-        bool,
-        typer.Option(
-            "--allow-numeric-like",
-            envvar=_env("ALLOW_NUMERIC_LIKE"),
-            help="Send keys that look rounded by a spreadsheet (4,01E+15) all the same.",
-        ),
-    ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", envvar=_env("STRICT"), help="Send nothing if any row has no usable key."
-        ),
-    ] = False,
-    exclude: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("EXCLUDE"),
-            metavar="FILE",
-            help="Hold list: keys in this file are not sent. Read like the input.",
-        ),
-    ] = None,
-    no_exclude: Annotated[
-        bool,
-        typer.Option(
-            "--no-exclude",
-            envvar=_env("NO_EXCLUDE"),
-            help="Earlier runs had a hold list; this one has none.",
-        ),
-    ] = False,
-    concurrency: Annotated[
-        int,
-        typer.Option(envvar=_env("CONCURRENCY"), metavar="N", help="Requests at the same time."),
-    ] = 32,
-    rate: Annotated[
-        float,
-        typer.Option(
-            envvar=_env("RATE"), metavar="N", help="Requests a second at most; 0: no limit."
-        ),
-    ] = 50.0,
-    max_attempts: Annotated[
-        int,
-        typer.Option(
-            envvar=_env("MAX_ATTEMPTS"), metavar="N", help="Attempts for one key in this run."
-        ),
-    ] = 6,
-    timeout: Annotated[
-        float,
-        typer.Option(envvar=_env("TIMEOUT"), metavar="SECONDS", help="For one attempt."),
-    ] = 30.0,
-    max_outage: Annotated[
-        float,
-        typer.Option(
-            envvar=_env("MAX_OUTAGE"),
-            metavar="SECONDS",
-            help="Stop after so long without any good answer (30 s if there never was one).",
-        ),
-    ] = 300.0,
-    max_failures: Annotated[
-        str,
-        typer.Option(
-            envvar=_env("MAX_FAILURES"),
-            metavar="N|P%",
-            help="Stop when more keys failed: a number, or a share looked at from 100 keys on.",
-        ),
-    ] = "20%",
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            envvar=_env("LIMIT"), metavar="N", help="Send only the first N unsettled keys."
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed",
-            help="Send keys again that were refused for good, or whose job ended in error.",
-        ),
-    ] = False,
-    requester: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("REQUESTER"), metavar="TEXT", help="Who ordered it; for the ledger."
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            envvar=_env("REFERENCE"), metavar="TEXT", help="Ticket or case; for the ledger."
-        ),
-    ] = None,
-    rehearse: Annotated[
-        bool,
-        typer.Option(
-            "--rehearse",
-            envvar=_env("REHEARSE"),
-            help="The same run against a simulator on this computer, with some faults. "
-            "Nothing is erased.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            envvar=_env("DRY_RUN"),
-            help="Read everything, show what would be sent, send and write nothing.",
-        ),
-    ] = False,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", help="Consent: send without asking. Erasure cannot be undone."),
-    ] = False,
-    json_: Annotated[
-        bool,
-        typer.Option(
-            "--json", envvar=_env("JSON"), help="One JSON object on stdout and nothing else."
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", envvar=_env("QUIET"), help="Errors and the ending only.")
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            envvar=_env("VERBOSE"),
-            help="Also name the first rejected lines of each kind, and the settings in force.",
-        ),
-    ] = False,
+    input_path: options.InputPath,
+    ledger: options.Ledger = None,
+    cluster_id: options.ClusterId = None,
+    base_url: options.BaseUrl = None,
+    api_version: options.Version = ApiVersion.V4,
+    api_key_file: options.ApiKeyFile = None,
+    format_: options.Format = None,
+    key_field: options.KeyField = None,
+    no_header: options.NoHeader = False,
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = None,
+    allow_numeric_like: options.AllowNumericLike = False,
+    strict: options.Strict = False,
+    exclude: options.Exclude = None,
+    no_exclude: options.NoExclude = False,
+    concurrency: options.Concurrency = 32,
+    rate: options.Rate = 50.0,
+    max_attempts: options.MaxAttempts = 6,
+    timeout: options.Timeout = 30.0,
+    max_outage: options.MaxOutage = 300.0,
+    max_failures: options.MaxFailures = "20%",
+    limit: options.Limit = None,
+    retry_failed: options.RetryFailed = False,
+    requester: options.Requester = None,
+    reference: options.Reference = None,
+    rehearse: options.Rehearse = False,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> int:
     """Create a removal job for every customer key of INPUT. Run again, it continues.
 
@@ -318,7 +140,11 @@ def _carry_out(
         if batch.to_send:
             ask_consent(batch, consent, output)
         with event_loop_runner() as runner:
-            return runner.run(_to_the_end(batch, api_key, Display(output)))
+            ending = runner.run(_to_the_end(batch, api_key, Display(output)))
+        if errors := batch.tally.errors.most_common():
+            named = ", ".join(f"{word} ({count:,})" for word, count in errors)
+            output.say(f"Failed or unknown in this run: {named}")
+        return ending
     finally:
         batch.close()
 
