@@ -1,17 +1,29 @@
 """The only aiohttp client: one removal job per call, an `Answer` or a `NetworkFault` as value."""
 
+import re
+import select
 import ssl
 import zlib
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from bulk_eraser import __version__
-from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
-from bulk_eraser.elevate.verdict import Answer, NetworkFault, parse_retry_after
+from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key, is_host
+from bulk_eraser.elevate.verdict import (
+    Answer,
+    Kind,
+    NetworkFault,
+    classify,
+    parse_retry_after,
+    spellings,
+)
+from bulk_eraser.errors import ConfigurationError
 
 __all__ = ["MAX_BODY", "ElevateClient"]
 
@@ -19,11 +31,15 @@ MAX_BODY = 64 << 10
 """Bytes; reading stops behind it, and the answer counts as none."""
 
 CONNECT_TIMEOUT_S = 10.0
+CONNECT_SHARE = 0.9
+"""Of --timeout at most: a connection that never came about is told from an answer that did not."""
+
 KEEPALIVE_S = 8.0
 
 _FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
     (aiohttp.ClientConnectorCertificateError, NetworkFault("certificate", perhaps=False)),
     (aiohttp.ClientConnectorDNSError, NetworkFault("dns", perhaps=False)),
+    (aiohttp.InvalidURL, NetworkFault("cannot_connect", perhaps=False)),
     (aiohttp.ConnectionTimeoutError, NetworkFault("cannot_connect", perhaps=False)),
     (aiohttp.ClientConnectorError, NetworkFault("cannot_connect", perhaps=False)),
     (aiohttp.ClientProxyConnectionError, NetworkFault("cannot_connect", perhaps=False)),
@@ -42,16 +58,22 @@ _FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
 """aiohttp's errors to ours, the first match counts. Their texts hold keys, so none is kept."""
 
 
+_reused: ContextVar[bool] = ContextVar("_reused")
+"""Did this call's connection carry a request before?"""
+
+
 class _OneAnswerConnector(aiohttp.TCPConnector):
-    """Never reuses a connection on which more came than was asked for.
+    """Never reuses a connection on which more came than was asked for, or that has ended.
 
     aiohttp checks that when a connection is given back, but not when it is taken again; a second
-    answer that arrives in between would be booked on the next customer key.
+    answer that arrives in between would be booked on the next customer key. One that arrives
+    after the next request has left cannot be told from its answer: HTTP/1.1 has no mark for it.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:
         while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
+            if _is_silent(connection.protocol):
+                _reused.set(True)
                 return connection
             connection.close()
         return None
@@ -62,6 +84,7 @@ class ElevateClient:
 
     No redirects, no cookies, no retry. `timeout` in seconds bounds one attempt as a whole;
     `concurrency` is the number of connections. The API key goes into a header and nowhere else.
+    Raises `ConfigurationError` when the environment names a proxy that cannot be used.
     """
 
     def __init__(
@@ -74,24 +97,27 @@ class ElevateClient:
         concurrency: int,
     ) -> None:
         self._removal_url = target.removal_url(version)
-        self._api_key = api_key.encode()
+        self._secret_header = {"Api-Key": api_key}
+        forms = sorted(spellings(api_key), key=len, reverse=True)
+        self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
         self._session = aiohttp.ClientSession(
             connector=_OneAnswerConnector(
                 limit=concurrency, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60
             ),
             timeout=aiohttp.ClientTimeout(
-                total=timeout, sock_connect=min(timeout, CONNECT_TIMEOUT_S)
+                total=timeout,
+                connect=min(CONNECT_SHARE * timeout, CONNECT_TIMEOUT_S),
+                ceil_threshold=float("inf"),  # else over 5 s are rounded up to whole ones
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "Api-Key": api_key,
+            headers={  # a proxy sees them as well, so the API key is none of them
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "User-Agent": f"bulk-eraser/{__version__}",
             },
             skip_auto_headers=("Content-Type",),
             auto_decompress=False,
-            trust_env=not target.is_loopback,
+            proxy=_proxy_of(target, version),
         )
 
     async def __aenter__(self) -> "ElevateClient":
@@ -108,9 +134,15 @@ class ElevateClient:
     async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
         """POST create-remove-customer-job once; never raises for what the network does."""
         url = URL(self._removal_url + encode_key(customer_key), encoded=True)
+        _reused.set(False)
         try:
-            response = await self._session.post(url, allow_redirects=False)
-            return await self._read(response)
+            response = await self._session.post(
+                url, headers=self._secret_header, allow_redirects=False
+            )
+            return self._without_api_key(await self._read(response))
+        except aiohttp.ClientHttpProxyError as refusal:
+            wants_password = refusal.status == 407
+            return Answer(407, b"", True) if wants_password else _fault_of(refusal)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return _fault_of(error)
 
@@ -134,14 +166,55 @@ class ElevateClient:
         if len(body) > MAX_BODY:
             complete = False
         encoding = response.headers.get("Content-Encoding", "identity").lower()
-        if encoding != "identity":
+        if encoding not in ("", "identity"):
             body, complete = _unpack(body, encoding, complete)
-        body = body.replace(self._api_key, b"***")
         return Answer(response.status, body, complete, _retry_after(response))
+
+    def _without_api_key(self, answer: Answer) -> Answer:
+        """The answer as it may be shown. An accepted one stays as it came: its jid is evidence,
+        and of a short API key it may hold the letters by chance."""
+        if not self._api_key.search(answer.body) or classify(answer).kind is Kind.ACCEPTED:
+            return answer
+        return answer._replace(body=self._api_key.sub(b"***", answer.body))
+
+
+def _is_silent(protocol: Any) -> bool:
+    """Is an idle connection open and empty, with nothing read from it and nothing left to read?"""
+    if protocol is None or protocol.should_close:
+        return False
+    unread = select.poll()
+    unread.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
+    return not unread.poll(0)
+
+
+def _proxy_of(target: Target, version: ApiVersion) -> URL | None:
+    """The proxy that the environment names for this target (HTTPS_PROXY, NO_PROXY), if any.
+
+    Not left to aiohttp's `trust_env`, which looks there before every request, adds a password from
+    ~/.netrc, and takes a proxy that it cannot use for a connection that broke.
+    """
+    url = URL(target.base_of(version))
+    if target.is_loopback or proxy_bypass(url.raw_host or ""):
+        return None
+    named = getproxies().get(url.scheme)
+    if not named:
+        return None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+        if proxy.scheme == "http" and is_host(proxy.raw_host or ""):
+            return proxy
+    except (ValueError, IndexError):  # the latter is yarl's for http://[::1]@
+        pass
+    raise ConfigurationError(
+        f"The proxy in {url.scheme.upper()}_PROXY cannot be used. Write it as http://host:port, "
+        "or take the variable away."
+    )
 
 
 def _fault_of(error: BaseException) -> NetworkFault:
     fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
+    if fault.at_once:
+        return fault._replace(at_once=_reused.get())
     could_not_connect = fault.error == "cannot_connect"
     if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)

@@ -16,6 +16,9 @@ from bulk_eraser.errors import ConfigurationError, UsageError
 __all__ = ["ApiVersion", "Target", "loopback_target"]
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_HOST_NAME = re.compile(
+    r"(?:[a-z0-9_-]{1,63}\.)*(?!0x|[0-9]+\.?$)[a-z0-9_-]{1,63}\.?", re.ASCII | re.IGNORECASE
+)
 
 
 class ApiVersion(StrEnum):
@@ -59,19 +62,22 @@ class Target:
         try:
             url = URL(base_url)
             host, origin = url.host, str(url.origin()) if url.absolute else ""
-        except ValueError:
+        except (ValueError, IndexError):  # the latter is yarl's for http://[::1]@
             host, origin = None, ""
+        no_base = UsageError(
+            "--base-url must be the part before /api/…, such as https://gateway.example.com."
+        )
         if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
-            raise UsageError(
-                "--base-url must be the part before /api/…, such as https://gateway.example.com."
-            )
-        if url.user or url.password:
+            raise no_base
+        if "@" in url.raw_authority:
             raise UsageError("--base-url must not hold a user name or password.")
         if url.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
                 f"Plain http to {host} would send the API key and the customer keys readable for "
                 "all on the way. Use https (plain http is allowed to loopback only)."
             )
+        if not is_host(url.raw_host or "") or not base_url.isprintable() or " " in base_url:
+            raise no_base
         return cls(origin, str(url).rstrip("/"), cluster=False)
 
     def base_of(self, version: ApiVersion) -> str:
@@ -96,6 +102,16 @@ def loopback_target(origin: str, name: str) -> Target:
 def encode_key(key: str) -> str:
     """The customer key as it travels in a query: everything escaped, exactly once (RFC 3986)."""
     return quote(key, safe="")
+
+
+def is_host(host: str) -> bool:
+    """Is it a DNS name, or an IP address in its usual form? (Not 127.1, 0x7f.1 or 2130706433.)"""
+    if _HOST_NAME.fullmatch(host):
+        return True
+    try:
+        return bool(ipaddress.ip_address(host)) and "%" not in host
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

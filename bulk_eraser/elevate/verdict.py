@@ -14,6 +14,7 @@
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
 """
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,14 +33,23 @@ from bulk_eraser.errors import (
     CredentialsRefused,
 )
 
-__all__ = ["Answer", "Kind", "NetworkFault", "Verdict", "classify", "evidence", "parse_retry_after"]
+__all__ = [
+    "Answer",
+    "Kind",
+    "NetworkFault",
+    "Verdict",
+    "classify",
+    "evidence",
+    "parse_retry_after",
+    "spellings",
+]
 
 DETAIL_CHARS = 200
 _PERMANENT = {400, 413, 414, 422}
 _STOP_CONTRACT = {404, 405, 407, 410}
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _IMF_DATE = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} [1-9]\d{3} \d\d:\d\d:\d\d GMT", re.ASCII
 )
 
 
@@ -55,8 +65,8 @@ class Answer(NamedTuple):
 class NetworkFault(NamedTuple):
     """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
 
-    `perhaps`: the request may have been carried out all the same. `at_once`: the connection was
-    probably dead before the request was written.
+    `perhaps`: the request may have been carried out all the same. `at_once`: a connection that
+    had been kept alive was probably dead before the request was written.
     """
 
     error: str
@@ -125,12 +135,24 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
 def evidence(body: bytes, key: str) -> str | None:
     """The start of an answer's body for the ledger: printable, the customer key blacked out."""
     text = body.decode("utf-8", "replace")
-    spellings = {key, quote(key, safe=""), quote(key), quote_plus(key)}
-    spellings.add(msgspec.json.encode(key).decode()[1:-1])
-    for spelling in sorted(spellings, key=len, reverse=True):
+    for spelling in sorted(spellings(key), key=len, reverse=True):
         text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
     text = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(text.split())[:DETAIL_CHARS] or None
+
+
+def spellings(secret: str) -> set[str]:
+    """How a key is written as it is, percent-encoded, and in JSON (there three ways)."""
+    in_json = json.dumps(secret, ensure_ascii=False)[1:-1]
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        in_json,
+        in_json.replace("/", "\\/"),
+        json.dumps(secret)[1:-1],
+    }
 
 
 def parse_retry_after(values: list[str], date: str | None, now: datetime) -> float | None:
@@ -202,6 +224,12 @@ def _contract(status: int, version: ApiVersion) -> ContractBroken:
         return ContractBroken(
             f"API version {version} is not there (HTTP {status} for every key){newer}. No key was "
             "marked failed. Check the version and the cluster id or --base-url, then run again."
+        )
+    if status == 407:
+        return ContractBroken(
+            "The proxy on the way to the service wants a user name and password (HTTP 407). No key "
+            "was marked failed. Put them into HTTPS_PROXY (http://user:password@host:port), then "
+            "run again."
         )
     what = "redirects" if 300 <= status < 400 else "does not take the call"
     return ContractBroken(

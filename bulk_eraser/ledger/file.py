@@ -4,7 +4,7 @@ What each gap between two steps leaves behind, and what the next run makes of it
 
 | the process or the machine stops … | on disk | the next run |
 | --- | --- | --- |
-| after creating the file, before the first commit | empty, or a torn first group | begins anew; a torn group is moved aside |
+| after creating the file, before the first commit | empty, or a torn first group | begins anew (and syncs the folder again); a torn group is moved aside |
 | while a group is written, or before it is synced | a torn or unproven tail | tail moved aside into a `.tail` file, `recovered` line; its `sent` requests had not left, its outcomes are asked for again |
 | after the sync, before the requests leave | `sent` is the key's last line | the key is sent again |
 | while requests are in flight | `sent` is the key's last line | the key is sent again; a second removal job is harmless |
@@ -29,12 +29,14 @@ from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.settled import History
-from bulk_eraser.records import Recovered
+from bulk_eraser.records import Commit, Recovered
 
 __all__ = ["LedgerFile"]
 
 BLOCK = 1 << 20
 FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"')
+FIRST_GROUP = 1 << 20
+"""Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
 
 
 class LedgerFile:
@@ -44,16 +46,17 @@ class LedgerFile:
     `readonly` neither locks nor allows `begin` (for a dry run).
 
     Raises on opening: `LedgerBusy` when another process holds it, `LedgerDamaged` when it fails
-    verification, `LedgerWriteError` when it cannot be opened for writing.
+    verification or is no ledger, `LedgerWriteError` when it cannot be opened for writing or read.
     """
 
     def __init__(self, path: str, *, readonly: bool = False) -> None:
         self.path = path
+        self.readonly = readonly
         self.head = GENESIS
         self.history = History()
-        self._torn = False
         self._size = 0
-        self._fd = self._open(readonly)
+        self._tail_bytes = 0
+        self._fd = self._open()
         if self._fd >= 0:
             self._prove()
 
@@ -65,15 +68,20 @@ class LedgerFile:
     def begin(self) -> list[Recovered]:
         """Create the file, or move its unproven tail aside. Returns what to tell of it.
 
-        Raises `LedgerWriteError`; `LedgerBusy` when another process created it meanwhile.
+        Raises `LedgerWriteError`, also when the file was changed since it was opened;
+        `LedgerBusy` when another process created it meanwhile.
         """
+        if self.readonly:
+            raise LedgerWriteError(f"The ledger {self.path} was opened for reading only.")
         try:
             if self._fd < 0:
                 self._create()
                 return []
+            self._must_be_in_place()
             os.fchmod(self._fd, 0o600)
-            recovered = [self._move_tail_aside()] if self._torn else []
+            recovered = [self._move_tail_aside()] if self._tail_bytes else []
             os.fdatasync(self._fd)
+            self._sync_folder()
         except OSError as error:
             raise self._write_error(error) from None
         return recovered
@@ -87,12 +95,7 @@ class LedgerFile:
         """
         try:
             self._must_be_in_place()
-            view = memoryview(group)
-            while view:
-                written = os.write(self._fd, view)
-                if written == 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                view = view[written:]
+            _write_all(self._fd, group)
             os.fdatasync(self._fd)
         except OSError as error:
             raise self._write_error(error) from None
@@ -105,12 +108,12 @@ class LedgerFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _open(self, readonly: bool) -> int:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if readonly else os.O_RDWR | os.O_APPEND)
+    def _open(self) -> int:
+        flags = os.O_CLOEXEC | (os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND)
         try:
             fd = os.open(self.path, flags | os.O_NONBLOCK)
         except FileNotFoundError:
-            self._parent_must_exist()
+            self._must_be_creatable()
             return -1
         except OSError as error:
             raise self._write_error(error) from None
@@ -119,14 +122,22 @@ class LedgerFile:
                 raise LedgerWriteError(
                     f"The ledger {self.path} is not a regular file. Name another with --ledger."
                 )
-            if not readonly:
+            if not self.readonly:
                 self._lock(fd)
+        except OSError as error:
+            os.close(fd)
+            raise self._write_error(error) from None
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def _parent_must_exist(self) -> None:
+    def _must_be_creatable(self) -> None:
+        if os.path.islink(self.path):
+            raise LedgerWriteError(
+                f"The ledger {self.path} is a link to a file that does not exist. Put that file "
+                "back, or name another with --ledger."
+            )
         parent = os.path.dirname(self.path) or "."
         if not os.path.isdir(parent):
             raise LedgerWriteError(
@@ -165,55 +176,58 @@ class LedgerFile:
     def _prove(self) -> None:
         scan = LedgerScan()
         try:
+            if not self._begins_like_a_ledger():
+                raise LedgerDamaged(
+                    f"{self.path} is not a ledger of bulk-eraser, or its first line was changed. "
+                    "Nothing was written. Name another file with --ledger, or restore the ledger "
+                    "from a copy."
+                )
             self.history.replay(scan.groups(self._blocks()))
+        except OSError as error:
+            self.close()
+            raise self._write_error(error, "read") from None
         except BaseException:
-            os.close(self._fd)
-            self._fd = -1
+            self.close()
             raise
-        self.head, self._torn, self._size = scan.head, scan.torn, scan.valid_bytes
-        if self._torn and scan.commits == 0 and not self._begins_like_a_ledger():
-            os.close(self._fd)
-            self._fd = -1
-            raise LedgerDamaged(
-                f"{self.path} is not a ledger of bulk-eraser. Nothing was written. Name another "
-                "file with --ledger."
-            )
+        self.head, self._tail_bytes = scan.head, scan.tail_bytes
+        self._size = scan.valid_bytes + scan.tail_bytes
 
     def _begins_like_a_ledger(self) -> bool:
-        """A first group torn by a crash begins like one, or is all zeros after a power loss."""
-        start = os.pread(self._fd, 64, 0)
-        return not start.strip(b"\0") or any(
-            start.startswith(first[: len(start)]) for first in FIRST_LINES
-        )
+        """A first group torn by a crash begins like one too.
 
-    def _blocks(self) -> Iterator[bytes]:
-        offset = 0
+        After a power loss it may be all zeros, or begin with zeros and still hold its commit line.
+        """
+        start = os.pread(self._fd, 64, 0)
+        if start.strip(b"\0"):
+            return any(start.startswith(first[: len(start)]) for first in FIRST_LINES)
+        group = os.pread(self._fd, FIRST_GROUP, 0)
+        is_whole = os.fstat(self._fd).st_size == len(group)
+        return is_whole and (not group.strip(b"\0") or Commit.PREFIX in group)
+
+    def _blocks(self, offset: int = 0) -> Iterator[bytes]:
         while block := os.pread(self._fd, BLOCK, offset):
             yield block
             offset += len(block)
 
     def _move_tail_aside(self) -> Recovered:
+        begin, size = self._size - self._tail_bytes, self._tail_bytes
         digest = sha256()
-        size = 0
-        tail = b""
-        while block := os.pread(self._fd, BLOCK, self._size + size):
+        for block in self._blocks(begin):
             digest.update(block)
-            tail += block
-            size += len(block)
-        name = f"{self.path}.{self._size}-{digest.hexdigest()[:12]}.tail"
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        name = f"{self.path}.{begin}-{digest.hexdigest()[:12]}.tail"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600)
         try:
             os.fchmod(fd, 0o600)
-            view = memoryview(tail)
-            while view:
-                view = view[os.write(fd, view) :]
+            for block in self._blocks(begin):
+                _write_all(fd, block)
             os.fsync(fd)
         finally:
             os.close(fd)
         self._sync_folder()
-        os.ftruncate(self._fd, self._size)
-        self._torn = False
-        return Recovered(bytes=size, sha256=digest.hexdigest(), file=os.path.basename(name))
+        os.ftruncate(self._fd, begin)
+        self._size, self._tail_bytes = begin, 0
+        return Recovered(bytes=size, sha256=digest.hexdigest(), file=_as_text(name))
 
     def _sync_folder(self) -> None:
         fd = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_CLOEXEC)
@@ -240,7 +254,7 @@ class LedgerFile:
                 "Nothing further was sent. Restore it from a copy before you run again."
             )
 
-    def _write_error(self, error: OSError) -> LedgerWriteError:
+    def _write_error(self, error: OSError, what: str = "written") -> LedgerWriteError:
         advice = {
             errno.ENOSPC: "Free some space, then run the same command again.",
             errno.EDQUOT: "Free some space, then run the same command again.",
@@ -249,6 +263,21 @@ class LedgerFile:
         }.get(error.errno or 0, "Repair that, then run the same command again.")
         reason = os.strerror(error.errno) if error.errno else "input/output error"
         return LedgerWriteError(
-            f"The ledger {self.path} cannot be written: {reason}. Nothing (further) was sent. "
+            f"The ledger {self.path} cannot be {what}: {reason}. Nothing (further) was sent. "
             f"{advice}"
         )
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """Write until nothing is left: a full disk may take a part of it without an error."""
+    view = memoryview(content)
+    while view:
+        written = os.write(fd, view)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
+
+
+def _as_text(path: str) -> str:
+    """The file's name as it can stand in UTF-8, even if it is not valid in that."""
+    return os.fsencode(os.path.basename(path)).decode(errors="backslashreplace")

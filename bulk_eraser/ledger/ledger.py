@@ -25,7 +25,8 @@ class Ledger:
     """The writing end of a ledger whose file was made ready with `LedgerFile.begin`.
 
     `on_commit` is called with each group once it is on disk, `on_failure` once, when the file
-    can no longer be written; from then on `append` and `commit` raise that error.
+    can no longer be written; from then on `append` and `commit` raise that error. After `close`
+    they raise as well: nothing that is handed over may be lost in silence.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Ledger:
         """Commit what waits and end the writer. Raises `LedgerWriteError` if that failed."""
         self._closing = True
         self._wake.set()
-        await self._task
+        await asyncio.shield(self._task)  # a cancelled caller must not cut a group short
         self._thread.shutdown()
         if self._error is not None:
             raise self._error
@@ -80,9 +81,11 @@ class Ledger:
     def _must_be_writable(self) -> None:
         if self._error is not None:
             raise self._error
+        if self._closing:
+            raise BulkEraserError("Internal error: a record came after the ledger was closed.")
 
     async def _write_groups(self) -> None:
-        while self._error is None and not (self._closing and not self._pending):
+        while self._error is None and (self._pending or self._waiters or not self._closing):
             await self._wake.wait()
             self._wake.clear()
             if self._timer is not None:
@@ -96,7 +99,7 @@ class Ledger:
             except LedgerWriteError as error:
                 self._fail(error, waiters)
             except Exception as bug:  # the writer must never end silently
-                self._fail(BulkEraserError(f"internal error in the ledger: {bug!r}"), waiters)
+                self._fail(_internal_error(bug), waiters)
             else:
                 for waiter in waiters:
                     if not waiter.done():
@@ -116,3 +119,11 @@ class Ledger:
                 waiter.set_exception(error)
         self._waiters = []
         self._on_failure(error)
+
+
+def _internal_error(bug: Exception) -> BulkEraserError:
+    """Only the kind of the bug is told: its text may hold a customer key."""
+    return BulkEraserError(
+        f"Internal error: {type(bug).__name__} while the ledger was written. Run the same command "
+        "again, and please report this line."
+    )

@@ -1,10 +1,15 @@
 """Walk through a ledger's bytes: which of them are proven, what comes after, crash or damage.
 
 Kept is the longest prefix that ends in a valid commit. A group is written and synced before the
-next one is begun, so a crash can leave only the last group incomplete. A break with a valid
-commit *behind* it is therefore no crash: somebody changed the file.
+next one is begun, so a crash can leave only the last group incomplete, and behind the prefix at
+most one commit line, which proves nothing. Anything else is no crash: somebody changed the file.
+
+1. A further commit line stands behind the break, valid or not (whole groups were synced there).
+2. The only commit line behind the prefix is valid for the lines before it, but the one it follows
+   from was removed or can no longer be read.
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -15,94 +20,96 @@ from bulk_eraser.records import Commit
 
 __all__ = ["LedgerScan"]
 
+_COMMIT_LINE = b"\n" + Commit.PREFIX
 _commit_decoder = msgspec.json.Decoder(Commit)
+_STATED_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 
 class LedgerScan:
     """One pass over a ledger; feed it with `groups()`, then read the other attributes.
 
     `head` is the digest of the last valid commit, `commits` their number, `valid_bytes` the
-    length of the prefix that they prove; `torn` whether anything stands behind that prefix.
+    length of the prefix that they prove, `tail_bytes` the length of what stands behind it.
     """
 
     def __init__(self) -> None:
         self.head = GENESIS
         self.commits = 0
         self.valid_bytes = 0
-        self.torn = False
+        self.tail_bytes = 0
 
-    def groups(self, blocks: Iterator[bytes]) -> Iterator[list[bytes]]:
-        """Yield the lines of each proven group, without its commit line.
+    def groups(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the lines of each proven group (their exact bytes), without its commit line.
 
-        `blocks` are the file's bytes in order, cut anywhere. Raises `LedgerDamaged` when a valid
-        commit stands behind a break.
+        `blocks` are the file's bytes in order, cut anywhere. Raises `LedgerDamaged` when what
+        stands behind the last valid commit cannot come from a crash.
         """
-        candidates = {self.head}
-        pending: list[bytes] = []
-        size = 0
-        for line in _lines(blocks):
-            size += len(line)
-            if not line.startswith(Commit.PREFIX):
-                pending.append(line)
-                continue
-            commit = _decode_commit(line)
-            body = b"".join(pending)
-            if commit is None or not _proven(commit, candidates, pending, body):
-                candidates = self._after_break(commit, candidates, body)
-            elif self.torn:
+        broken = False
+        for lines, commit_line in _split(blocks):
+            self.tail_bytes += len(lines) + len(commit_line)
+            if not commit_line:
+                continue  # the rest of the file
+            if broken:
                 raise LedgerDamaged(self._damage())
-            else:
-                self.head = commit.sha256
-                self.commits += 1
-                self.valid_bytes += size
-                candidates = {self.head}
-                yield pending
-            pending = []
-            size = 0
-        if size:
-            self.torn = True
-
-    def _after_break(self, commit: Commit | None, candidates: set[str], body: bytes) -> set[str]:
-        """What a commit behind this break could follow from.
-
-        That is what the broken group's commit line says, or (when the commit line itself was
-        changed) what it should say.
-        """
-        stated = set() if commit is None else {commit.sha256}
-        if not self.torn:
-            self.torn = True
-            return stated | {link(self.head, body)}
-        return stated or candidates
+            commit = _decode_commit(commit_line)
+            if commit is None or not _is_proven(commit, self.head, lines):
+                broken = True
+                if commit is not None and _lost_its_forerunner(commit, self.head, lines):
+                    raise LedgerDamaged(self._damage())
+                continue
+            self.head = commit.sha256
+            self.commits += 1
+            self.valid_bytes += self.tail_bytes
+            self.tail_bytes = 0
+            yield lines
 
     def _damage(self) -> str:
         return (
-            f"The ledger was changed after commit {self.commits} ({self.head[:12]}…): valid "
+            f"The ledger was changed after commit {self.commits} ({self.head[:12]}…): further "
             "commits stand behind a line that is not what was written. Nothing was written. "
             "Keep the file as it is and restore the ledger from a copy before you run again."
         )
 
 
-def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines with their newline; a last one without newline is yielded as it is."""
-    rest = b""
+def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The lines up to each whole commit line, and that line; last what is left, and nothing."""
+    rest = b"\n"  # begins with the newline before the next line
     for block in blocks:
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            yield line + b"\n"
-    if rest:
-        yield rest
+        rest += block
+        begin = 0
+        while (at := rest.find(_COMMIT_LINE, begin)) >= 0:
+            end = rest.find(b"\n", at + 1)
+            if end < 0:
+                break
+            yield rest[begin + 1 : at + 1], rest[at + 1 : end + 1]
+            begin = end
+        rest = rest[begin:]
+    yield rest[1:], b""
 
 
 def _decode_commit(line: bytes) -> Commit | None:
     try:
-        return _commit_decoder.decode(line) if line.endswith(b"\n") else None
+        return _commit_decoder.decode(line)
     except ValueError:  # msgspec's errors and UnicodeDecodeError
         return None
 
 
-def _proven(commit: Commit, candidates: set[str], pending: list[bytes], body: bytes) -> bool:
-    """Does `commit` end a group that follows from one of the `candidates` as written?"""
-    return commit.lines == len(pending) and any(
-        commit.sha256 == link(previous, body) for previous in candidates
-    )
+def _is_proven(commit: Commit, head: str, lines: bytes) -> bool:
+    """Does `commit` end the group `lines` that follows from `head`?"""
+    return commit.lines == lines.count(b"\n") and commit.sha256 == link(head, lines)
+
+
+def _lost_its_forerunner(commit: Commit, head: str, lines: bytes) -> bool:
+    """Is `commit` valid for the last of `lines`, with a lost commit line before those?
+
+    The lost one proved all that stands before (it was removed), or its digest still stands in
+    the line before (it was changed so that it is no commit line any more).
+    """
+    count = lines.count(b"\n")
+    before = count - commit.lines
+    if not 0 < before <= count:
+        return False
+    each = [line + b"\n" for line in lines.split(b"\n")[:-1]]
+    stated = [digest.decode() for digest in _STATED_DIGEST.findall(each[before - 1])]
+    lost = [link(head, b"".join(each[:before])), *stated]
+    return any(commit.sha256 == link(previous, b"".join(each[before:])) for previous in lost)

@@ -16,10 +16,9 @@ A `job_status` counts for the key's last jid alone: earlier jids are superseded,
 status of the same jid takes JOB_LOST back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import chain
 
 import msgspec
 
@@ -69,6 +68,7 @@ _STANDING_OF = {
     "accepted": KeyStanding.ACCEPTED,
 }
 _KNOWN_TYPES = (*_STANDING_OF, "failed", "rejected", "duplicate", "run_started", "job_status")
+_STANDINGS = tuple(KeyStanding)
 _KEPT_WHEN_EXCLUDED = {KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.JOB_LOST}
 
 
@@ -91,21 +91,17 @@ class History:
         """Up to which line `rejected` and `duplicate` rows of this input are in the ledger."""
         return self._recorded.get(facts.identity(), 0)
 
-    def replay(self, groups: Iterator[list[bytes]]) -> None:
+    def replay(self, groups: Iterable[bytes]) -> None:
         """Take in proven groups of lines, oldest first. Unknown types and fields are ignored."""
-        for line in chain.from_iterable(groups):
-            entry = _decode(line)
-            if entry is None:
-                continue
-            if entry.key and entry.type != "duplicate":
-                code = _event_code(entry)
-                if code is not None:
+        for lines in groups:
+            for entry in _decode(lines):
+                if (code := _event_code(entry)) is not None:
                     self._events.add(digest_of(entry.key), code, _jid_number(entry.jid))
-            elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
-                identity = self.last_input.identity()
-                self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
-            elif entry.type == "run_started":
-                self._begin_run(entry)
+                elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
+                    identity = self.last_input.identity()
+                    self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
+                elif entry.type == "run_started":
+                    self._begin_run(entry)
 
     def standings(self, partition: int) -> dict[bytes, KeyStanding]:
         """Digest → standing for every key of one partition that the ledger names."""
@@ -136,10 +132,19 @@ def standing_after(
         return now
     if code == KeyStanding.HELD and now[0] in _KEPT_WHEN_EXCLUDED:
         return now
-    return KeyStanding(code), jid
+    return _STANDINGS[code], jid
 
 
-def _decode(line: bytes) -> ReplayLine | None:
+def _decode(lines: bytes) -> Iterable[ReplayLine]:
+    """A group's lines as far as this version can read them."""
+    try:
+        return _decoder.decode_lines(lines)
+    except ValueError:
+        entries = (_decode_line(line) for line in lines.split(b"\n"))
+        return [entry for entry in entries if entry is not None]
+
+
+def _decode_line(line: bytes) -> ReplayLine | None:
     """None for a type of line that a later version introduced.
 
     Raises `LedgerDamaged` for a proven line of a known type that does not hold what it must.
@@ -156,6 +161,9 @@ def _decode(line: bytes) -> ReplayLine | None:
 
 
 def _event_code(entry: ReplayLine) -> int | None:
+    """What the line says of its key; None if it says nothing of one."""
+    if not entry.key:
+        return None
     if entry.type == "failed":
         return KeyStanding.REFUSED if entry.permanent else KeyStanding.FAILED
     if entry.type == "job_status":

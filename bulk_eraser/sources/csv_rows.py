@@ -1,7 +1,8 @@
 """Rows of CSV as people have it: Excel's `sep=` line, `;` or tabs, quotes, trailing empty fields.
 
 Nothing about the key is guessed: where the column cannot be told for certain, the error lists
-what is there and which option decides it.
+what is there and which option decides it. Nor is a row: where a quote may have swallowed rows, or
+what looks like a row may be the rest of a broken one, nothing is read on.
 """
 
 import csv
@@ -11,56 +12,64 @@ from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.opening import physical_lines
-from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row, clean_key
+from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, Row, clean_key
 
 __all__ = ["CsvRows"]
 
 DELIMITERS = ",;\t|"
 _LOOKS_LIKE_A_KEY = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\.|.{41,}"
+    r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\.|.{41,}"
 )
+_HEX_WITH_DIGIT = re.compile(r"(?=.*[0-9])[0-9a-fA-F]+")
+_MOST_DIGITS_IN_A_NAME = 3
+_CANNOT_BE_CERTAIN = re.compile(r"[,;\t|:^~\x00-\x1f]")
+"""In the name of an only column: what may separate columns after all."""
+_MAY_HOLD_MORE_FIELDS = re.compile(r"[;|][ ;|]*$|[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)
+_JSON = re.compile(r'\s*[\[{]\s*["{]')
 
 
 class CsvRows:
     """Iterate to get the rows. `key_field` and `delimiter` hold what was found in the file.
 
     Raises `InputError` when the key's column cannot be told, or where a stray quote swallows
-    rows. `key_field` with `header=False` is the column's number, from 1.
+    rows. `key_field` without a header is the column's number, from 1.
     """
 
     def __init__(
-        self,
-        text: io.TextIOWrapper,
-        name: str,
-        key_field: str | None,
-        header: bool,
-        delimiter: str | None,
+        self, text: io.TextIOWrapper, name: str, asked: Reading, line_end: str = "\n"
     ) -> None:
         self._name = name
         self._cut: set[int] = set()
-        self._lines = physical_lines(text, self._cut)
+        self._lines = physical_lines(text, self._cut, line_end)
+        self._line = ""
         self._offset = 0
-        first = self._skip_to_content()
-        if first.lower().startswith("sep=") and len(first.strip()) == 5:
-            delimiter = delimiter or first.strip()[4]
-            first = self._skip_to_content()
-        self.delimiter = delimiter or _find_delimiter(first, key_field if header else None)
+        key_field, delimiter = asked.key_field, asked.delimiter
+        first = self._skip_to_content(delimiter)
+        if separator := _SEPARATOR_LINE.fullmatch(first):
+            delimiter = delimiter or separator[1]
+            first = self._skip_to_content(delimiter)
+        self._must_be_csv(first)
+        found = None if delimiter else self._find_delimiter(first, asked)
+        self.delimiter = delimiter or found or ","
+        self._undelimited = not (delimiter or found)
         self._offset -= 1
-        self._reader = csv.reader(_after(first, self._lines), delimiter=self.delimiter, strict=True)
+        self._reader = csv.reader(self._feed(first), delimiter=self.delimiter, strict=True)
         self._column_assumed = False
-        if header:
-            names = [column.strip() for column in next(self._reader, [])]
+        if asked.header:
+            names = [column.strip() for column in self._header()]
             self._column = self._find_column(names, key_field)
             self.key_field = names[self._column]
             self._width = len(names)
         else:
-            self._width = len(next(csv.reader([first], delimiter=self.delimiter)))
+            self._width = len(_split(first, self.delimiter))
             self._column = self._find_number(key_field)
             self.key_field = str(self._column + 1)
 
     def __iter__(self) -> Iterator[Row]:
         reader, column, width, cut = self._reader, self._column, self._width, self._cut
         check_header = self._column_assumed
+        broken = 0
         while True:
             start = reader.line_num + 1 + self._offset
             try:
@@ -68,16 +77,27 @@ class CsvRows:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield self._broken(str(error), start)
+                rejected = self._broken(str(error), start)
+                broken = start if rejected.error == "malformed_csv" else 0
+                yield rejected
                 continue
             if not any(fields):
                 continue
+            if broken:
+                self._must_be_whole(fields, broken)
+                broken = 0
             if cut and max(cut) >= start:
                 yield RejectedRow("line_too_long", start)
-            elif len(fields) <= column:
+                continue
+            several_lines = reader.line_num + self._offset > start
+            if several_lines:
+                self._must_not_swallow(fields, start)
+            if len(fields) <= column:
                 yield RejectedRow("missing_field", start)
             elif len(fields) > width and any(fields[width:]):
                 yield RejectedRow("too_many_fields", start)
+            elif (several_lines or ' "' in self._line) and self._is_cut(fields, several_lines):
+                yield RejectedRow("malformed_csv", start)
             else:
                 row = self._row(fields[column], start)
                 if check_header and isinstance(row, KeyRow):
@@ -86,18 +106,56 @@ class CsvRows:
                 yield row
 
     def _row(self, raw: str, start: int) -> Row:
-        if raw[:1] == " " and raw.lstrip(" ")[:1] == '"':
+        if '"' in raw and raw[0] != '"' and raw.lstrip()[0] == '"':
             return RejectedRow("malformed_csv", start)
-        breaks = raw.count("\n")
-        if breaks > 1:
-            raise self._stray_quote(start)
-        return RejectedRow("control_character", start) if breaks else clean_key(raw, start)
+        if self._undelimited and (";" in raw or "|" in raw) and _MAY_HOLD_MORE_FIELDS.search(raw):
+            return RejectedRow("too_many_fields", start)
+        if "\n" in raw or "\r" in raw:
+            return RejectedRow("control_character", start)
+        return clean_key(raw, start)
+
+    # ── quotes that may have swallowed rows ─────────────────────────────────────────────────
 
     def _broken(self, error: str, start: int) -> RejectedRow:
         """A row whose quoting is broken: by itself if it is one line, else it swallowed others."""
-        if self._reader.line_num + self._offset > start or "unexpected end of data" in error:
+        several_lines = self._reader.line_num + self._offset > start
+        if several_lines or "unexpected end of data" in error or self._is_open_at_line_end():
             raise self._stray_quote(start)
         return RejectedRow("field_too_long" if "field limit" in error else "malformed_csv", start)
+
+    def _is_open_at_line_end(self) -> bool:
+        """Does a quoted field of the last line go on behind it? Then the next line is no row."""
+        try:
+            records = list(csv.reader([self._line, "x"], delimiter=self.delimiter))
+        except csv.Error:
+            return self._line.count('"') % 2 == 1
+        return len(records) == 1
+
+    def _is_cut(self, fields: list[str], several_lines: bool) -> bool:
+        """csv knows no quote behind a blank: it cuts `Doe, "Doe, John"` into three fields."""
+        quote_behind_blank = rf'(?:^|{re.escape(self.delimiter)}) +"(?!")'
+        if not several_lines and not re.search(quote_behind_blank, self._line):
+            return False
+        return any(map(_is_half_quoted, fields))
+
+    def _must_be_whole(self, fields: list[str], broken: int) -> None:
+        """What follows a broken row must look like a row, or it is the rest of that one."""
+        width = self._width
+        if len(fields) < width or any(fields[width:]) or self._line.count('"') % 2:
+            raise self._stray_quote(broken)
+
+    def _must_not_swallow(self, fields: list[str], start: int) -> None:
+        """A field over several lines is a note, unless lines of it are rows themselves."""
+        column = self._column
+        key = fields[column] if len(fields) > column else ""
+        if max(key.count("\n"), key.count("\r")) > 1:
+            raise self._stray_quote(start)
+        fewest = max(column + 1, min(self._width, 2))
+        for field in fields:
+            for line in field.splitlines()[1:]:
+                inner = _split(line, self.delimiter)
+                if len(inner) >= fewest and _are_alike(inner[column].strip(), key.strip()):
+                    raise self._stray_quote(start)
 
     def _stray_quote(self, start: int) -> InputError:
         return InputError(
@@ -106,13 +164,58 @@ class CsvRows:
             "line and run again."
         )
 
-    def _skip_to_content(self) -> str:
-        """The next line that is not blank. `_offset` counts the lines that csv will not see."""
+    # ── the first line ──────────────────────────────────────────────────────────────────────
+
+    def _skip_to_content(self, delimiter: str | None) -> str:
+        """The next line with a field. `_offset` counts the lines that csv will not see."""
         for line in self._lines:
             self._offset += 1
-            if line.strip():
+            if line.strip(" \t\u00a0\r\n" + (delimiter or DELIMITERS)):
                 return line
         raise InputError(f"{self._name} holds no rows: there is nothing to erase.")
+
+    def _feed(self, first: str) -> Iterator[str]:
+        """The lines for csv; `_line` is the one that it read last."""
+        self._line = first
+        yield first
+        for line in self._lines:
+            self._line = line
+            yield line
+
+    def _must_be_csv(self, first: str) -> None:
+        if self._offset in self._cut:
+            raise InputError(f"{self._name} is no CSV: its first line is longer than 1 MiB.")
+        if _JSON.match(first):
+            raise InputError(
+                f"{self._name} begins like JSON, not like CSV. Say --format ndjson if each line is "
+                "a JSON object."
+            )
+
+    def _find_delimiter(self, first: str, asked: Reading) -> str | None:
+        """The one that makes the key's name a column, else the only one that is there."""
+        wanted = asked.key_field or "customerKey"
+        present = []
+        for delimiter in DELIMITERS:
+            names = [name.strip() for name in _split(first, delimiter)]
+            if len(names) > 1:
+                if asked.header and wanted in names:
+                    return delimiter
+                present.append(delimiter)
+        if len(present) > 1 and not asked.header:
+            raise InputError(
+                f"{self._name}: the first line may be separated in several ways. Name what "
+                "separates the columns with --delimiter."
+            )
+        return present[0] if present else None
+
+    def _header(self) -> list[str]:
+        try:
+            return next(self._reader)
+        except csv.Error:
+            raise InputError(
+                f"{self._name}: the quoting of the header (line {self._offset + 1}) is broken, so "
+                "the columns cannot be told apart. Correct that line and run again."
+            ) from None
 
     def _find_column(self, names: list[str], key_field: str | None) -> int:
         wanted = key_field or "customerKey"
@@ -121,15 +224,20 @@ class CsvRows:
             return places[0]
         filled = [place for place, name in enumerate(names) if name]
         if key_field is None and not places and len(filled) == 1:
-            if _LOOKS_LIKE_A_KEY.match(names[filled[0]]):
+            name = names[filled[0]]
+            if _may_be_a_key(name):
                 raise self._no_header()
-            self._column_assumed = True
-            return filled[0]
+            if not _CANNOT_BE_CERTAIN.search(name):
+                self._column_assumed = True
+                return filled[0]
         trouble = f"has the column {wanted} twice" if places else f"has no column {wanted}"
+        there = f"Columns there: {', '.join(filter(None, names))}."
+        if any(map(_may_be_a_key, names)):
+            there = "Its first line looks like a row (so it is not shown), not like names."
         raise InputError(
-            f"{self._name} {trouble}. Columns there: {', '.join(filter(None, names))}. Name the "
-            "key's column with --key-field, or say --no-header if the first line is no header "
-            "(and --delimiter if the columns are separated in another way)."
+            f"{self._name} {trouble}. {there} Name the key's column with --key-field, or say "
+            "--no-header if the first line is no header (and --delimiter if the columns are "
+            "separated in another way)."
         )
 
     def _find_number(self, key_field: str | None) -> int:
@@ -148,7 +256,8 @@ class CsvRows:
     def _header_must_not_be_a_key(self, key: str) -> None:
         """With a single column, a file without header would silently lose its first key."""
         name = self.key_field
-        if any(map(str.isdigit, name)) and _shape(name) == _shape(key):
+        same_kind = any(map(str.isdigit, name)) and _kind(name) == _kind(key)
+        if same_kind or len(name) == len(key) >= 16:
             raise self._no_header()
 
     def _no_header(self) -> InputError:
@@ -158,23 +267,38 @@ class CsvRows:
         )
 
 
-def _find_delimiter(first: str, key_field: str | None) -> str:
-    """The one delimiter in the first line; the one that makes `key_field` a column wins."""
-    wanted = key_field or "customerKey"
-    present = []
-    for delimiter in DELIMITERS:
-        names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
-        if len(names) > 1:
-            if wanted in names:
-                return delimiter
-            present.append(delimiter)
-    return present[0] if present else ","
+def _split(line: str, delimiter: str) -> list[str]:
+    """The fields of one line by itself, however its quotes stand; none if they cannot be told."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
-def _after(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
+def _is_half_quoted(field: str) -> bool:
+    """Does the field begin with blanks and a quote that ends in another field?"""
+    text = field.strip(" ") if field[:1] == " " else ""
+    return text.startswith('"') and text.count('"') % 2 == 1
 
 
-def _shape(text: str) -> str:
-    return re.sub("[a-z]", "a", re.sub("[0-9]", "9", text.lower()))
+def _may_be_a_key(name: str) -> bool:
+    """Is this rather a customer key than the name of a column?"""
+    digits = sum(map(str.isdigit, name))
+    return bool(
+        _LOOKS_LIKE_A_KEY.match(name)
+        or _HEX_WITH_DIGIT.fullmatch(name)
+        or digits > _MOST_DIGITS_IN_A_NAME
+        or (digits and not name[0].isalpha())
+    )
+
+
+def _kind(text: str) -> str:
+    """Customer keys of one system are mostly of one kind: `C-10023` and `C-9` are `a-9`."""
+    return re.sub("[a-z]+", "a", re.sub("[0-9]+", "9", text.lower()))
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Could both be keys of one system, whatever their digits and hexadecimal letters?"""
+    if len(one) != len(other) or not any(map(str.isdigit, one)):
+        return False
+    return re.sub("[0-9a-f]", "x", one.lower()) == re.sub("[0-9a-f]", "x", other.lower())

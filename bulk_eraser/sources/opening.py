@@ -6,6 +6,7 @@ block of the raw file; the second compares every block before a key of it is han
 """
 
 import codecs
+import errno
 import gzip
 import io
 import os
@@ -69,7 +70,8 @@ class InputFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = "stdin" if path == "-" else os.path.basename(path)
+        name = "stdin" if path == "-" else os.path.basename(path)
+        self.name = name.encode(errors="replace").decode()  # it goes into the ledger
         self._spool: IO[bytes] | None = None
         try:
             self._spool = _spool_if_pipe(path)
@@ -77,25 +79,35 @@ class InputFile:
         except OSError as error:
             raise InputError(_cannot_read(path, error)) from None
         self.fingerprint = Fingerprint()
+        self.line_end = "\n"
 
     @property
     def is_pipe(self) -> bool:
         return self._spool is not None
 
-    def survey_text(self, encoding: str | None, newline: str) -> io.TextIOWrapper:
+    def survey_text(self, encoding: str | None, line_end: str | None) -> io.TextIOWrapper:
         """The decoded text for the first reading, which leaves the fingerprint.
 
-        `newline` as for `open`. Raises `InputError` for an empty file or an unsupported kind.
+        `line_end` is what alone ends a line, None: find it out. Raises `InputError` for an empty
+        file or an unsupported kind, `UsageError` for an encoding that is not known.
         """
         self.fingerprint = Fingerprint()
-        return self._text(encoding, newline, self._note)
+        return self._text(encoding, line_end, self._note)
 
-    def checked_text(self, encoding: str | None, newline: str) -> io.TextIOWrapper:
+    def checked_text(self, encoding: str | None, line_end: str | None) -> io.TextIOWrapper:
         """The decoded text once more: `InputError` before a block that is not as surveyed."""
-        return self._text(encoding, newline, self._compare)
+        return self._text(encoding, line_end, self._compare)
 
-    def _text(self, encoding: str | None, newline: str, look: _Look) -> io.TextIOWrapper:
-        raw = io.BufferedReader(_Blocks(self.open_raw(), look), BLOCK)
+    def close(self) -> None:
+        """Give the disk space of a spooled pipe back; the text cannot be opened any more."""
+        if self._spool is not None:
+            self._spool.close()
+
+    def _text(self, encoding: str | None, line_end: str | None, look: _Look) -> io.TextIOWrapper:
+        try:
+            raw = io.BufferedReader(_Blocks(self.open_raw(), self.name, look), BLOCK)
+        except OSError:  # it was there when the input was named
+            raise self.changed() from None
         head = raw.peek(8)[:8]
         if not head:
             raise InputError(f"{self.name} is empty: there is nothing to erase.")
@@ -107,17 +119,29 @@ class InputFile:
                 )
         plain: io.BufferedReader[Any] = raw
         if head.startswith(_GZIP):
-            plain = io.BufferedReader(_Gunzipped(raw), BLOCK)
-            head = plain.peek(4)[:4]
-        elif self.name.endswith(".gz"):
-            raise InputError(f"{self.name} is named .gz but is not a gzip file. Rename or redo it.")
-        return io.TextIOWrapper(plain, self._encoding(head, encoding), newline=newline)
+            self._must_be_named_gz(True)
+            plain = io.BufferedReader(_Gunzipped(raw, self.name), BLOCK)
+        else:
+            self._must_be_named_gz(False)
+        head = plain.peek(BLOCK)
+        encoding = self._encoding(head[:4], encoding)
+        self.line_end = line_end or _line_end(head.decode(encoding, "ignore"))
+        return io.TextIOWrapper(plain, encoding, newline=self.line_end)
+
+    def _must_be_named_gz(self, packed: bool) -> None:
+        """A name that says something else about a file than its content is a mistake somewhere."""
+        if self._spool is None and packed != self.name.lower().endswith(".gz"):
+            what = "is a gzip file but is not named .gz" if packed else "is not a gzip file"
+            raise InputError(f"{self.name} {what}. Rename it, or get the file that was meant.")
 
     def close_survey(self) -> None:
         """Remember the file as it was surveyed. Raises `InputError` if it changed meanwhile."""
-        if self._spool is None and self._signature(self._opened) != self._signature(self._stat()):
+        try:
+            now = self._stat()
+        except OSError:
+            raise self.changed() from None
+        if self._spool is None and self._signature(self._opened) != self._signature(now):
             raise self.changed()
-        self._opened = self._stat()
 
     def must_be_unchanged(self) -> None:
         """Cheap look at the file's size, time and place; only if they differ is it read again.
@@ -130,7 +154,7 @@ class InputFile:
             now = self._stat()
             if self._signature(now) == self._signature(self._opened):
                 return
-            with _Blocks(self.open_raw(), self._compare) as blocks:
+            with _Blocks(self.open_raw(), self.name, self._compare) as blocks:
                 while blocks.read(BLOCK):
                     pass
         except OSError:
@@ -144,14 +168,14 @@ class InputFile:
         )
 
     def open_raw(self) -> int:
-        """A file descriptor of its own, at the start of the raw bytes; the caller closes it."""
+        """A file descriptor on the raw bytes, to be read by `pread`; the caller closes it."""
         if self._spool is not None:
-            return os.open(f"/proc/self/fd/{self._spool.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+            return os.dup(self._spool.fileno())
         return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def explain_undecodable(self, encoding: str | None, newline: str) -> InputError:
+    def explain_undecodable(self, encoding: str | None, line_end: str | None) -> InputError:
         """Find line and byte offset of the first bytes that the encoding does not allow."""
-        stream = self._text(encoding, newline, lambda _index, _block: None)
+        stream = self._text(encoding, line_end, lambda _index, _block: None)
         name = stream.encoding.replace("-sig", "")
         decoder = codecs.getincrementaldecoder(stream.encoding)()
         line, offset = 1, 0
@@ -160,16 +184,17 @@ class InputFile:
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                good = error.object[: error.start].decode(stream.encoding, "ignore")
-                place = offset + len(block) - len(error.object) + error.start
+                good = len(block) - len(error.object) + error.start
+                line += decoder.decode(block[: max(good, 0)]).count(self.line_end)
+                other = "another --encoding" if encoding else "--encoding cp1252"
                 return InputError(
-                    f"{self.name} is not {name.upper()}: line {line + good.count(chr(10))}, byte "
-                    f"offset {place}. If it comes from Excel or an older "
-                    "system, try --encoding cp1252; nothing is guessed, nothing was sent."
+                    f"{self.name} is not {name.upper()}: line {line}, byte offset "
+                    f"{offset + good}. If it comes from Excel or an older system, try {other}; "
+                    "nothing is guessed, nothing was sent."
                 )
             if not block:
                 return InputError(f"{self.name} could not be decoded as {name}.")
-            line += text.count("\n")
+            line += text.count(self.line_end)
             offset += len(block)
 
     def _encoding(self, head: bytes, asked: str | None) -> str:
@@ -177,17 +202,18 @@ class InputFile:
         if asked is None:
             return found or "utf-8"
         try:
-            asked = codecs.lookup(asked).name
+            io.TextIOWrapper(io.BytesIO(), asked)  # some codecs are not for text
+            wanted = codecs.lookup(asked).name
         except LookupError:
             raise UsageError(
                 f"--encoding {asked} is not known. Common ones: utf-8, utf-16, cp1252, latin-1."
             ) from None
-        if found and not found.startswith(asked[:6].rstrip("_")):
+        if found and not found.startswith(wanted[:6]):
             raise InputError(
                 f"{self.name} begins with a byte order mark of {found.replace('-sig', '')}, but "
                 f"--encoding says {asked}. Leave --encoding out."
             )
-        return found or asked
+        return found or wanted
 
     def _note(self, _index: int, block: bytearray) -> None:
         if block:
@@ -211,13 +237,18 @@ class InputFile:
 
 
 class _Blocks(io.RawIOBase):
-    """The raw file in whole blocks; `look` sees each one, and an empty one at the end."""
+    """The raw file in whole blocks; `look` sees each one, and an empty one at the end.
 
-    def __init__(self, fd: int, look: _Look) -> None:
+    Raises `InputError` when the disk cannot read a block.
+    """
+
+    def __init__(self, fd: int, name: str, look: _Look) -> None:
         self._fd = fd
+        self._name = name
         self._look = look
         self._block = memoryview(b"")
         self._index = 0
+        self._place = 0
 
     def readable(self) -> bool:
         return True
@@ -237,18 +268,23 @@ class _Blocks(io.RawIOBase):
 
     def _next(self) -> bytes:
         block = bytearray()
-        while len(block) < BLOCK and (part := os.read(self._fd, BLOCK - len(block))):
-            block += part
+        try:
+            while part := os.pread(self._fd, BLOCK - len(block), self._place):
+                block += part
+                self._place += len(part)
+        except OSError as error:
+            raise InputError(_cannot_read(self._name, error)) from None
         self._look(self._index, block)
-        self._index += 1
+        self._index += bool(block)
         return bytes(block)
 
 
 class _Gunzipped(io.RawIOBase):
     """Unpacked bytes; damage becomes an `InputError`."""
 
-    def __init__(self, packed: "io.BufferedReader[Any]") -> None:
+    def __init__(self, packed: "io.BufferedReader[Any]", name: str) -> None:
         self._stream = gzip.GzipFile(fileobj=packed)
+        self._name = name
 
     def readable(self) -> bool:
         return True
@@ -258,30 +294,40 @@ class _Gunzipped(io.RawIOBase):
             return self._stream.readinto(buffer)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise InputError(
-                "The gzip file is truncated or damaged: it ends or breaks before its last row. "
-                "Nothing was sent. Get a whole copy and run again."
+                f"{self._name} is truncated or damaged: its gzip data ends or breaks before the "
+                "last row. Nothing was sent. Get a whole copy and run again."
             ) from None
 
 
-def physical_lines(text: io.TextIOWrapper, cut: set[int]) -> Iterator[str]:
+def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") -> Iterator[str]:
     """The lines with their line ends, memory bounded.
 
-    A line longer than `MAX_LINE` is cut there, the rest skipped, and its 1-based number is put
-    into `cut`; the set holds the most recent one only.
+    A line longer than `MAX_LINE` is skipped. In its place comes a stand-in that leaves a quoted
+    field as open or closed as the line did, and its 1-based number is put into `cut`; the set
+    holds the most recent one only.
     """
     number = 0
-    while line := text.readline(MAX_LINE):
+    while line := text.readline(MAX_LINE + 2):
         number += 1
-        if len(line) == MAX_LINE and line[-1] not in "\r\n":
+        if len(line) > MAX_LINE and len(line.rstrip("\r\n")) > MAX_LINE:
             cut.clear()
             cut.add(number)
-            while (rest := text.readline(MAX_LINE)) and rest[-1] not in "\r\n":
-                pass
+            quotes, part = line.count('"'), line
+            while not part.endswith(line_end) and (part := text.readline(MAX_LINE)):
+                quotes += part.count('"')
+            line = ('"' if quotes % 2 else "x") + line_end
         yield line
+
+
+def _line_end(start: str) -> str:
+    """Old Macintosh files end lines with CR alone; anywhere else a lone CR ends nothing."""
+    return "\r" if "\r" in start[:-1] and "\n" not in start else "\n"
 
 
 def _spool_if_pipe(path: str) -> IO[bytes] | None:
     if path == "-":
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "stdin is closed")
         return _spool(sys.stdin.fileno())
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
@@ -297,9 +343,13 @@ def _spool_if_pipe(path: str) -> IO[bytes] | None:
 def _spool(fd: int) -> IO[bytes]:
     """Copy a pipe into an unlinked file, which only this process can read."""
     spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the input
-    while block := os.read(fd, BLOCK):
-        spool.write(block)
-    spool.flush()
+    try:
+        while block := os.read(fd, BLOCK):
+            spool.write(block)
+        spool.flush()
+    except BaseException:
+        spool.close()
+        raise
     return spool
 
 

@@ -29,9 +29,9 @@ class InputReader:
     """
 
     def __init__(self, path: str, reading: Reading) -> None:
-        self.reading = replace(reading, format=reading.format or _format_of(path))
+        self._asked = replace(reading, format=reading.format or _format_of(path))
+        self.reading = self._asked
         self.file = InputFile(path)
-        self._asked_encoding = reading.encoding
 
     def survey_rows(self) -> Iterator[Row]:
         """The rows, read for the first time; at the end the file is remembered as it was."""
@@ -43,30 +43,28 @@ class InputReader:
         return self._rows(survey=False)
 
     def _rows(self, *, survey: bool) -> Iterator[Row]:
-        newline = "" if self.reading.format == "csv" else "\n"
+        asked = self._asked
+        line_end = None if asked.format == "csv" else "\n"
         open_text = self.file.survey_text if survey else self.file.checked_text
         try:
-            with open_text(self._asked_encoding, newline) as text:
-                self.reading = replace(self.reading, encoding=text.encoding)
-                if self.reading.format == "csv":
-                    known = self.reading
-                    rows = CsvRows(
-                        text, self.file.name, known.key_field, known.header, known.delimiter
-                    )
+            with open_text(asked.encoding, line_end) as text:
+                found = replace(asked, encoding=text.encoding)
+                if asked.format == "csv":
+                    rows = CsvRows(text, self.file.name, asked, self.file.line_end)
                     self.reading = replace(
-                        known, key_field=rows.key_field, delimiter=rows.delimiter
+                        found, key_field=rows.key_field, delimiter=rows.delimiter
                     )
                     yield from rows
                 else:
-                    key_field = self.reading.key_field or "customerKey"
-                    self.reading = replace(self.reading, key_field=key_field)
+                    key_field = asked.key_field or "customerKey"
+                    self.reading = replace(found, key_field=key_field)
                     yield from ndjson_rows(text, key_field)
         except UnicodeDecodeError:
-            raise self.file.explain_undecodable(self._asked_encoding, newline) from None
+            raise self.file.explain_undecodable(asked.encoding, line_end) from None
 
 
 def _format_of(path: str) -> str:
-    name = path.removesuffix(".gz").lower()
+    name = path.lower().removesuffix(".gz")
     for extension, format_ in FORMATS.items():
         if name.endswith(extension):
             return format_

@@ -182,6 +182,7 @@ class Survey:
             raise BulkEraserError(_disagree(place + 1))
 
     def close(self) -> None:
+        self.reader.file.close()
         self._keys.close()
         if self._first_lines is not None:
             self._first_lines.close()
@@ -221,21 +222,33 @@ class Survey:
         )
 
 
-def read_hold_list(reader: InputReader) -> KeyPartitions:
-    """The digests of the keys that must not be sent.
+def read_hold_list(reader: InputReader, *, allow_numeric_like: bool = False) -> KeyPartitions:
+    """The digests of the keys that must not be sent. Reads the list to its end and closes it.
 
-    Raises `InputError` when a row of it has no usable key: a hold that cannot be read must not
-    be passed over.
+    Raises `InputError` when a row of it has no usable key, or one that a spreadsheet seems to
+    have rounded: a hold that cannot be read must not be passed over.
     """
     held = KeyPartitions("")
-    for row in reader.survey_rows():
-        if isinstance(row, RejectedRow):
-            raise InputError(
-                f"The hold list {reader.file.name} has a row without a usable key on line "
-                f"{row.line} ({row.error}). Nothing was sent. Correct it and run again."
-            )
-        held.add(digest_of(row.key))
+    try:
+        for row in reader.survey_rows():
+            if isinstance(row, RejectedRow):
+                raise _unreadable_hold(reader, row.line, row.error)
+            if not allow_numeric_like and _NUMERIC_LIKE.fullmatch(row.key):
+                raise _unreadable_hold(reader, row.line, "rounded by a spreadsheet")
+            held.add(digest_of(row.key))
+    except BaseException:
+        held.close()
+        raise
+    finally:
+        reader.file.close()
     return held
+
+
+def _unreadable_hold(reader: InputReader, line: int, why: str) -> InputError:
+    return InputError(
+        f"The hold list {reader.file.name} has a row without a usable key on line {line} ({why}). "
+        "Nothing was sent. Correct it and run again."
+    )
 
 
 def _disagree(place: int) -> str:

@@ -1,0 +1,484 @@
+"""The real command in processes of its own, services to run it against, and a checker.
+
+The checker is written from what is promised to users and shares no code with the package. What no
+output and no file may hold is looked for after every run of every test: the API key, and the
+customer keys outside of the ledger.
+"""
+
+import asyncio
+import json
+import os
+import re
+import stat
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+
+ROOT = Path(__file__).parents[2]
+API_KEY = "ek-live-0f5b6d1c7e"
+MARK = "5e17-4b1d-8bad"
+PATIENCE_S = 30.0
+
+OUTCOMES = {"complete", "incomplete", "stopped", "interrupted", "refused", "error"}
+COUNTS = [
+    "rows",
+    "accepted",
+    "failed",
+    "unknown",
+    "rejected",
+    "duplicate",
+    "excluded",
+    "already_settled",
+    "not_reached",
+]
+FIELDS = {
+    "outcome",
+    "exit_code",
+    "error",
+    "counts",
+    "requests",
+    "retries",
+    "survey_s",
+    "elapsed_s",
+    "ledger",
+    "head",
+}
+TROUBLE = re.compile(r"Traceback|Exception ignored|never (?:awaited|retrieved)|was destroyed")
+
+
+# ── what was written ────────────────────────────────────────────────────────────────────────────
+
+
+class Ledger:
+    """A ledger, read and verified by the rules: `lines` are proven, `tail` is what follows them."""
+
+    def __init__(self, path: Path) -> None:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        self.raw = path.read_bytes()
+        self.lines: list[dict[str, Any]] = []
+        self.head = "0" * 64
+        group: list[bytes] = []
+        proven = place = 0
+        for line in self.raw.splitlines(keepends=True):
+            place += len(line)
+            if not line.startswith(b'{"type":"commit"'):
+                group.append(line)
+                continue
+            commit = json.loads(line)
+            digest = sha256(self.head.encode() + b"".join(group)).hexdigest()
+            assert (commit["lines"], commit["sha256"]) == (len(group), digest)
+            self.head, proven = digest, place
+            self.lines += map(json.loads, group)
+            group = []
+        self.tail = self.raw[proven:]
+        starts = [n for n, line in enumerate(self.lines) if line["type"] == "run_started"]
+        self.runs = [
+            self.lines[a:b] for a, b in zip(starts, [*starts[1:], len(self.lines)], strict=True)
+        ]
+
+    def of(self, type_: str, *, run: int | None = None) -> list[dict[str, Any]]:
+        """The lines of this type, of all runs or of one."""
+        lines = self.lines if run is None else self.runs[run]
+        return [line for line in lines if line["type"] == type_]
+
+    def sent(self) -> Counter[str]:
+        """Key → number of `sent` lines."""
+        return Counter(line["key"] for line in self.of("sent"))
+
+    def last(self, lines: Iterable[dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+        """Key → its last line; an `excluded` line does not take back what is settled."""
+        last: dict[str, dict[str, Any]] = {}
+        for line in self.lines if lines is None else lines:
+            if line["type"] in ("sent", "accepted", "failed", "unknown", "excluded"):
+                before = last.get(line["key"], {})
+                settled = before.get("type") == "accepted" or before.get("permanent")
+                if not (line["type"] == "excluded" and settled):
+                    last[line["key"]] = line
+        return last
+
+    def must_send_no_accepted_key_again(self) -> None:
+        accepted: set[str] = set()
+        for line in self.lines:
+            if line["type"] == "sent":
+                assert line["key"] not in accepted
+            elif line["type"] == "accepted":
+                accepted.add(line["key"])
+
+
+def counts_of(ledger: Ledger, rows: list[tuple[int, str]], held: frozenset[str]) -> dict[str, int]:
+    """The counts that the last run must show for an input of `rows` (line, key; "" is none)."""
+    before = ledger.last(line for run in ledger.runs[:-1] for line in run)
+    now = ledger.last(ledger.runs[-1])
+    last = ledger.last()
+    counts = Counter(rows=len(rows))
+    seen: set[str] = set()
+    for _, key in rows:
+        if not key:
+            counts["rejected"] += 1
+        elif key in seen:
+            counts["duplicate"] += 1
+        elif key in held:
+            counts["excluded"] += 1
+        elif before.get(key, {}).get("type") == "accepted" and key not in now:
+            counts["already_settled"] += 1
+        else:
+            state = last.get(key, {"type": "sent"})["type"]
+            counts["not_reached" if state in ("sent", "excluded") else state] += 1
+        seen.add(key)
+    return {name: counts[name] for name in COUNTS}
+
+
+# ── services ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Call(NamedTuple):
+    """One request as the service saw it: the n-th in all, the nth for its key; counted from 1."""
+
+    key: str
+    n: int
+    nth: int
+    at: float
+    path: str
+    api_key: str | None
+
+
+HANG_UP = object()
+"""As an answer: close the connection without one."""
+
+
+class Service:
+    """A service on loopback whose `answer` to each request is decided by the test.
+
+    `answer` takes a `Call` and returns, or is a coroutine that returns, None for a new job, a
+    status, a response, or HANG_UP. A job's answer is read to the end by well-behaved clients only.
+    """
+
+    HANG_UP = HANG_UP
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Call], Any] = lambda call: None
+        self.calls: list[Call] = []
+        self.per_key: Counter[str] = Counter()
+        self.jids: dict[str, list[str]] = {}
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.port = 0
+        self._came = asyncio.Event()
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self, port: int = 0) -> None:
+        server = web.Server(self._serve, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.05)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def saw(self, requests: int) -> None:
+        """Return once there were so many requests."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.calls) < requests:
+                self._came.clear()
+                await self._came.wait()
+
+    def job(self, call: Call, status: str = "created") -> web.Response:
+        """Accept the key."""
+        jid = str(uuid4())
+        self.jids.setdefault(call.key, []).append(jid)
+        return web.json_response({"jid": jid, "status": status})
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        key = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)).get(
+            "customerKey", ""
+        )
+        self.per_key[key] += 1
+        call = Call(
+            key,
+            len(self.calls) + 1,
+            self.per_key[key],
+            time.monotonic(),
+            request.path,
+            request.headers.get("Api-Key"),
+        )
+        self.calls.append(call)
+        self._came.set()
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            answer = self.answer(call)
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+        finally:
+            self.in_flight -= 1
+        if answer is HANG_UP:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if answer is None:
+            return self.job(call)
+        if isinstance(answer, int):
+            return web.Response(status=answer)
+        assert isinstance(answer, web.StreamResponse)
+        return answer
+
+
+# ── the command ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Input:
+    """An input file; `rows` are its rows as line and key, "" for a row without a usable one."""
+
+    path: Path
+    rows: list[tuple[int, str]]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass
+class Ended:
+    """What a command left behind on its outputs, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one object on stdout, checked against what is promised of it."""
+        assert self.out.endswith("}\n")
+        assert self.out.count("\n") == 1
+        ending = json.loads(self.out)
+        assert set(ending) == FIELDS
+        assert ending["exit_code"] == self.code
+        assert ending["outcome"] in OUTCOMES
+        assert ending["error"] is None or isinstance(ending["error"], str)
+        assert list(ending["counts"]) == COUNTS
+        assert ending["counts"]["rows"] == sum(ending["counts"][name] for name in COUNTS[1:])
+        assert min(ending["counts"].values()) >= 0
+        assert ending["requests"] >= ending["retries"] >= 0
+        return ending
+
+
+@dataclass
+class Running:
+    """A command on its way."""
+
+    process: asyncio.subprocess.Process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def signal(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    async def ended(self, feed: bytes | None = None) -> Ended:
+        """Wait for the end, and look for what must never be printed."""
+        async with asyncio.timeout(PATIENCE_S):
+            out, err = await self.process.communicate(feed)
+        assert self.process.returncode is not None
+        text = Ended(self.process.returncode, (out or b"").decode(), (err or b"").decode())
+        for printed in (text.out, text.err):
+            assert API_KEY not in printed
+            assert MARK not in printed
+        assert not TROUBLE.search(text.err), text.err
+        return text
+
+
+class Desk:
+    """A folder to work in, and the command run in it.
+
+    `before` is Python that a process executes before it becomes the command, such as a limit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.may_hold_keys: set[Path] = set()
+        self.may_hold_the_api_key: set[Path] = set()
+        self._running: list[Running] = []
+
+    def csv(self, keys: Iterable[str], name: str = "keys.csv") -> Input:
+        """Two columns, so that an empty key makes a row that is rejected."""
+        path = self.folder / name
+        keys = list(keys)
+        path.write_text("customerKey,note\n" + "".join(f"{key},x\n" for key in keys))
+        self.may_hold_keys.add(path)
+        return Input(path, list(enumerate(keys, 2)))
+
+    def ndjson(self, keys: Iterable[str], name: str = "keys.ndjson") -> Input:
+        path = self.folder / name
+        keys = list(keys)
+        path.write_text("".join(json.dumps({"customerKey": key}) + "\n" for key in keys))
+        self.may_hold_keys.add(path)
+        return Input(path, list(enumerate(keys, 1)))
+
+    def ledger(self, name: str = "keys.ledger.ndjson") -> Ledger:
+        return Ledger(self.folder / name)
+
+    def ledger_size(self, name: str = "keys.ledger.ndjson") -> int:
+        with suppress(FileNotFoundError):
+            return (self.folder / name).stat().st_size
+        return 0
+
+    async def start(
+        self,
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        before: str = "",
+        **streams: Any,
+    ) -> Running:
+        """Start `python -m bulk_eraser` with these arguments; outputs are pipes by default."""
+        command = [sys.executable, "-m", "bulk_eraser", *map(str, arguments)]
+        if before:
+            become = f"import os, sys\n{before}\nos.execv(sys.executable, sys.argv[1:])"
+            command = [sys.executable, "-c", become, *command]
+        streams = {
+            "stdin": asyncio.subprocess.DEVNULL,
+            "stdout": asyncio.subprocess.PIPE,
+            "stderr": asyncio.subprocess.PIPE,
+        } | streams
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=self.folder, env=self._environment() | (env or {}), **streams
+        )
+        self._running.append(Running(process))
+        return self._running[-1]
+
+    async def call(self, *arguments: object, **more: Any) -> Ended:
+        """Run the command with exactly these arguments."""
+        return await (await self.start(*arguments, **more)).ended()
+
+    async def run(self, input_: object, service: Service, *options: object, **more: Any) -> Ended:
+        """Erase the keys of `input_` with consent, without a rate, and with --json."""
+        return await (await self.start_run(input_, service, *options, **more)).ended()
+
+    async def start_run(
+        self, input_: object, service: Service, *options: object, **more: Any
+    ) -> Running:
+        arguments = ("--base-url", service.origin, "--yes", "--json", "--rate", "0", *options)
+        return await self.start("run", input_, *arguments, **more)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return once `condition` holds; for what can be seen from outside only by looking."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    def reconcile(
+        self,
+        input_: Input,
+        ended: Ended,
+        service: Service | None = None,
+        *,
+        held: Iterable[str] = (),
+        again: bool = False,
+        name: str = "keys.ledger.ndjson",
+    ) -> Ledger:
+        """Ledger, displayed counts, input and service must tell the same story.
+
+        `again` allows that accepted keys were sent again, as --retry-failed does.
+        """
+        ledger = self.ledger(name)
+        assert ledger.tail == b""
+        ending = ended.json
+        counts = counts_of(ledger, input_.rows, frozenset(held))
+        assert ending["counts"] == counts
+        finished = ledger.lines[-1]
+        assert finished["type"] == "run_finished"
+        assert finished["counts"] == counts
+        assert finished["exit_code"] == ended.code
+        assert finished["outcome"] == ending["outcome"]
+        assert finished["run"] == ledger.runs[-1][0]["run"]
+        assert ending["head"] == ledger.head
+        sent = ledger.of("sent", run=-1)
+        assert ending["requests"] <= len(sent)
+        lines = {key: line for line, key in reversed(input_.rows)}
+        for line in ledger.runs[-1]:
+            if line["type"] in ("sent", "accepted", "failed", "unknown", "excluded"):
+                assert line["line"] == lines[line["key"]]
+        if not again:
+            ledger.must_send_no_accepted_key_again()
+        if service is not None:
+            allowed = ledger.sent()
+            assert all(seen <= allowed[key] for key, seen in service.per_key.items())
+            assert all(line["jid"] in service.jids[line["key"]] for line in ledger.of("accepted"))
+        return ledger
+
+    async def close(self) -> None:
+        """No process is left, and no file holds what it must not."""
+        for running in self._running:
+            if running.process.returncode is None:
+                running.process.kill()
+                await running.process.communicate()
+        for path in self.folder.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert path in self.may_hold_the_api_key or API_KEY.encode() not in content
+                is_ours = path.name.endswith((".ledger.ndjson", ".rehearsal.ndjson", ".tail"))
+                assert is_ours or path in self.may_hold_keys or MARK.encode() not in content
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "ELEVATE_API_KEY": API_KEY,
+            "TMPDIR": str(self.folder),
+        }
+
+
+@pytest.fixture(scope="session")
+def keys() -> list[str]:
+    """Customer keys, all different, each holding a mark that is looked for in all outputs."""
+    return [f"{number:08x}-{MARK}-c0ffee{number:06x}" for number in range(6000)]
+
+
+@pytest.fixture(scope="session")
+def api_key() -> str:
+    return API_KEY
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    await desk.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """A service that accepts every key, until the test says otherwise."""
+    service = Service()
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of loopback on which nothing listens."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

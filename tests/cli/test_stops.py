@@ -1,0 +1,497 @@
+"""What concerns every key stops the run: with its exit code, and with no key marked failed."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+
+def html(call: Any) -> web.Response:
+    return web.Response(text=f"<html>Log in, {call.key}</html>", content_type="text/html")
+
+
+def redirect(status: int, to: str) -> Any:
+    return lambda call: web.Response(status=status, headers={"Location": to})
+
+
+# ── refused before anything is sent ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--no-such-option",),
+        ("--rate", "fast"),
+        ("--rate", "-1"),
+        ("--rate", "nan"),
+        ("--concurrency", "0"),
+        ("--max-attempts", "0"),
+        ("--timeout", "0"),
+        ("--timeout", "inf"),
+        ("--max-failures", "many"),
+        ("--limit", "0"),
+        ("--api-version", "v1"),
+        ("--format", "xml"),
+        ("--delimiter", "ab"),
+        ("--encoding", "no-such"),
+        ("--base-url", "ftp://127.0.0.1"),
+        ("--base-url", "http://user:word@127.0.0.1"),
+        ("--exclude", "keys.csv", "--no-exclude"),
+        ("--ledger", "keys.csv"),
+        ("another.csv",),
+    ],
+    ids=" ".join,
+)
+async def test_wrong_options_are_refused(
+    desk: Any, service: Any, keys: list[str], options: tuple[str, ...]
+):
+    """Options that cannot be meant end with 2 and say so in the object of --json."""
+    source = desk.csv(keys[:3])
+    before = source.path.read_bytes()
+    ended = await desk.run(source, service, *options)
+    assert (ended.code, ended.json["outcome"]) == (2, "refused")
+    assert ended.json["error"]
+    assert service.calls == []
+    assert source.path.read_bytes() == before
+    assert [path.name for path in desk.folder.iterdir()] == ["keys.csv"]
+
+
+async def test_a_run_without_its_parts_is_refused(desk: Any, service: Any, keys: list[str]):
+    """No input, no target, no format, no such command: 2; no API key: 78."""
+    source = desk.csv(keys[:3])
+    unnamed = desk.csv(keys[:3], "keys")
+    target = ("--base-url", service.origin)
+    cases = [
+        (2, ("run", "--json"), {}),
+        (2, ("run", source, "--yes", "--json"), {}),
+        (2, ("run", unnamed, *target, "--yes", "--json"), {}),
+        (2, ("erase", source, "--json"), {}),
+        (2, ("run", *target), {"BULK_ERASER_JSON": "1"}),
+        (78, ("run", source, *target, "--yes", "--json"), {"ELEVATE_API_KEY": ""}),
+        (78, ("run", source, *target, "--json", "--yes", "--api-key-file", "absent"), {}),
+        (78, ("run", source, *target, "--yes", "--json"), {"ELEVATE_API_KEY": "two words"}),
+        (78, ("run", source, "--base-url", "http://192.0.2.1", "--yes", "--json"), {}),
+        (78, ("run", source, "--base-url", "http://127.0.0.1.example", "--yes", "--json"), {}),
+    ]
+    endings = await asyncio.gather(*(desk.call(*command, env=env) for _, command, env in cases))
+    assert [ended.code for ended in endings] == [code for code, _, _ in cases]
+    assert {ended.json["outcome"] for ended in endings} == {"refused"}
+    assert all(ended.json["error"] for ended in endings)
+    assert service.calls == []
+    assert desk.ledger_size() == 0
+
+
+async def test_without_arguments_it_shows_what_there_is(desk: Any):
+    """The bare command, and --help, show the commands and options and no traceback."""
+    bare, help_, of_run = await asyncio.gather(
+        desk.call(), desk.call("--help"), desk.call("run", "--help")
+    )
+    assert (help_.code, of_run.code) == (0, 0)
+    assert bare.out == help_.out
+    assert help_.out.lstrip().startswith("Usage: python -m bulk_eraser")
+    assert "run" in help_.out
+    assert "simulate" in help_.out
+    assert "--max-outage" in of_run.out
+    assert help_.err == of_run.err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b"", ()),
+        (b"customerKey\n", ()),
+        (b"customerKey,note\n,x\n", ()),
+        (b"id,note\n1,2\n", ()),
+        (b"customerKey,customerKey\n1,2\n", ()),
+        (b"customerKey\ncaf\xe9\n", ()),
+        (b'customerKey,note\n"a,b\nc,d\ne,f\n', ()),
+        (b"customerKey\n4.01235E+15\n", ()),
+        (b"\x1f\x8b\x08\x00cut", ()),
+        (b"PK\x03\x04", ()),
+        (None, ()),
+        (b"customerKey\nk\n", ("--exclude", "absent.csv")),
+    ],
+    ids="empty header-only no-key no-column twice cp1252 quote rounded gzip excel absent hold".split(),
+)
+async def test_an_unusable_input_is_refused(
+    desk: Any, service: Any, content: bytes | None, options: tuple[str, ...]
+):
+    """What cannot be read as meant ends with 65, without a ledger or a request."""
+    path = desk.folder / "keys.csv"
+    if content is not None:
+        path.write_bytes(content)
+    ended = await desk.run(path, service, *options)
+    assert (ended.code, ended.json["outcome"]) == (65, "refused")
+    assert ended.json["error"]
+    assert service.calls == []
+    assert desk.ledger_size() == 0
+
+
+@pytest.mark.parametrize("ledger", [".", "absent/x.ndjson", "/proc/x.ledger.ndjson", "/dev/full"])
+async def test_a_ledger_that_cannot_be_is_refused(
+    desk: Any, service: Any, keys: list[str], ledger: str
+):
+    """A ledger that is a folder, has no folder, or cannot be created ends with 74, nothing sent."""
+    ended = await desk.run(desk.csv(keys[:3]), service, "--ledger", ledger)
+    assert ended.code == 74
+    assert ended.json["outcome"] == "error"
+    assert ended.json["counts"]["failed"] == 0
+    assert service.calls == []
+
+
+async def test_a_ledger_of_another_target_is_refused(desk: Any, service: Any, keys: list[str]):
+    """A ledger belongs to one target: another one is 78, and nothing is sent or written."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    before = desk.ledger().raw
+    for target in (("--base-url", "http://127.0.0.1:1"), ("--cluster-id", "wfoo")):
+        ended = await desk.call("run", source, *target, "--yes", "--json")
+        assert (ended.code, ended.json["outcome"]) == (78, "refused")
+    assert desk.ledger().raw == before
+
+
+@pytest.mark.parametrize("damage", ["edit", "remove", "swap", "insert"])
+async def test_a_changed_ledger_is_refused(
+    desk: Any, service: Any, keys: list[str], damage: str
+):
+    """A ledger with a changed line in its middle ends with 79 and stays as it is."""
+    source = desk.csv(keys[:60])
+    await desk.run(source, service, "--limit", 50)
+    path = desk.folder / "keys.ledger.ndjson"
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if b'"type":"sent"' in line)
+    if damage == "edit":
+        lines[place] = lines[place].replace(b"bad", b"bed")
+    elif damage == "remove":
+        del lines[place]
+    elif damage == "swap":
+        lines[place], lines[place + 1] = lines[place + 1], lines[place]
+    else:
+        lines.insert(place, lines[place])
+    damaged = b"".join(lines)
+    path.write_bytes(damaged)
+    sent = len(service.calls)
+    ended = await desk.run(source, service)
+    assert (ended.code, ended.json["outcome"]) == (79, "refused")
+    assert path.read_bytes() == damaged
+    assert len(service.calls) == sent
+
+
+async def test_a_file_that_is_no_ledger_is_left_alone(desk: Any, service: Any, keys: list[str]):
+    """A file of another kind, named as the ledger, is refused and not written."""
+    other = desk.folder / "notes.txt"
+    other.write_text("not a ledger\n")
+    ended = await desk.run(desk.csv(keys[:3]), service, "--ledger", other)
+    assert (ended.code, ended.json["outcome"]) == (79, "refused")
+    assert other.read_text() == "not a ledger\n"
+    assert service.calls == []
+
+
+async def test_a_second_run_on_one_ledger_waits_its_turn(
+    desk: Any, service: Any, keys: list[str]
+):
+    """While one process writes a ledger, another ends with 75 and writes and sends nothing."""
+    gate = asyncio.Event()
+    service.answer = lambda call: gate.wait()
+    source = desk.csv(keys[:10])
+    first = await desk.start_run(source, service)
+    await service.saw(10)
+    before = desk.ledger().raw
+    second = await desk.run(source, service)
+    assert (second.code, second.json["outcome"]) == (75, "refused")
+    assert desk.ledger().raw == before
+    assert len(service.calls) == 10
+    service.answer = lambda call: None
+    gate.set()
+
+
+async def test_two_runs_that_begin_together(desk: Any, service: Any, keys: list[str]):
+    """Of several runs started at once on a new ledger one erases, the others end with 75."""
+    source = desk.csv(keys[:200])
+    service.answer = lambda call: asyncio.sleep(0)
+    endings = await asyncio.gather(
+        *(desk.run(source, service, "--rate", 400) for _ in range(3))
+    )
+    codes = sorted(ended.code for ended in endings)
+    assert codes[0] == 0
+    assert set(codes) <= {0, 75}
+    assert all(count == 1 for count in service.per_key.values())
+
+
+# ── stopped on the way ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_listens(desk: Any, service: Any, keys: list[str]):
+    """While nothing listens few attempts are made, no key fails, and the run ends with 69; once
+    a service is there, the same command erases every key."""
+    port = service.port
+    await service.stop()
+    source = desk.csv(keys[:300])
+    down = await desk.run(source, service, "--max-outage", 2)
+    ledger = desk.reconcile(source, down)
+    assert (down.code, down.json["outcome"]) == (69, "stopped")
+    assert down.json["counts"]["not_reached"] == 300
+    assert down.json["requests"] <= 32 + 10 + 5
+    assert ledger.of("failed") == ledger.of("unknown") == []
+    assert 2 <= down.json["elapsed_s"] < 4
+    await service.start(port)
+    up = await desk.run(source, service, "--max-outage", 2)
+    desk.reconcile(source, up, service)
+    assert up.code == 0
+    assert up.json["counts"]["accepted"] == 300
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+async def test_every_answer_bad(desk: Any, service: Any, keys: list[str], status: int):
+    """A service that answers no key well is asked little more, then left with 69; no key fails."""
+    service.answer = lambda call: status
+    source = desk.csv(keys[:300])
+    ended = await desk.run(source, service, "--max-outage", 2, "--max-attempts", 2)
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (69, "stopped")
+    assert ended.json["counts"]["not_reached"] == 300
+    assert len(service.calls) <= 32 + 10 + 5
+    assert ledger.of("failed") == ledger.of("unknown") == []
+
+
+async def test_an_outage_in_the_middle(desk: Any, service: Any, keys: list[str]):
+    """When the service goes down for good in the middle, what was accepted stays, the rest keeps
+    `sent` or was never sent, and the next run erases it."""
+    service.answer = lambda call: None if call.n <= 100 else 503
+    source = desk.csv(keys[:300])
+    ended = await desk.run(source, service, "--max-outage", 2)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 69
+    assert ended.json["counts"]["accepted"] == 100
+    assert ended.json["counts"]["not_reached"] == 200
+    assert ledger.of("failed") == ledger.of("unknown") == []
+    assert len(service.calls) - 100 <= 2 * 32 + 60
+    service.answer = lambda call: None
+    ended = await desk.run(source, service)
+    desk.reconcile(source, ended, service)
+    assert ended.code == 0
+
+
+async def test_an_outage_that_ends_is_waited_for(desk: Any, service: Any, keys: list[str]):
+    """A service that comes back within --max-outage has every key accepted in one run."""
+    down = {"until": 0.0}
+
+    def answer(call: Any) -> int | None:
+        if call.n == 60:
+            down["until"] = call.at + 1
+        return 503 if call.at < down["until"] else None
+
+    service.answer = answer
+    source = desk.csv(keys[:100])
+    options = ("--max-outage", 10, "--max-attempts", 2, "--concurrency", 4)
+    ended = await desk.run(source, service, *options)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 0
+    assert ledger.of("failed") == ledger.of("unknown") == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_service_that_always_asks_to_wait_is_left(
+    desk: Any, service: Any, keys: list[str], status: int
+):
+    """Retry-After on every answer does not keep a run from ever ending: 69 after --max-outage."""
+    service.answer = lambda call: web.Response(status=status, headers={"Retry-After": "1"})
+    source = desk.csv(keys[:100])
+    ended = await desk.run(source, service, "--max-outage", 2)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 69
+    assert ledger.of("failed") == ledger.of("unknown") == []
+    assert ended.json["elapsed_s"] < 8
+
+
+async def test_a_wait_beyond_the_cap_is_not_begun(desk: Any, service: Any, keys: list[str]):
+    """A Retry-After beyond what a run waits ends it with 69 and names the time."""
+
+    def answer(call: Any) -> web.Response | None:
+        if call.n < 20:
+            return None
+        return web.Response(status=503, headers={"Retry-After": "1000000000"})
+
+    service.answer = answer
+    source = desk.csv(keys[:100])
+    ended = await desk.run(source, service, "--concurrency", 4)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 69
+    assert "1000000000" in ended.json["error"].replace(",", "")
+    assert len(service.calls) <= 20 + 4
+    assert ledger.of("failed") == []
+
+
+@pytest.mark.parametrize("first", [1, 120])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_credentials(
+    desk: Any, service: Any, keys: list[str], status: int, first: int
+):
+    """401 or 403 stops the run within one round of requests: 77, no key failed; with the right
+    API key the same command erases every key."""
+    service.answer = lambda call: status if call.n >= first else None
+    source = desk.csv(keys[:300])
+    ended = await desk.run(source, service, "--concurrency", 8)
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (77, "stopped")
+    assert len(service.calls) - first <= 8
+    assert ledger.of("failed") == ledger.of("unknown") == []
+    assert ended.json["counts"]["accepted"] == first - 1
+    service.answer = lambda call: None
+    ended = await desk.run(source, service)
+    desk.reconcile(source, ended, service)
+    assert ended.code == 0
+
+
+@pytest.mark.parametrize("status", [404, 405, 407, 410])
+async def test_a_version_that_is_gone(desk: Any, service: Any, keys: list[str], status: int):
+    """What says that the call is not there stops the run with 76 and fails no key."""
+    service.answer = lambda call: status
+    source = desk.csv(keys[:100])
+    ended = await desk.run(source, service, "--concurrency", 8, "--api-version", "v3")
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (76, "stopped")
+    assert len(service.calls) <= 8
+    assert ledger.of("failed") == []
+    assert ended.json["counts"]["not_reached"] == 100
+    if status in (404, 410):
+        assert "v3" in ended.json["error"]
+        assert "v4" in ended.json["error"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(
+    desk: Any, service: Any, keys: list[str], status: int
+):
+    """The first redirect stops the run with 76, and where it points to sees nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.setblocking(False)
+        service.answer = redirect(status, f"http://127.0.0.1:{other.getsockname()[1]}/")
+        source = desk.csv(keys[:100])
+        ended = await desk.run(source, service, "--concurrency", 8)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (76, "stopped")
+    assert len(service.calls) <= 8
+    assert ledger.of("failed") == []
+
+
+@pytest.mark.parametrize("amount", [3, 200])
+@pytest.mark.parametrize(
+    "answer",
+    [html, lambda call: 204, lambda call: web.json_response({"status": "created"})],
+    ids=["html", "204", "no-jid"],
+)
+async def test_something_else_answers(
+    desk: Any, service: Any, keys: list[str], answer: Any, amount: int
+):
+    """Pages, or JSON without a jid, for every key stop the run with 76; no key is failed."""
+    service.answer = answer
+    source = desk.csv(keys[:amount])
+    ended = await desk.run(source, service, "--max-outage", 2)
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (76, "stopped")
+    assert ledger.of("failed") == ledger.of("accepted") == []
+    assert len(service.calls) <= 60
+
+
+async def test_something_else_answers_in_the_middle(
+    desk: Any, service: Any, keys: list[str]
+):
+    """A login page that takes the service's place stops the run soon: 76, none failed."""
+    service.answer = lambda call: html(call) if call.n > 100 else None
+    source = desk.csv(keys[:400])
+    ended = await desk.run(source, service, "--concurrency", 8)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 76
+    assert ended.json["counts"]["accepted"] == 100
+    assert ledger.of("failed") == []
+    assert len(service.calls) <= 100 + 40
+
+
+@pytest.mark.parametrize(
+    ("allowed", "settled"), [("3", (4, 4 + 8)), ("10%", (100, 100 + 8)), ("0", (1, 1 + 8))]
+)
+async def test_too_many_failures(
+    desk: Any, service: Any, keys: list[str], allowed: str, settled: tuple[int, int]
+):
+    """More failures than --max-failures allows stop the run with 69; a share counts from 100 keys
+    on; the refusals themselves stay on record."""
+    service.answer = lambda call: 400
+    source = desk.csv(keys[:400])
+    ended = await desk.run(source, service, "--max-failures", allowed, "--concurrency", 4)
+    ledger = desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["outcome"]) == (69, "stopped")
+    assert settled[0] <= len(ledger.of("failed")) <= settled[1] * 2
+    assert ended.json["counts"]["not_reached"] > 200
+
+
+async def test_failures_below_the_limit_stop_nothing(
+    desk: Any, service: Any, keys: list[str]
+):
+    """A fifth of refused keys is what the default allows."""
+    service.answer = lambda call: 400 if int(call.key[:8], 16) % 5 == 4 else None
+    source = desk.csv(keys[:200])
+    ended = await desk.run(source, service, "--concurrency", 4)
+    desk.reconcile(source, ended, service)
+    assert ended.code == 3
+    assert ended.json["counts"]["failed"] == 40
+
+
+async def test_the_disk_is_full(desk: Any, service: Any, keys: list[str]):
+    """A ledger that can grow no more ends the run with 74 at a proven prefix; nothing more is
+    sent than it knows of, and the same command with room finishes it."""
+    source = desk.csv(keys[:400])
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))"
+    ended = await desk.run(source, service, before=limit)
+    assert (ended.code, ended.json["outcome"]) == (74, "error")
+    full = desk.ledger()
+    assert ended.json["head"] == full.head
+    seen = service.per_key.copy()
+    assert seen
+    assert all(count <= full.sent()[key] for key, count in seen.items())
+    assert full.of("failed") == []
+    accepted = {line["key"] for line in full.of("accepted")}
+    assert ended.json["counts"]["accepted"] == len(accepted)
+    ended = await desk.run(source, service)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == 0
+    assert ledger.raw.startswith(full.raw[: len(full.raw) - len(full.tail)])
+    assert all(service.per_key[key] == seen[key] for key in accepted)
+
+
+@pytest.mark.parametrize("how", ["rename", "delete", "replace", "append"])
+async def test_a_ledger_that_is_taken_away(
+    desk: Any, service: Any, keys: list[str], how: str
+):
+    """A ledger that is moved, replaced or written by others ends the run with 74: nothing is
+    sent that the ledger does not know of."""
+    gate = asyncio.Event()
+
+    async def answer(call: Any) -> None:
+        if call.n > 20:
+            await gate.wait()
+
+    service.answer = answer
+    source = desk.csv(keys[:300])
+    running = await desk.start_run(source, service, "--concurrency", 4)
+    await service.saw(24)
+    path = desk.folder / "keys.ledger.ndjson"
+    kept = desk.folder / "kept.ledger.ndjson"
+    kept.hardlink_to(path)
+    if how == "append":
+        with path.open("ab") as file:
+            file.write(b'{"type":"accepted"}\n')
+    else:
+        path.unlink()
+    if how == "replace":
+        path.write_bytes(kept.read_bytes())
+    gate.set()
+    ended = await running.ended()
+    assert (ended.code, ended.json["outcome"]) == (74, "error")
+    sent = desk.ledger(kept.name).sent()
+    assert all(count <= sent[key] for key, count in service.per_key.items())
+    assert len(service.calls) <= 24 + 16

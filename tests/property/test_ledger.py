@@ -1,0 +1,338 @@
+"""Any ledger, any crash, any change: what was committed is kept, or the ledger is refused."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.ledger.chain import GENESIS, encode_group
+from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.recovery import LedgerScan
+from bulk_eraser.ledger.settled import History
+from bulk_eraser.partitions import PARTITIONS
+from bulk_eraser.records import (
+    Accepted,
+    Duplicate,
+    Excluded,
+    Failed,
+    InputFacts,
+    Record,
+    Rejected,
+    RunStarted,
+    Sent,
+    Unknown,
+)
+
+AT = "2024-03-01T12:00:00.000Z"
+PAGE = 4096
+
+keys = st.one_of(
+    st.sampled_from(["k1", "k2", "k3", "é", '"}\n{"type":"commit"']),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+)
+numbers = st.integers(1, 10**9)
+jids = st.sampled_from(["j1", "j2", "j3"])
+digests = st.sampled_from(["aa" * 32, "bb" * 32])
+
+
+def runs() -> st.SearchStrategy[RunStarted]:
+    facts = st.builds(
+        InputFacts,
+        name=st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+        bytes=numbers,
+        sha256=digests,
+        format=st.just("csv"),
+        key_field=st.none() | st.just("customerKey"),
+        header=st.booleans(),
+        delimiter=st.just(";"),
+        encoding=st.just("utf-8"),
+        rows=numbers,
+        keys=numbers,
+        rejected=numbers,
+        duplicate=numbers,
+    )
+    return st.builds(
+        RunStarted,
+        run=st.just("r"),
+        command=st.just("run"),
+        tool=st.just("t"),
+        api=st.just("v4"),
+        target=st.just("c1"),
+        simulated=st.booleans(),
+        input=facts,
+        exclude_sha256=st.none() | digests,
+        settings=st.just({}),
+        requester=st.none(),
+        reference=st.none(),
+    )
+
+
+def outcomes() -> st.SearchStrategy[Record]:
+    return st.one_of(
+        st.builds(Sent, key=keys, line=numbers, attempt=numbers),
+        st.builds(
+            Accepted,
+            key=keys,
+            line=numbers,
+            jid=jids,
+            status=st.none() | st.just("created"),
+            http_status=st.just(200),
+            attempts=numbers,
+            elapsed_ms=numbers,
+        ),
+        st.builds(
+            Failed,
+            key=keys,
+            line=numbers,
+            error=st.just("http_400"),
+            http_status=st.just(400),
+            detail=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+            attempts=numbers,
+            permanent=st.booleans(),
+            possible_job=st.booleans(),
+        ),
+        st.builds(Unknown, key=keys, line=numbers, error=st.just("timeout"), attempts=numbers),
+        st.builds(Excluded, key=keys, line=numbers),
+        st.builds(Rejected, line=numbers, error=st.just("empty_key")),
+        st.builds(Duplicate, key=keys, line=numbers, first_line=numbers),
+        runs(),
+    )
+
+
+@st.composite
+def ledgers(draw: st.DrawFn, min_groups: int = 1) -> list[bytes]:
+    """The bytes of each group of a ledger; the first begins with a run."""
+    further = st.lists(outcomes(), min_size=1, max_size=5)
+    groups = draw(st.lists(further, min_size=min_groups - 1, max_size=7))
+    encoded, head = [], GENESIS
+    for records in [[draw(runs())], *groups]:
+        group, head = encode_group(head, records, AT)
+        encoded.append(group)
+    return encoded
+
+
+def state(history: History) -> dict[str, Any]:
+    """All that a run asks a ledger for."""
+    standings = {}
+    for partition in range(PARTITIONS):
+        standings |= history.standings(partition)
+    return {
+        "standings": standings,
+        "recorded": dict(history._recorded),
+        "target": (history.target, history.keys_kind),
+        "run": (history.held, history.last_input),
+    }
+
+
+def replayed(*contents: bytes) -> dict[str, Any]:
+    """The state after the proven part of each content, one after the other."""
+    history = History()
+    for content in contents:
+        history.replay(LedgerScan().groups(iter([content])))
+    return state(history)
+
+
+def lines_of(groups: list[bytes]) -> list[bytes]:
+    """The lines of each group, as replay takes them in."""
+    return list(LedgerScan().groups(iter([b"".join(groups)])))
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[tuple[LedgerFile, Path]]:
+    """A ledger on disk, opened."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "keys.ledger.ndjson")
+        path.write_bytes(content)
+        file = LedgerFile(str(path))
+        try:
+            yield file, path
+        finally:
+            file.close()
+
+
+@settings(max_examples=150, deadline=None)
+@given(ledgers(), st.data())
+def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObject) -> None:
+    """To the state of as many whole groups as it holds, without an error."""
+    content = b"".join(groups)
+    cut = data.draw(st.integers(0, len(content)))
+    whole = max(n for n, end in enumerate([0, *accumulate(map(len, groups))]) if end <= cut)
+    with opened(content[:cut]) as (file, path):
+        assert state(file.history) == replayed(b"".join(groups[:whole]))
+        recovered = file.begin()
+        assert path.read_bytes() == b"".join(groups[:whole])
+        aside = [(path.parent / told.file).read_bytes() for told in recovered]
+        assert b"".join([*groups[:whole], *aside]) == content[:cut]
+
+
+@settings(max_examples=150, deadline=None)
+@given(ledgers(), st.data())
+def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.DataObject) -> None:
+    """replay(a + b) is replay(a), then replay(b); nothing that a says of a key is forgotten."""
+    at = data.draw(st.integers(0, len(groups)))
+    lines = lines_of(groups)
+    history = History()
+    history.replay(iter(lines[:at]))
+    less = state(history)
+    history.replay(iter(lines[at:]))
+    more = state(history)
+    assert more == replayed(b"".join(groups))
+    assert less["standings"].keys() <= more["standings"].keys()
+    assert all(more["recorded"][which] >= line for which, line in less["recorded"].items())
+    assert not at or less["target"] == more["target"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(ledgers(min_groups=2), st.data())
+def test_any_changed_byte_before_the_last_group_is_found(
+    groups: list[bytes], data: st.DataObject
+) -> None:
+    """79, unless it lies in the time of a commit line, which no digest covers."""
+    content = b"".join(groups)
+    offset = data.draw(st.integers(0, len(content) - len(groups[-1]) - 1))
+    byte = data.draw(st.sampled_from([content[offset] ^ 1, 10, 0, 32, 34]) | st.integers(0, 255))
+    assume(byte != content[offset])
+    changed = content[:offset] + bytes([byte]) + content[offset + 1 :]
+    times = [m.span() for m in re.finditer(rb'(?m)(?<=^{"type":"commit",)"at":"[^"]+"', content)]
+    try:
+        with opened(changed) as (file, _path):
+            event("in the time of a commit")
+            assert any(begin <= offset < end for begin, end in times)
+            assert state(file.history) == replayed(content)
+    except LedgerDamaged:
+        event("found")
+
+
+@settings(max_examples=200, deadline=None)
+@given(ledgers(min_groups=2), st.data())
+def test_any_line_changed_before_the_last_group_is_found(
+    groups: list[bytes], data: st.DataObject
+) -> None:
+    """Removed, doubled, moved to any other place, or another line put in."""
+    lines = [line + b"\n" for line in b"".join(groups).split(b"\n")[:-1]]
+    before_last = len(lines) - groups[-1].count(b"\n")
+    at = data.draw(st.integers(0, before_last - 1))
+    changed = lines.copy()
+    what = data.draw(st.sampled_from(["removed", "doubled", "moved", "inserted"]))
+    if what == "removed":
+        del changed[at]
+    elif what == "doubled":
+        changed.insert(at, lines[at])
+    elif what == "moved":
+        changed.insert(data.draw(st.integers(0, len(lines) - 1)), changed.pop(at))
+    else:
+        changed.insert(at, data.draw(st.sampled_from(lines)))
+    assume(changed != lines)
+    event(what)
+    with pytest.raises(LedgerDamaged), opened(b"".join(changed)):
+        pass
+
+
+@settings(max_examples=150, deadline=None)
+@given(ledgers(), st.lists(outcomes(), min_size=1, max_size=80), st.data())
+def test_a_power_loss_costs_at_most_the_group_that_was_not_synced(
+    groups: list[bytes], records: list[Record], data: st.DataObject
+) -> None:
+    """Any of its pages may be missing, and the file may be shorter than what was written."""
+    synced = b"".join(groups)
+    scan = LedgerScan()
+    list(scan.groups(iter([synced])))
+    group, _ = encode_group(scan.head, records, AT)
+    whole = synced + group
+    left = bytearray(synced + bytes(len(group)))
+    for page in range(len(synced) // PAGE, len(whole) // PAGE + 1):
+        if data.draw(st.booleans()):
+            begin, end = max(page * PAGE, len(synced)), min((page + 1) * PAGE, len(whole))
+            left[begin:end] = whole[begin:end]
+    size = data.draw(st.just(len(whole)) | st.integers(len(synced), len(whole)))
+    with opened(bytes(left[:size])) as (file, path):
+        file.begin()
+        assert path.read_bytes() == (whole if bytes(left[:size]) == whole else synced)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    ledgers(), st.binary(max_size=200) | st.sampled_from([b"\n", b"{}\n", b'{"type":"commit"\n'])
+)
+def test_no_addition_takes_anything_away(groups: list[bytes], garbage: bytes) -> None:
+    """Whatever stands behind a valid ledger, its state stays as it was."""
+    content = b"".join(groups)
+    with opened(content + garbage) as (file, path):
+        assert state(file.history) == replayed(content)
+        file.begin()
+        assert path.read_bytes() == content
+
+
+class CrashingLedger(RuleBasedStateMachine):
+    """Runs that commit, crash in the middle of a group, and go on, in any order."""
+
+    @initialize(first=runs())
+    def create(self, first: RunStarted) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name, "keys.ledger.ndjson")
+        self.committed = b""
+        self.torn: list[bytes] = []
+        self._open()
+        self.commit([first])
+
+    def _open(self) -> None:
+        self.file = LedgerFile(str(self.path))
+        recovered = self.file.begin()
+        self.head = self.file.head
+        if recovered:
+            self.commit(recovered)
+
+    @rule(records=st.lists(outcomes(), min_size=1, max_size=5))
+    def commit(self, records: list[Record]) -> None:
+        group, self.head = encode_group(self.head, records, AT)
+        self.file.append(group)
+        self.committed += group
+
+    @rule(records=st.lists(outcomes(), min_size=1, max_size=5), data=st.data())
+    def crash(self, records: list[Record], data: st.DataObject) -> None:
+        group, head = encode_group(self.head, records, AT)
+        kept = data.draw(st.integers(0, len(group)))
+        zeros = data.draw(st.integers(0, len(group) - kept))
+        self.file.close()
+        with self.path.open("ab") as file:
+            file.write(group[:kept] + bytes(zeros))
+        if kept == len(group):
+            self.committed, self.head = self.committed + group, head
+        elif kept + zeros:
+            self.torn.append(group[:kept] + bytes(zeros))
+        self._open()
+
+    @rule()
+    def restart(self) -> None:
+        self.file.close()
+        self._open()
+
+    @invariant()
+    def holds_what_was_committed(self) -> None:
+        assert self.path.read_bytes() == self.committed
+        aside = {path.read_bytes() for path in self.path.parent.glob("*.tail")}
+        assert aside == set(self.torn)
+
+    def teardown(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+            assert state(self.file_again().history) == replayed(self.committed)
+            self.file.close()
+            self.folder.cleanup()
+
+    def file_again(self) -> LedgerFile:
+        self.file = LedgerFile(str(self.path))
+        return self.file
+
+
+TestCrashingLedger = CrashingLedger.TestCase
+TestCrashingLedger.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
