@@ -6,6 +6,7 @@ ledger, erases, and closes the ledger with `run_finished`.
 
 import asyncio
 import signal
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,7 @@ from bulk_eraser.errors import (
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.partitions import KeyPartitions
 from bulk_eraser.records import RunFinished, RunStarted
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import FaultPlan, Simulator
@@ -257,13 +259,28 @@ def prepare(
             )
         survey.read(progress)
         _must_be_usable(survey, order)
-        held = read_hold_list(order.hold_list) if order.hold_list else None
+        held = _read_hold_list(order)
         survey.decide(file.history.standings, held, retry_failed=settings.retry_failed)
+        if held is not None:
+            held.close()
         return Batch(order, settings, survey, file, time.monotonic() - began)
+    except OSError as error:
+        survey.close()
+        file.close()
+        raise LedgerWriteError(
+            f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
+            "Nothing was sent. Free some space there, or name another folder with TMPDIR."
+        ) from None
     except BaseException:
         survey.close()
         file.close()
         raise
+
+
+def _read_hold_list(order: Order) -> KeyPartitions | None:
+    if order.hold_list is None:
+        return None
+    return read_hold_list(order.hold_list, allow_numeric_like=order.allow_numeric_like)
 
 
 def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:

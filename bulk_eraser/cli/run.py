@@ -253,7 +253,7 @@ def _hold_list(path: str | None, reading: Reading, *, unwanted: bool) -> InputRe
         return None
     if unwanted:
         raise UsageError("--exclude and --no-exclude contradict each other: give one of them.")
-    named = path.removesuffix(".gz").lower().endswith(tuple(FORMATS))
+    named = path.lower().removesuffix(".gz").endswith(tuple(FORMATS))
     return InputReader(path, replace(reading, format=None) if named else reading)
 
 
@@ -271,7 +271,7 @@ def _ledger_path(path: str, ledger: str | None, reading: Reading, *, rehearse: b
 
 def _stem(path: str, *, known_format: bool) -> str:
     folder, name = os.path.split(path)
-    name = name.removesuffix(".gz")
+    name = name[:-3] if name.lower().endswith(".gz") else name
     root, extension = os.path.splitext(name)
     if root and (known_format or extension.lower() in FORMATS):
         name = root

@@ -14,8 +14,9 @@ What each gap between two steps leaves behind, and what the next run makes of it
 | after the tail was cut off, before `recovered` is committed | `.tail` file without a line | goes on; the file beside the ledger is the evidence |
 
 Not promised: that an edit within the very last group can be told from a crash (both look like a
-tail that proves nothing, and its keys are sent again); that a ledger cut off exactly behind a
-commit, or rewritten as a whole, is noticed (compare the head that the run printed).
+tail that proves nothing, and its keys are sent again); that a changed time in a commit line is
+noticed (no digest covers it); that a ledger cut off exactly behind a commit, or rewritten as a
+whole, is noticed (compare the head that the run printed).
 """
 
 import errno

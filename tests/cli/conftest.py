@@ -233,7 +233,7 @@ class Service:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
-        if answer is None:
+        if answer is None or answer is True:  # as an event's `wait` returns
             return self.job(call)
         if isinstance(answer, int):
             return web.Response(status=answer)
@@ -304,6 +304,52 @@ class Running:
             assert MARK not in printed
         assert not TROUBLE.search(text.err), text.err
         return text
+
+
+class Terminal:
+    """A pseudo-terminal, and a command that has it as stdin and stderr."""
+
+    BECOME = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self.running: Running | None = None
+        self._ours, self.theirs = os.openpty()
+        self._changed = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._ours, self._read)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    async def saw(self, text: str) -> None:
+        """Return once the terminal has shown this."""
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in self.shown:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def ended(self) -> Ended:
+        """Wait for the end; `err` is what the terminal has shown in all."""
+        assert self.running is not None
+        os.close(self.theirs)
+        ended = await self.running.ended()
+        async with asyncio.timeout(PATIENCE_S):
+            while self._ours >= 0:
+                self._changed.clear()
+                await self._changed.wait()
+        assert API_KEY not in self.shown
+        assert MARK not in self.shown
+        assert not TROUBLE.search(self.shown), self.shown
+        return Ended(ended.code, ended.out, self.shown)
+
+    def _read(self) -> None:
+        try:
+            self.shown += os.read(self._ours, 65536).decode()
+        except OSError:  # the last process has closed it
+            asyncio.get_running_loop().remove_reader(self._ours)
+            os.close(self._ours)
+            self._ours = -1
+        self._changed.set()
 
 
 class Desk:
@@ -378,10 +424,23 @@ class Desk:
         arguments = ("--base-url", service.origin, "--yes", "--json", "--rate", "0", *options)
         return await self.start("run", input_, *arguments, **more)
 
+    async def on_terminal(self, *arguments: object, **more: Any) -> Terminal:
+        """Start the command with exactly these arguments on a terminal of its own."""
+        terminal = Terminal()
+        terminal.running = await self.start(
+            *arguments,
+            before=Terminal.BECOME,
+            stdin=terminal.theirs,
+            stderr=terminal.theirs,
+            start_new_session=True,
+            **{"env": {"TERM": "xterm", "COLUMNS": "100"}} | more,
+        )
+        return terminal
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Return once `condition` holds; for what can be seen from outside only by looking."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 there is no event on the other side
                 await asyncio.sleep(0.002)
 
     def reconcile(

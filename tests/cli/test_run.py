@@ -42,9 +42,7 @@ async def test_a_settled_input_is_nothing_to_do(desk: Any, service: Any, keys: l
     assert len(service.calls) == 5
 
 
-async def test_a_request_leaves_after_its_line_is_written(
-    desk: Any, service: Any, keys: list[str]
-):
+async def test_a_request_leaves_after_its_line_is_written(desk: Any, service: Any, keys: list[str]):
     """When a request arrives, its `sent` line stands in a proven group of the ledger."""
     unproven = []
 
@@ -202,9 +200,7 @@ async def test_a_lost_answer_is_asked_for_again(desk: Any, service: Any, keys: l
 
 
 @pytest.mark.parametrize("word", ["started", "done", "", "neu—wort"])
-async def test_an_unknown_status_word_is_kept(
-    desk: Any, service: Any, keys: list[str], word: str
-):
+async def test_an_unknown_status_word_is_kept(desk: Any, service: Any, keys: list[str], word: str):
     """With a jid, any status word is an acceptance, and stands in the ledger as it came."""
     service.answer = lambda call: service.job(call, word)
     source = desk.csv(keys[:2])
@@ -331,9 +327,7 @@ async def test_rows_that_are_not_sent_are_booked(desk: Any, service: Any, keys: 
     assert counted == [9, 5, 2, 2]
 
 
-async def test_strict_sends_nothing_if_a_row_is_rejected(
-    desk: Any, service: Any, keys: list[str]
-):
+async def test_strict_sends_nothing_if_a_row_is_rejected(desk: Any, service: Any, keys: list[str]):
     """With --strict one bad row refuses the run before a ledger or a request exists."""
     ended = await desk.run(desk.csv([*keys[:5], ""]), service, "--strict")
     assert (ended.code, ended.json["outcome"]) == (65, "refused")
@@ -368,9 +362,7 @@ async def test_a_dry_run_knows_the_ledger(desk: Any, service: Any, keys: list[st
     assert desk.ledger().raw == before
 
 
-async def test_a_rehearsal_never_touches_the_real_ledger(
-    desk: Any, service: Any, keys: list[str]
-):
+async def test_a_rehearsal_never_touches_the_real_ledger(desk: Any, service: Any, keys: list[str]):
     """--rehearse needs no consent or API key, sends nothing to the service, has its own ledger,
     and that ledger is refused for a real run."""
     source = desk.csv(keys[:300])
@@ -420,9 +412,7 @@ async def test_input_from_a_fifo(desk: Any, service: Any, keys: list[str]):
 
 
 @pytest.mark.parametrize("name", ["with a space.csv", "ключи ::error::.csv", b"latin-\xe9.csv"])
-async def test_a_name_of_any_kind(
-    desk: Any, service: Any, keys: list[str], name: str | bytes
-):
+async def test_a_name_of_any_kind(desk: Any, service: Any, keys: list[str], name: str | bytes):
     """Whatever the system allows as a file's name works, and its ledger stands beside it."""
     name = os.fsdecode(name)
     source = desk.csv(keys[:5], name)
@@ -530,7 +520,13 @@ async def test_the_api_key_file_comes_before_the_environment(
     for mode in (0o644, 0o600):
         secret.chmod(mode)
         ended = await desk.run(
-            source, service, "--api-key-file", secret, "--ledger", f"{mode}.ledger.ndjson", env=other
+            source,
+            service,
+            "--api-key-file",
+            secret,
+            "--ledger",
+            f"{mode}.ledger.ndjson",
+            env=other,
         )
         assert ended.code == 0
         warned.append("Warning" in ended.err and "secret" in ended.err)
@@ -551,9 +547,7 @@ async def test_the_rows_may_be_of_one_key_only(desk: Any, service: Any, keys: li
 
 
 @pytest.mark.parametrize("amount", [1, 31, 32, 33, 127, 128, 129, 130])
-async def test_any_number_of_keys_ends(
-    desk: Any, service: Any, keys: list[str], amount: int
-):
+async def test_any_number_of_keys_ends(desk: Any, service: Any, keys: list[str], amount: int):
     """Inputs around the sizes of queue and pool come to their end."""
     source = desk.csv(keys[:amount])
     ended = await desk.run(source, service)

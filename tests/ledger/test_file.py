@@ -51,7 +51,7 @@ def next_group(sent: Callable[[str], Sent]) -> Callable[[LedgerFile], bytes]:
 
 
 @pytest.fixture(params=[0o000, 0o777], ids=oct)
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+def umask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
     before = os.umask(request.param)
     yield
     os.umask(before)
