@@ -98,6 +98,11 @@ class Batch:
         self.tally = Tally(survey.fates)
         self.to_send = min(self.tally.to_send, settings.limit or self.tally.to_send)
 
+    @property
+    def left(self) -> int:
+        """How many keys --limit leaves for a later run, whatever their state."""
+        return self.tally.to_send - self.to_send
+
     def close(self) -> None:
         self.survey.close()
         self.file.close()
@@ -162,7 +167,7 @@ class Batch:
         elapsed: float,
     ) -> Ending:
         """Close the ledger with how the run ended."""
-        outcome, code = _judge(self.tally, error)
+        outcome, code = self._judge(error)
         try:
             if not isinstance(error, LedgerWriteError):
                 ledger.append(
@@ -177,7 +182,7 @@ class Batch:
             await ledger.close()
         except BulkEraserError as failure:
             error = failure
-            outcome, code = _judge(self.tally, error)
+            outcome, code = self._judge(error)
         return Ending(
             outcome=outcome,
             exit_code=code,
@@ -225,10 +230,22 @@ class Batch:
             ) as client:
                 yield client
 
+    def _judge(self, error: BulkEraserError | None) -> tuple[str, ExitCode]:
+        """Outcome and exit code, from the last state of every row."""
+        tally = self.tally
+        if error is not None:
+            broken = error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE)
+            outcome = "error" if broken else "stopped"
+            return ("interrupted" if isinstance(error, Interrupted) else outcome), error.exit_code
+        if tally["not_reached"] or self.left:
+            return "incomplete", ExitCode.NOT_FINISHED
+        if tally["failed"] or tally["unknown"] or tally["rejected"]:
+            return "complete", ExitCode.SOME_ROWS
+        return "complete", ExitCode.COMPLETE
+
     def _disagreement(self) -> BulkEraserError | None:
         """A run that cannot show that every row is accounted for never says success."""
-        left = self.tally.to_send - self.to_send
-        if self.tally.is_conserved() and self.tally["not_reached"] <= left:
+        if self.tally.is_conserved() and self.tally["not_reached"] <= self.left:
             return None
         return BulkEraserError(
             "Internal error: the counts do not add up to the rows of the input. The ledger holds "
@@ -312,19 +329,6 @@ def _must_be_usable(survey: Survey, order: Order) -> None:
             f"{name} has {survey.errors.total()} rows without a usable key (line {lines_of[0]}: "
             f"{word}), and --strict is given. Nothing was sent. Correct them or leave --strict out."
         )
-
-
-def _judge(tally: Tally, error: BulkEraserError | None) -> tuple[str, ExitCode]:
-    """Outcome and exit code, from the last state of every row."""
-    if error is not None:
-        broken = error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE)
-        outcome = "error" if broken else "stopped"
-        return ("interrupted" if isinstance(error, Interrupted) else outcome), error.exit_code
-    if tally["not_reached"]:
-        return "incomplete", ExitCode.NOT_FINISHED
-    if tally["failed"] or tally["unknown"] or tally["rejected"]:
-        return "complete", ExitCode.SOME_ROWS
-    return "complete", ExitCode.COMPLETE
 
 
 class _Signals:

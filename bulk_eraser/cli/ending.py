@@ -44,7 +44,7 @@ def _tell_how(output: Output, ending: Ending) -> None:
     elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.exit_code == ExitCode.NOT_FINISHED:
-        output.always(f"Not finished: --limit left {counted(counts['not_reached'], 'key')}.")
+        output.always("Not finished: --limit left keys for a later run.")
     elif ending.exit_code == ExitCode.SOME_ROWS:
         parts = [f"{counts[n]:,} {n}" for n in ("failed", "unknown", "rejected") if counts[n]]
         output.always(f"Reached the end, but not every row is settled well: {', '.join(parts)}.")

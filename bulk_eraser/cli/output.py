@@ -25,10 +25,9 @@ class _Unbreakable:
 
     def write(self, text: str) -> int:
         if self._stream is not None:
+            encoding = self.encoding
             try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                self._stream.write(text.encode("ascii", "replace").decode())
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             except (OSError, ValueError):
                 self._go_quiet()
         return len(text)

@@ -72,6 +72,9 @@ class Pace:
         """An attempt calls for another; returns why the whole run must stop, if it must."""
         now = self._clock()
         self._note_answer(now)
+        why = self.outage.saw_bad(key, error) or self.expired()
+        if why is not None:
+            return why
         if retry_after is not None:
             if retry_after > RETRY_AFTER_CAP_S:
                 return ServiceDown(
@@ -84,7 +87,7 @@ class Pace:
             if until > self._paused_until:
                 self._paused_until = until
                 self._answered_since_pause = False
-        return self.outage.saw_bad(key, error)
+        return None
 
     def expired(self) -> BulkEraserError | None:
         """Why to stop for want of a good answer. A pause the service asked for is waited out."""
