@@ -340,7 +340,11 @@ class Erasure:
     async def _watch(self) -> None:
         """Stop when there was no good answer for too long."""
         while True:
+            before = time.monotonic()
             await asyncio.sleep(LOOK_S)
+            late = time.monotonic() - before - LOOK_S
+            if late > LOOK_S:
+                self._pace.stood_still(late)
             if why := self._pace.expired():
                 self.stop(why)
 

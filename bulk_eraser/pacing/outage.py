@@ -48,6 +48,11 @@ class Outage:
             self._bad_answers.clear()
             self._errors.clear()
 
+    def forgive(self, seconds: float) -> None:
+        """Time that does not count as time without a good answer."""
+        if self._good_at is not None:
+            self._good_at += seconds
+
     def saw_bad(self, key: str, error: str) -> BulkEraserError | None:
         """An attempt that calls for another. Returns why to stop, if it is to stop (76)."""
         if len(self._failing) < 2 * MANY_KEYS:

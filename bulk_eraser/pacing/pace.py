@@ -72,10 +72,10 @@ class Pace:
         """An attempt calls for another; returns why the whole run must stop, if it must."""
         now = self._clock()
         self._note_answer(now)
-        why = self.outage.saw_bad(key, error) or self.expired()
-        if why is not None:
-            return why
-        if retry_after is not None:
+        why = self.outage.saw_bad(key, error)
+        if why is None and retry_after is not None:
+            why = self.expired()  # now, or one pause after the other would put it off for ever
+        if why is None and retry_after is not None:
             if retry_after > RETRY_AFTER_CAP_S:
                 return ServiceDown(
                     f"The service asks to wait {retry_after:.0f} s (Retry-After), longer than "
@@ -87,7 +87,7 @@ class Pace:
             if until > self._paused_until:
                 self._paused_until = until
                 self._answered_since_pause = False
-        return None
+        return why
 
     def expired(self) -> BulkEraserError | None:
         """Why to stop for want of a good answer. A pause the service asked for is waited out."""
@@ -95,6 +95,10 @@ class Pace:
         if now < self._paused_until or not self._answered_since_pause:
             return None
         return self.outage.expired(now)
+
+    def stood_still(self, seconds: float) -> None:
+        """This process did not run for so long (SIGSTOP, a sleeping laptop): that is no outage."""
+        self.outage.forgive(seconds)
 
     @property
     def pause_left(self) -> float:

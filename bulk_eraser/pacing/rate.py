@@ -1,17 +1,20 @@
 """The rate: sends spaced evenly, at most `rate` + 1 in any one second."""
 
+from math import floor
+
 __all__ = ["RateGate"]
 
 
 class RateGate:
     """A virtual schedule (GCRA): each send moves the next slot on by one interval.
 
-    A late send may be caught up by one interval, no more. For sends at times t, any half-open
-    second holds at most rate + 1 of them. `rate` in sends a second, 0 for no limit.
+    A late send may be caught up by one interval (less for a rate that is no whole number), so
+    any half-open second holds at most rate + 1 sends. `rate` in sends a second, 0 for no limit.
     """
 
     def __init__(self, rate: float) -> None:
         self._interval = 1.0 / rate if rate > 0 else 0.0
+        self._tolerance = (floor(rate) + 1 - rate) / rate if rate > 0 else 0.0
         self._next = float("-inf")
 
     def delay(self, now: float) -> float:
@@ -20,4 +23,4 @@ class RateGate:
 
     def take(self, now: float) -> None:
         """Note a send at `now`."""
-        self._next = max(self._next, now - self._interval) + self._interval
+        self._next = max(self._next, now - self._tolerance) + self._interval

@@ -1,6 +1,7 @@
 """Servers that are scripted byte by byte, clients for them, and certificates made on the spot."""
 
 import asyncio
+from contextlib import suppress
 import base64
 import fcntl
 import hashlib
@@ -84,6 +85,7 @@ class Peer:
         if not self._writer.is_closing():
             sock = self._writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            with suppress(AttributeError):  # a TLS transport that is closed has nothing to abort
             self._writer.transport.abort()
 
     def close(self) -> None:
@@ -92,7 +94,8 @@ class Peer:
 
     def drop(self) -> None:
         """Close and throw away what was not sent yet."""
-        self._writer.transport.abort()
+        with suppress(AttributeError):  # a TLS transport that is closed has nothing to abort
+            self._writer.transport.abort()
 
     def _wait_until_taken(self) -> None:
         assert self._writer.transport.get_write_buffer_size() == 0
