@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import stat
 import sys
 import time
@@ -291,7 +292,8 @@ class Running:
         return self.process.pid
 
     def signal(self, signum: int) -> None:
-        self.process.send_signal(signum)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signum)  # `send_signal` would take the exit code from the loop
 
     async def ended(self, feed: bytes | None = None) -> Ended:
         """Wait for the end, and look for what must never be printed."""
@@ -487,7 +489,7 @@ class Desk:
         """No process is left, and no file holds what it must not."""
         for running in self._running:
             if running.process.returncode is None:
-                running.process.kill()
+                running.signal(signal.SIGKILL)
                 await running.process.communicate()
         for path in self.folder.rglob("*"):
             if path.is_file():

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ async def run_until(ledger: Path, size: int, arguments: tuple[object, ...]) -> t
     async with asyncio.timeout(PATIENCE_S):
         while not output.done():
             if ledger.exists() and ledger.stat().st_size > size:
-                process.send_signal(signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
                 break
             await asyncio.sleep(0.0005)
         out, _ = await output

@@ -1,7 +1,6 @@
 """Servers that are scripted byte by byte, clients for them, and certificates made on the spot."""
 
 import asyncio
-from contextlib import suppress
 import base64
 import fcntl
 import hashlib
@@ -12,6 +11,7 @@ import struct
 import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,7 +85,6 @@ class Peer:
         if not self._writer.is_closing():
             sock = self._writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            with suppress(AttributeError):  # a TLS transport that is closed has nothing to abort
             self._writer.transport.abort()
 
     def close(self) -> None:
