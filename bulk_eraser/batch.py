@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from bulk_eraser import __version__
@@ -334,8 +334,8 @@ def _must_be_usable(survey: Survey, order: Order) -> None:
 class _Signals:
     """The first signal drains what is in flight, a second one gives that up at once.
 
-    Installed before the ledger is touched and left in place until the loop ends, so that no
-    signal can cut the ledger's closing short.
+    Installed before the ledger is touched, and left in place: the loop's own handlers would end
+    with the loop, and a signal between its end and the process's would kill with a wrong code.
     """
 
     def __init__(self) -> None:
@@ -344,13 +344,18 @@ class _Signals:
         handled = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
             handled.append(signal.SIGHUP)
+        self._loop = asyncio.get_running_loop()
         for signum in handled:
-            asyncio.get_running_loop().add_signal_handler(signum, self._on_signal, signum)
+            signal.signal(signum, self._hand_over)
 
     def attach(self, erasure: Erasure) -> None:
         self._erasure = erasure
         if self._early is not None:
             self._on_signal(self._early)
+
+    def _hand_over(self, signum: int, _frame: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it what could be stopped
+            self._loop.call_soon_threadsafe(self._on_signal, signum)
 
     def _on_signal(self, signum: int) -> None:
         if self._erasure is None:

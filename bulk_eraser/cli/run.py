@@ -4,8 +4,7 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import typer
@@ -80,43 +79,44 @@ def run(
     """
     output = Output(quiet=quiet, json=json_)
     try:
-        with _signals_raise():
-            settings = RunSettings(
-                target=_target(context, cluster_id, base_url, rehearse=rehearse),
-                api_version=api_version,
-                concurrency=concurrency,
-                rate=rate,
-                max_attempts=max_attempts,
-                timeout=timeout,
-                max_outage=max_outage,
-                max_failures=FailureLimit.parse(max_failures),
-                limit=limit,
-                retry_failed=retry_failed,
-                simulated=rehearse,
-            )
-            simulated = rehearse or dry_run
-            api_key = SIMULATED_KEY if simulated else _api_key(api_key_file, output)
-            header = not no_header
-            reading = Reading(format_, key_field, header, _delimiter(delimiter), encoding)
-            ledger_path = _ledger_path(input_path, ledger, reading, rehearse=rehearse)
-            order = Order(
-                reader=InputReader(input_path, _checked(reading)),
-                ledger_path=ledger_path,
-                hold_list=_hold_list(exclude, reading, unwanted=no_exclude),
-                no_hold_list=no_exclude,
-                strict=strict,
-                allow_numeric_like=allow_numeric_like,
-                requester=requester,
-                reference=reference,
-            )
-            consent = Consent.GIVEN if yes or simulated else Consent.ASK
-            ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose)
+        _raise_on_signals()
+        settings = RunSettings(
+            target=_target(context, cluster_id, base_url, rehearse=rehearse),
+            api_version=api_version,
+            concurrency=concurrency,
+            rate=rate,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            max_outage=max_outage,
+            max_failures=FailureLimit.parse(max_failures),
+            limit=limit,
+            retry_failed=retry_failed,
+            simulated=rehearse,
+        )
+        simulated = rehearse or dry_run
+        api_key = SIMULATED_KEY if simulated else _api_key(api_key_file, output)
+        header = not no_header
+        reading = Reading(format_, key_field, header, _delimiter(delimiter), encoding)
+        ledger_path = _ledger_path(input_path, ledger, reading, rehearse=rehearse)
+        order = Order(
+            reader=InputReader(input_path, _checked(reading)),
+            ledger_path=ledger_path,
+            hold_list=_hold_list(exclude, reading, unwanted=no_exclude),
+            no_hold_list=no_exclude,
+            strict=strict,
+            allow_numeric_like=allow_numeric_like,
+            requester=requester,
+            reference=reference,
+        )
+        consent = Consent.GIVEN if yes or simulated else Consent.ASK
+        ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose)
     except (BulkEraserError, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt):
             error = Interrupted(signal.SIGINT)
         ending = refusal(error, ledger)
     except Exception as bug:
         ending = refusal(internal_error(bug), ledger)
+    _ignore_signals()
     tell_ending(output, ending, input_path, dry_run=dry_run)
     return ending.exit_code
 
@@ -140,20 +140,13 @@ def _carry_out(
         if batch.to_send:
             ask_consent(batch, consent, output)
         with event_loop_runner() as runner:
-            ending = runner.run(_to_the_end(batch, api_key, Display(output)))
+            ending = runner.run(batch.carry_out(api_key, Display(output)))
         if errors := batch.tally.errors.most_common():
             named = ", ".join(f"{word} ({count:,})" for word, count in errors)
             output.say(f"Failed or unknown in this run: {named}")
         return ending
     finally:
         batch.close()
-
-
-async def _to_the_end(batch: Batch, api_key: str, display: Display) -> Ending:
-    """Once the ledger is closed, no signal may take the place of what happened."""
-    ending = await batch.carry_out(api_key, display)
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    return ending
 
 
 def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
@@ -324,19 +317,18 @@ def event_loop_runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
+def _raise_on_signals() -> None:
     """Until the event loop takes over, SIGTERM and SIGHUP end the command as Ctrl-C does."""
 
     def on_signal(signum: int, _frame: object) -> None:
         raise Interrupted(signum)
 
-    before = {}
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            before[signum] = signal.signal(signum, on_signal)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, on_signal)
+
+
+def _ignore_signals() -> None:
+    """What happened is decided; it only has to be told."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)

@@ -86,16 +86,15 @@ async def test_in_flight_and_ahead_are_bounded(desk: Any, service: Any, keys: li
     assert 5 < max(ahead) <= 20
 
 
-@pytest.mark.parametrize("rate", [40, 200])
-async def test_the_rate_is_kept(desk: Any, service: Any, keys: list[str], rate: int):
+async def test_the_rate_is_kept(desk: Any, service: Any, keys: list[str]):
     """In no second does the service see more than --rate + 2 requests, and it sees no fewer than
     the rate allows."""
-    source = desk.csv(keys[: 2 * rate])
-    ended = await desk.run(source, service, "--rate", rate)
+    source = desk.csv(keys[:250])
+    ended = await desk.run(source, service, "--rate", 100)
     assert ended.code == 0
     at = [call.at for call in service.calls]
-    assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= rate + 2
-    assert 1.9 <= at[-1] - at[0] <= 2.5
+    assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= 102
+    assert 2.4 <= at[-1] - at[0] <= 2.8
 
 
 async def test_a_refused_key_is_failed_for_good(desk: Any, service: Any, keys: list[str]):

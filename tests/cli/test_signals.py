@@ -46,27 +46,33 @@ async def test_a_signal_under_load_drains(
     assert max(service.per_key.values()) == 1
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_service_that_never_answers_is_not_waited_for(
-    desk: Any, service: Any, keys: list[str], signum: int, code: int
+    desk: Any, service: Any, keys: list[str]
 ):
     """What is in flight is given up within 6 s of the first signal; those keys are `unknown`, the
     others keep `sent`."""
     never = asyncio.Event()
     service.answer = lambda call: never.wait()
-    source = desk.csv(keys[:300])
-    running = await desk.start_run(source, service, "--concurrency", 8)
-    await service.saw(8)
-    began = time.monotonic()
-    running.signal(signum)
-    ended = await running.ended()
-    assert 4 < time.monotonic() - began < 6
-    ledger = desk.reconcile(source, ended, service)
-    assert (ended.code, ended.json["outcome"]) == (code, "interrupted")
-    assert ended.json["counts"]["unknown"] == 8
-    assert ended.json["counts"]["not_reached"] == 292
-    assert {line["error"] for line in ledger.of("unknown")} == {"interrupted"}
-    assert {line["key"] for line in ledger.of("unknown")} == set(service.per_key)
+
+    async def interrupted(source: Any, signum: int, code: int) -> None:
+        running = await desk.start_run(source, service, "--concurrency", 8)
+        mine = {key for _, key in source.rows}
+        await desk.until(lambda: len(mine & set(service.per_key)) == 8)
+        began = time.monotonic()
+        running.signal(signum)
+        ended = await running.ended()
+        assert 4 < time.monotonic() - began < 6
+        ledger = desk.reconcile(source, ended, service, name=f"{source.path.stem}.ledger.ndjson")
+        assert (ended.code, ended.json["outcome"]) == (code, "interrupted")
+        assert ended.json["counts"]["unknown"] == 8
+        assert ended.json["counts"]["not_reached"] == 292
+        assert {line["error"] for line in ledger.of("unknown")} == {"interrupted"}
+        assert {line["key"] for line in ledger.of("unknown")} == mine & set(service.per_key)
+
+    await asyncio.gather(
+        interrupted(desk.csv(keys[:300]), signal.SIGINT, 130),
+        interrupted(desk.csv(keys[300:600], "second.csv"), signal.SIGTERM, 143),
+    )
 
 
 @pytest.mark.parametrize(
