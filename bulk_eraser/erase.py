@@ -57,6 +57,7 @@ class Job:
     line: int
     attempt: int = 1
     counted: int = 0
+    goods: int = 0
     perhaps: bool = False
     began: float = 0.0
     detail: str | None = None
@@ -199,8 +200,21 @@ class Erasure:
             why = self._pace.saw_bad(job.key, verdict.error, verdict.retry_after)
             if why is not None:
                 self.stop(why)
-            if not verdict.connecting and not self._pace.outage.is_on:
+            if not verdict.connecting and self._counts(job):
                 job.counted += 1
+            job.goods = self._pace.outage.goods
+
+    def _counts(self, job: Job) -> bool:
+        """Is a failed attempt held against the key?
+
+        Not in an outage, nor when several keys fail and nothing was answered well since this
+        key's last attempt: that may be the beginning of one. When no new key is left to tell, it
+        is held against the key.
+        """
+        outage = self._pace.outage
+        untold = outage.several_fail and job.counted and outage.goods == job.goods
+        new_keys = not self._produced or not self._queue.empty()
+        return not outage.is_on and not (untold and new_keys)
 
     def _spent(self, job: Job) -> bool:
         """Is this key not to be tried again in this run?"""

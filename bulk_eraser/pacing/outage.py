@@ -16,12 +16,13 @@ NEVER_GOOD_S = 30.0
 class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
-    `outstanding` bounds how many different keys can fail at the same time.
+    `goods` counts the good answers so far; `outstanding` bounds how many different keys can fail at the same time.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:
         self._limit = limit
         self._many = min(MANY_KEYS, outstanding)
+        self.goods = 0
         self._ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()
@@ -34,6 +35,11 @@ class Outage:
             return False
         return not self._ever_good or len(self._failing) >= self._many
 
+    @property
+    def several_fail(self) -> bool:
+        """Did more than one key fail since the last good answer?"""
+        return len(self._failing) > 1
+
     def begin(self, now: float) -> None:
         """The first request leaves: from here on the service had its chance."""
         if self._good_at is None:
@@ -42,6 +48,7 @@ class Outage:
     def saw_good(self, now: float) -> None:
         """An answer about a key: accepted or refused."""
         self._good_at = now
+        self.goods += 1
         if not self._ever_good or self._failing:
             self._ever_good = True
             self._failing.clear()

@@ -249,7 +249,8 @@ async def test_every_answer_bad(desk: Any, service: Any, keys: list[str]):
         *(desk.run(source, service, *options) for source in sources.values())
     )
     for ended, source in zip(endings, sources.values(), strict=True):
-        ledger = desk.reconcile(source, ended, service, name=f"{source.path.stem}.ledger.ndjson")
+        name = f"{source.path.stem}.ledger.ndjson"
+        ledger = desk.reconcile(source, ended, service, shared=True, name=name)
         assert (ended.code, ended.json["outcome"]) == (69, "stopped")
         assert ended.json["counts"]["not_reached"] == 300
         assert sum(service.per_key[key] for _, key in source.rows) <= 32 + 10 + 5
@@ -274,6 +275,21 @@ async def test_an_outage_in_the_middle(desk: Any, service: Any, keys: list[str])
     assert ended.code == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+async def test_an_outage_is_seen_with_few_in_flight(
+    desk: Any, service: Any, keys: list[str], concurrency: int
+):
+    """With a small --concurrency, too, a service that is down for all fails no key: 69."""
+    service.answer = lambda call: None if call.n <= 25 else 429
+    source = desk.csv(keys[:100])
+    options = ("--max-outage", 4, "--max-attempts", 3, "--concurrency", concurrency)
+    ended = await desk.run(source, service, *options)
+    ledger = desk.reconcile(source, ended, service)
+    assert ledger.of("failed") == ledger.of("unknown") == []
+    assert ended.code == 69
+    assert ended.json["counts"]["not_reached"] == 75
+
+
 async def test_an_outage_that_ends_is_waited_for(desk: Any, service: Any, keys: list[str]):
     """A service that comes back within --max-outage has every key accepted in one run."""
     down = {"until": 0.0}
@@ -285,7 +301,7 @@ async def test_an_outage_that_ends_is_waited_for(desk: Any, service: Any, keys: 
 
     service.answer = answer
     source = desk.csv(keys[:100])
-    options = ("--max-outage", 10, "--max-attempts", 2, "--concurrency", 2)
+    options = ("--max-outage", 10, "--max-attempts", 4, "--concurrency", 2)
     ended = await desk.run(source, service, *options)
     ledger = desk.reconcile(source, ended, service)
     assert ended.code == 0
@@ -303,7 +319,8 @@ async def test_a_service_that_always_asks_to_wait_is_left(desk: Any, service: An
         *(desk.run(source, service, "--max-outage", 1.5) for source in (first, second))
     )
     for ended, source in zip(endings, (first, second), strict=True):
-        ledger = desk.reconcile(source, ended, service, name=f"{source.path.stem}.ledger.ndjson")
+        name = f"{source.path.stem}.ledger.ndjson"
+        ledger = desk.reconcile(source, ended, service, shared=True, name=name)
         assert ended.code == 69
         assert ledger.of("failed") == ledger.of("unknown") == []
         assert ended.json["elapsed_s"] < 6

@@ -176,9 +176,11 @@ async def test_a_bug_in_the_client_is_70(stage: Any, attempt: int):
     bad = made.keys[8]
 
     async def answer(key: str, nth: int) -> Any:
+        if key == bad and nth < attempt:
+            return LOST
         if key == bad:
             gate.set()
-            return LOST if nth < attempt else ValueError(f"about {key}")
+            return ValueError(f"about {key}")
         if made.keys.index(key) > 8:
             await gate.wait()
         return GOOD
@@ -190,7 +192,8 @@ async def test_a_bug_in_the_client_is_70(stage: Any, attempt: int):
     assert "secret" not in str(made.erasure.stopped_by)
     (unknown,) = made.ledger.of(Unknown)
     assert (unknown.key, unknown.error, unknown.attempts) == (bad, "internal_error", attempt)
-    assert len(made.ledger.of(Accepted)) == len(made.client.calls) - 1 < 20
+    most = {1: 20, 2: 40}[attempt]  # a repeat comes later, and keys go on meanwhile
+    assert len(made.ledger.of(Accepted)) == len(made.client.calls) - 1 < most
 
 
 async def test_a_bug_in_the_verdict_is_70(stage: Any, monkeypatch: pytest.MonkeyPatch):
