@@ -16,7 +16,8 @@ NEVER_GOOD_S = 30.0
 class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
-    `goods` counts the good answers so far; `outstanding` bounds how many different keys can fail at the same time.
+    `outstanding` bounds how many different keys can fail at the same time; `goods` counts the good
+    answers so far.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:
