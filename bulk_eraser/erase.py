@@ -45,6 +45,8 @@ from bulk_eraser.tally import Tally
 __all__ = ["Erasure"]
 
 DRAIN_S = 5.0
+REPEATING = 64
+"""Keys that may wait for a repeat before no new ones are begun."""
 GROUP = 1000
 LOOK_S = 0.25
 
@@ -90,8 +92,10 @@ class Erasure:
         self._pace = pace
         self._tally = tally
         self._settings = settings
-        self._ahead = OUTSTANDING * settings.concurrency
-        self._queue: asyncio.Queue[Job] = asyncio.Queue(self._ahead)
+        ahead = OUTSTANDING * settings.concurrency
+        self._waiting = ahead - settings.concurrency  # each worker holds one more at the gate
+        self._most_unsettled = ahead + REPEATING
+        self._queue: asyncio.Queue[Job] = asyncio.Queue(self._waiting)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._unsettled = 0
         self._produced = False
@@ -117,7 +121,7 @@ class Erasure:
         await self._record_rows_not_sent()
         sendable = (row for row in self._survey.second_reading() if row.fate.is_sent)
         rows = islice(sendable, self._settings.limit)
-        batch_size = max(1, self._ahead // 2)
+        batch_size = (self._waiting + 1) // 2
         while batch := await asyncio.to_thread(_take, rows, batch_size):
             await self._wait_for_room(len(batch))
             self._survey.reader.file.must_be_unchanged()
@@ -136,6 +140,7 @@ class Erasure:
         task = asyncio.current_task()
         while self.stopped_by is None:
             job = await self._queue.get()
+            self._room.set()
             with self._settled_or_left(job):
                 await self._pace.may_begin_key()
                 verdict = await self._attempt(job, task)
@@ -286,8 +291,7 @@ class Erasure:
 
     def _settled(self) -> None:
         self._unsettled -= 1
-        if self._unsettled <= self._ahead // 2:
-            self._room.set()
+        self._room.set()
         self._end_if_all_settled()
 
     def _end_if_all_settled(self) -> None:
@@ -295,7 +299,11 @@ class Erasure:
             self._ended.set()
 
     async def _wait_for_room(self, wanted: int) -> None:
-        while self._unsettled + wanted > self._ahead:
+        """Until so many keys may be committed: ahead of their turn, and beside repeated ones."""
+        while (
+            self._queue.qsize() + wanted > self._waiting
+            or self._unsettled + wanted > self._most_unsettled
+        ):
             self._room.clear()
             await self._room.wait()
 
