@@ -105,8 +105,8 @@ def run(
             no_hold_list=no_exclude,
             strict=strict,
             allow_numeric_like=allow_numeric_like,
-            requester=requester,
-            reference=reference,
+            requester=_text("--requester", requester),
+            reference=_text("--reference", reference),
         )
         consent = Consent.GIVEN if yes or simulated else Consent.ASK
         ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose)
@@ -225,6 +225,13 @@ def _api_key(path: str | None, output: Output) -> str:
         "There is no API key. Put the cluster's private key into a file and name it with "
         "--api-key-file, or set ELEVATE_API_KEY."
     )
+
+
+def _text(option: str, text: str | None) -> str | None:
+    """`text` if it can stand in the ledger, which is UTF-8."""
+    if text is not None and text != text.encode(errors="replace").decode():
+        raise UsageError(f"{option} is not valid UTF-8 text. Write it in UTF-8.")
+    return text
 
 
 def _delimiter(text: str | None) -> str | None:
