@@ -288,7 +288,7 @@ def prepare(
             f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
             "Nothing was sent. Free some space there, or name another folder with TMPDIR."
         ) from None
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: the lock and the temporary files are given back
         survey.close()
         file.close()
         raise

@@ -20,11 +20,7 @@ from typing import Any, TypeVar
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
 from bulk_eraser.elevate.verdict import Answer, Kind, Verdict, classify, evidence
-from bulk_eraser.errors import (
-    BulkEraserError,
-    LedgerWriteError,
-    ServiceDown,
-)
+from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.records import (
@@ -53,7 +49,8 @@ LOOK_S = 0.25
 
 @dataclass(slots=True)
 class Job:
-    """A customer key on its way. `attempt` counts the `sent` lines, `counted` those that count."""
+    """A customer key on its way. `attempt` counts the `sent` lines, `counted` those that count;
+    `goods` is how many good answers the pool had seen at the last failure."""
 
     key: str
     line: int
@@ -140,7 +137,7 @@ class Erasure:
         task = asyncio.current_task()
         while self.stopped_by is None:
             job = await self._queue.get()
-            self._room.set()
+            self._tell_of_room()
             with self._settled_or_left(job):
                 await self._pace.may_begin_key()
                 verdict = await self._attempt(job, task)
@@ -274,7 +271,7 @@ class Erasure:
             raise
         except BulkEraserError:  # the ledger cannot be written
             raise
-        except Exception:
+        except Exception:  # a bug, raised on to end the run; this key may have been carried out
             self._leave(job, "internal_error")
             raise
 
@@ -291,12 +288,17 @@ class Erasure:
 
     def _settled(self) -> None:
         self._unsettled -= 1
-        self._room.set()
+        self._tell_of_room()
         self._end_if_all_settled()
 
     def _end_if_all_settled(self) -> None:
         if self._produced and not self._unsettled:
             self._ended.set()
+
+    def _tell_of_room(self) -> None:
+        """Wake the producer when half of the waiting keys are gone, not for each one."""
+        if self._queue.qsize() <= self._waiting // 2:
+            self._room.set()
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Until so many keys may be committed: ahead of their turn, and beside repeated ones."""

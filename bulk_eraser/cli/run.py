@@ -1,6 +1,5 @@
 """`bulk-eraser run`: options → settings → survey → consent → run → exit code."""
 
-import asyncio
 import os
 import resource
 import signal
@@ -14,6 +13,7 @@ from bulk_eraser.cli import options
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import tell_ending
+from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.erase import internal_error
@@ -29,7 +29,7 @@ from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.tally import COUNTS
 
-__all__ = ["event_loop_runner", "refusal", "run"]
+__all__ = ["refusal", "run"]
 
 SIMULATED_KEY = "simulated-key"
 LEDGER_SUFFIX = ".ledger.ndjson"
@@ -311,17 +311,6 @@ def _progress(output: Output) -> Callable[[int], None]:
             output.say(f"Reading the input: {rows:,} rows …")
 
     return progress
-
-
-def event_loop_runner() -> asyncio.Runner:
-    """On uvloop where the extra `speed` is installed."""
-    # Freed, this makes glibc keep the buffers of 256 KiB that each read takes: 30 us a request.
-    bytearray(8 << 20)
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _raise_on_signals() -> None:

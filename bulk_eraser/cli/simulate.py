@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultPlan, Simulator, parse_fault
 
@@ -84,7 +85,7 @@ def simulate(
         simulator = Simulator(api_key, plan, day, log=log)
     except ValueError as error:
         raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
-    with _runner() as runner:
+    with event_loop_runner() as runner:
         runner.run(_serve(simulator, port, api_key, plan, log))
 
 
@@ -138,15 +139,6 @@ def _rates(faults: list[str]) -> dict[str, float]:
             raise ValueError(f"the fault {name} is given twice")
         rates[name] = rate
     return rates
-
-
-def _runner() -> asyncio.Runner:
-    """On uvloop where it is installed: half the processor time."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _say(text: str) -> None:

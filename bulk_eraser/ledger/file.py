@@ -128,7 +128,7 @@ class LedgerFile:
         except OSError as error:
             os.close(fd)
             raise self._write_error(error) from None
-        except BaseException:
+        except BaseException:  # the descriptor is given back, whatever it was
             os.close(fd)
             raise
         return fd
@@ -187,7 +187,7 @@ class LedgerFile:
         except OSError as error:
             self.close()
             raise self._write_error(error, "read") from None
-        except BaseException:
+        except BaseException:  # the descriptor is given back, whatever it was
             self.close()
             raise
         self.head, self._tail_bytes = scan.head, scan.tail_bytes

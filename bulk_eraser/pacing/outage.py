@@ -16,8 +16,8 @@ NEVER_GOOD_S = 30.0
 class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
-    `outstanding` bounds how many different keys can fail at the same time; `goods` counts the good
-    answers so far.
+    `outstanding` is how many keys are under way at the most: where that is less than MANY_KEYS, so
+    few failing keys are many already. `goods` counts the good answers so far.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:

@@ -12,7 +12,7 @@ from bulk_eraser.pacing.rate import RateGate
 __all__ = ["OUTSTANDING", "Pace"]
 
 OUTSTANDING = 4
-"""Times --concurrency: how many keys may be committed and not yet settled."""
+"""Times --concurrency: how many keys may be committed ahead of their turn."""
 
 RETRY_AFTER_CAP_S = 300.0
 LOOK_AGAIN_S = 1.0

@@ -81,10 +81,6 @@ class InputFile:
         self.fingerprint = Fingerprint()
         self.line_end = "\n"
 
-    @property
-    def is_pipe(self) -> bool:
-        return self._spool is not None
-
     def survey_text(self, encoding: str | None, line_end: str | None) -> io.TextIOWrapper:
         """The decoded text for the first reading, which leaves the fingerprint.
 
@@ -347,7 +343,7 @@ def _spool(fd: int) -> IO[bytes]:
         while block := os.read(fd, BLOCK):
             spool.write(block)
         spool.flush()
-    except BaseException:
+    except BaseException:  # the copy is given back, whatever it was
         spool.close()
         raise
     return spool

@@ -236,7 +236,7 @@ def read_hold_list(reader: InputReader, *, allow_numeric_like: bool = False) -> 
             if not allow_numeric_like and _NUMERIC_LIKE.fullmatch(row.key):
                 raise _unreadable_hold(reader, row.line, "rounded by a spreadsheet")
             held.add(digest_of(row.key))
-    except BaseException:
+    except BaseException:  # the list is given back, whatever it was
         held.close()
         raise
     finally:
