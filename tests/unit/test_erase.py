@@ -166,6 +166,55 @@ async def test_all_keys_are_settled(stage: Any):
     assert made.tally["accepted"] == 100
 
 
+async def test_no_request_leaves_before_its_line_is_on_disk(stage: Any):
+    """While the commit of the `sent` lines is under way, nothing is sent."""
+    made = stage(40)
+    begun, synced = asyncio.Event(), asyncio.Event()
+    commit = made.ledger.commit
+
+    async def held(records: Any = ()) -> None:
+        begun.set()
+        await synced.wait()
+        await commit(records)
+
+    made.ledger.commit = held
+    run = asyncio.create_task(made.run())
+    async with asyncio.timeout(10):
+        await begun.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert not made.client.calls
+    synced.set()
+    await run
+    assert made.states() == {"Accepted": 40}
+
+
+async def test_repeats_share_the_slots(stage: Any):
+    """Repeats and new keys together are never more than --concurrency in flight."""
+    made = stage(40)
+    gate, full = asyncio.Event(), asyncio.Event()
+
+    async def answer(key: str, nth: int) -> Any:
+        if nth == 1 and made.keys.index(key) < 4:
+            return LOST
+        if made.client.in_flight >= 4:
+            full.set()
+        await gate.wait()
+        return GOOD
+
+    made.client.answer = answer
+    run = asyncio.create_task(made.run())
+    async with asyncio.timeout(10):
+        await full.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert made.client.in_flight == 4
+    gate.set()
+    await run
+    assert made.client.most_in_flight == 4
+    assert made.states() == {"Accepted": 40}
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_bug_in_the_client_is_70(stage: Any, attempt: int):
     """A bug while one key is in flight, at its first attempt or a repeat: that key is `unknown`,
