@@ -6,7 +6,6 @@ ledger, erases, and closes the ledger with `run_finished`.
 
 import asyncio
 import signal
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,20 +20,19 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    InputError,
     Interrupted,
     LedgerWriteError,
     UsageError,
 )
+from bulk_eraser.gate import Intake, must_be_usable, survey_of
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.partitions import KeyPartitions
+from bulk_eraser.plan import PlanFile
 from bulk_eraser.records import RunFinished, RunStarted
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import FaultPlan, Simulator
-from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.survey import Survey, read_hold_list
+from bulk_eraser.sources.survey import Survey
 from bulk_eraser.tally import Tally
 
 __all__ = ["REHEARSAL", "Batch", "Ending", "Order", "prepare"]
@@ -56,14 +54,12 @@ REHEARSAL_FAULTS = FaultPlan(
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be erased, with what evidence. `hold_list` is the reader of `--exclude`."""
+    """What is to be erased, with what evidence. `no_hold_list` says that none is meant."""
 
-    reader: InputReader
+    intake: Intake
     ledger_path: str
-    hold_list: InputReader | None = None
     no_hold_list: bool = False
-    strict: bool = False
-    allow_numeric_like: bool = False
+    plan: PlanFile | None = None
     requester: str | None = None
     reference: str | None = None
 
@@ -197,7 +193,7 @@ class Batch:
         )
 
     def _run_started(self) -> RunStarted:
-        hold_list = self.order.hold_list
+        hold_list, plan = self.survey.hold_list, self.order.plan
         return RunStarted(
             run=str(uuid.uuid4()),
             command="run",
@@ -206,10 +202,11 @@ class Batch:
             target=self.settings.target.name,
             simulated=self.settings.simulated,
             input=self.survey.facts(),
-            exclude_sha256=hold_list.file.fingerprint.sha256 if hold_list else None,
+            exclude_sha256=hold_list.sha256 if hold_list else None,
             settings=self.settings.recorded(),
             requester=self.order.requester,
             reference=self.order.reference,
+            plan=plan.facts if plan else None,
         )
 
     @asynccontextmanager
@@ -265,39 +262,30 @@ def prepare(
     Raises `UsageError`, `InputError`, `ConfigurationError` and the ledger's errors.
     """
     began = time.monotonic()
+    intake, plan = order.intake, order.plan
+    if plan is not None:
+        target = None if settings.simulated else settings.target.name
+        plan.must_suit(intake.reader.asked, target, settings.api_version.value)
     file = LedgerFile(order.ledger_path, readonly=dry_run)
-    survey = Survey(order.reader)
+    survey: Survey | None = None
     try:
         _must_be_the_same_target(file, settings)
-        if file.history.held and not order.hold_list and not order.no_hold_list:
+        if file.history.held and not intake.hold_list and not order.no_hold_list:
             raise UsageError(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
                 "say --no-exclude if nobody is on hold any more."
             )
-        survey.read(progress)
-        _must_be_usable(survey, order)
-        held = _read_hold_list(order)
-        survey.decide(file.history.standings, held, retry_failed=settings.retry_failed)
-        if held is not None:
-            held.close()
+        standings, again = file.history.standings, settings.retry_failed
+        survey = survey_of(intake, standings, retry_failed=again, progress=progress)
+        must_be_usable(survey, intake)
+        if plan is not None:
+            plan.must_match(survey)
         return Batch(order, settings, survey, file, time.monotonic() - began)
-    except OSError as error:
-        survey.close()
-        file.close()
-        raise LedgerWriteError(
-            f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
-            "Nothing was sent. Free some space there, or name another folder with TMPDIR."
-        ) from None
     except BaseException:  # Ctrl-C as well: the lock and the temporary files are given back
-        survey.close()
+        if survey is not None:
+            survey.close()
         file.close()
         raise
-
-
-def _read_hold_list(order: Order) -> KeyPartitions | None:
-    if order.hold_list is None:
-        return None
-    return read_hold_list(order.hold_list, allow_numeric_like=order.allow_numeric_like)
 
 
 def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
@@ -311,23 +299,6 @@ def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
         raise ConfigurationError(
             f"The ledger {file.path} holds pseudonyms, not customer keys, which this version "
             "cannot continue. Name another ledger with --ledger."
-        )
-
-
-def _must_be_usable(survey: Survey, order: Order) -> None:
-    name = order.reader.file.name
-    if survey.numeric_like and not order.allow_numeric_like:
-        lines = ", ".join(map(str, survey.numeric_like))
-        raise InputError(
-            f"{name} holds keys that a spreadsheet seems to have rounded, such as 4,01E+15 (line "
-            f"{lines}). Export the keys again as text. If they are right as they are, say "
-            "--allow-numeric-like. Nothing was sent."
-        )
-    if order.strict and survey.errors:
-        word, lines_of = next(iter(survey.error_lines.items()))
-        raise InputError(
-            f"{name} has {survey.errors.total()} rows without a usable key (line {lines_of[0]}: "
-            f"{word}), and --strict is given. Nothing was sent. Correct them or leave --strict out."
         )
 
 

@@ -50,10 +50,11 @@ LOOK_S = 0.25
 @dataclass(slots=True)
 class Job:
     """A customer key on its way. `attempt` counts the `sent` lines, `counted` those that count;
-    `goods` is how many good answers the pool had seen at the last failure."""
+    `goods` is how many good answers the pool had seen at the last failure; `whose` is what each
+    of its ledger lines begins with."""
 
     key: str
-    line: int
+    whose: dict[str, Any]
     attempt: int = 1
     counted: int = 0
     goods: int = 0
@@ -122,11 +123,13 @@ class Erasure:
         while batch := await asyncio.to_thread(_take, rows, batch_size):
             await self._wait_for_room(len(batch))
             self._survey.reader.file.must_be_unchanged()
-            jobs = [Job(row.row.key, row.row.line) for row in batch if isinstance(row.row, KeyRow)]
+            jobs = [
+                Job(row.row.key, _whose(row.row)) for row in batch if isinstance(row.row, KeyRow)
+            ]
             for row in batch:
                 self._tally.expect(row.row.line, row.fate)
             self._unsettled += len(jobs)
-            await self._ledger.commit([Sent(key=j.key, line=j.line, attempt=1) for j in jobs])
+            await self._ledger.commit([Sent(**job.whose, attempt=1) for job in jobs])
             for job in jobs:
                 self._queue.put_nowait(job)
         self._produced = True
@@ -154,7 +157,7 @@ class Erasure:
         async def attempt_again() -> Verdict:
             if not (first.at_once and job.attempt == 1):
                 await self._pace.afford_repeat()
-            sent = Sent(key=job.key, line=job.line, attempt=job.attempt + 1)
+            sent = Sent(**job.whose, attempt=job.attempt + 1)
             await self._ledger.commit([sent])
             job.attempt += 1
             return await self._attempt(job, task)
@@ -229,8 +232,7 @@ class Erasure:
         if verdict.kind is Kind.ACCEPTED:
             self._ledger.append(
                 Accepted(
-                    key=job.key,
-                    line=job.line,
+                    **job.whose,
                     jid=verdict.jid,
                     status=verdict.status,
                     http_status=200,
@@ -241,9 +243,7 @@ class Erasure:
         elif verdict.kind is Kind.REFUSED or (self.stopped_by is None and not verdict.perhaps):
             self._ledger.append(self._failed(job, verdict))
         elif self.stopped_by is None:
-            self._ledger.append(
-                Unknown(key=job.key, line=job.line, error=verdict.error, attempts=job.attempt)
-            )
+            self._ledger.append(Unknown(**job.whose, error=verdict.error, attempts=job.attempt))
         else:
             self._leave(job, "interrupted")
             return
@@ -251,8 +251,7 @@ class Erasure:
 
     def _failed(self, job: Job, verdict: Verdict) -> Failed:
         return Failed(
-            key=job.key,
-            line=job.line,
+            **job.whose,
             error=verdict.error,
             http_status=verdict.http_status,
             detail=job.detail,
@@ -282,9 +281,7 @@ class Erasure:
         service was down for all, `sent` stays its last line. Both are sent again by the next run.
         """
         if job.perhaps and not isinstance(self.stopped_by, ServiceDown | LedgerWriteError):
-            self._ledger.append(
-                Unknown(key=job.key, line=job.line, error=error, attempts=job.attempt)
-            )
+            self._ledger.append(Unknown(**job.whose, error=error, attempts=job.attempt))
 
     def _settled(self) -> None:
         self._unsettled -= 1
@@ -327,8 +324,8 @@ class Erasure:
         if row.fate is Fate.DUPLICATE:
             if line <= self._recorded_until:
                 return None
-            return Duplicate(key=row.row.key, line=line, first_line=row.first_line)
-        return Excluded(key=row.row.key, line=line) if row.fate is Fate.EXCLUDED else None
+            return Duplicate(**_whose(row.row), first_line=row.first_line)
+        return Excluded(**_whose(row.row)) if row.fate is Fate.EXCLUDED else None
 
     # ── stopping ────────────────────────────────────────────────────────────────────────────
 
@@ -401,7 +398,7 @@ class Erasure:
             self.stop(internal_error(bug))
 
 
-def internal_error(bug: Exception) -> BulkEraserError:
+def internal_error(bug: BaseException) -> BulkEraserError:
     """What to tell of a bug: its kind and place, not its text, which may hold a customer key."""
     trace = bug.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -411,6 +408,16 @@ def internal_error(bug: Exception) -> BulkEraserError:
         f"Internal error: {type(bug).__name__}{place}. The ledger is in order; run the same "
         "command again, and please report this line."
     )
+
+
+def _whose(row: KeyRow) -> dict[str, Any]:
+    """What every ledger line about this row's key begins with."""
+    whose: dict[str, Any] = {"key": row.key, "line": row.line}
+    if row.received is not None:
+        whose["received"] = row.received
+    if row.reference is not None:
+        whose["reference"] = row.reference
+    return whose
 
 
 _T = TypeVar("_T")

@@ -29,7 +29,7 @@ def digest_of(key: str) -> bytes:
 
 
 class KeyPartitions:
-    """An append-only collection of (digest, numbers…) entries, read back by partition.
+    """An append-only collection of (digest, values…) entries, read back by partition.
 
     `layout` describes what follows the digest, as in `struct` (for example `"QQ"`).
     Raises `OSError` where the temporary folder is full.
@@ -48,16 +48,16 @@ class KeyPartitions:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, digest: bytes, *numbers: int) -> None:
+    def add(self, digest: bytes, *values: int | bytes) -> None:
         """Append one entry to the digest's partition."""
-        self._buffers[digest[0]] += self._entry.pack(digest, *numbers)
+        self._buffers[digest[0]] += self._entry.pack(digest, *values)
         self._count += 1
         self._buffered += 1
         if self._buffered >= self._allowance:
             self._spill()
 
     def read(self, partition: int) -> Iterator[tuple[Any, ...]]:
-        """The entries of one partition (0 to 255) as (digest, numbers…), oldest first."""
+        """The entries of one partition (0 to 255) as (digest, values…), oldest first."""
         for offset, size in self._extents[partition]:
             yield from self._entry.iter_unpack(os.pread(self._file.fileno(), size, offset))
         yield from self._entry.iter_unpack(bytes(self._buffers[partition]))

@@ -17,6 +17,8 @@ __all__ = [
     "Excluded",
     "Failed",
     "InputFacts",
+    "KeyRecord",
+    "PlanFacts",
     "Record",
     "Recovered",
     "Rejected",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 ROW_ERRORS = {
+    "bad_received": "the received date is not YYYY-MM-DD",
+    "bad_reference": "the reference is not text of at most 200 characters, or a whole number",
     "control_character": "the key holds a control character, a NUL or a line break",
     "duplicate_member": "the JSON object names the key twice",
     "empty_key": "the key is empty or blank",
@@ -38,7 +42,7 @@ ROW_ERRORS = {
     "malformed_json": "the line is not JSON, or is nested too deeply",
     "missing_field": "the row does not have the key's field",
     "too_many_fields": "the row has more fields than the header, so the key may be cut off",
-    "wrong_type": "the key is not a string, or the line is not a JSON object",
+    "wrong_type": "the key is not text (a number, a date …), or the line is not a JSON object",
 }
 """Why a row was `rejected`; nothing was sent for it."""
 
@@ -73,6 +77,9 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     header: bool
     delimiter: str | None
     encoding: str
+    sheet: str | None = None
+    received_field: str | None = None
+    reference_field: str | None = None
     rows: int
     keys: int
     rejected: int
@@ -87,7 +94,18 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
             self.header,
             self.delimiter,
             self.encoding,
+            self.sheet,
+            self.received_field,
+            self.reference_field,
         )
+
+
+class PlanFacts(msgspec.Struct, kw_only=True, frozen=True):
+    """The plan that a run carried out: SHA-256 of its file, who made it, and when (UTC)."""
+
+    sha256: str
+    made_by: str
+    made_at: str
 
 
 class RunStarted(Record, tag="run_started", kw_only=True):
@@ -106,21 +124,30 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     settings: dict[str, Any]
     requester: str | None
     reference: str | None
+    plan: PlanFacts | None = None
 
 
-class Sent(Record, tag="sent", kw_only=True):
-    """On disk before its request leaves: from here on it may have left. `attempt` from 1."""
+class KeyRecord(Record, kw_only=True, omit_defaults=True):
+    """A line about one row's key. `received` (YYYY-MM-DD) and `reference` only if the row has them.
+
+    They come from the columns that `--received-field` and `--reference-field` name.
+    """
 
     key: str
     line: int
+    received: str | None = None
+    reference: str | None = None
+
+
+class Sent(KeyRecord, tag="sent", kw_only=True):
+    """On disk before its request leaves: from here on it may have left. `attempt` from 1."""
+
     attempt: int
 
 
-class Accepted(Record, tag="accepted", kw_only=True):
+class Accepted(KeyRecord, tag="accepted", kw_only=True):
     """The service created a removal job; `elapsed_ms` from the first attempt to this answer."""
 
-    key: str
-    line: int
     jid: str
     status: str | None
     http_status: int
@@ -128,14 +155,12 @@ class Accepted(Record, tag="accepted", kw_only=True):
     elapsed_ms: int
 
 
-class Failed(Record, tag="failed", kw_only=True):
+class Failed(KeyRecord, tag="failed", kw_only=True):
     """Refused (`permanent`), or retries ran out with the last attempts certainly not carried out.
 
     `possible_job` is true if an earlier attempt may have been carried out all the same.
     """
 
-    key: str
-    line: int
     error: str
     http_status: int | None
     detail: str | None
@@ -144,11 +169,9 @@ class Failed(Record, tag="failed", kw_only=True):
     possible_job: bool
 
 
-class Unknown(Record, tag="unknown", kw_only=True):
+class Unknown(KeyRecord, tag="unknown", kw_only=True):
     """No answer that counts, and an attempt may have been carried out."""
 
-    key: str
-    line: int
     error: str
     attempts: int
 
@@ -160,19 +183,14 @@ class Rejected(Record, tag="rejected", kw_only=True):
     error: str
 
 
-class Duplicate(Record, tag="duplicate", kw_only=True):
+class Duplicate(KeyRecord, tag="duplicate", kw_only=True):
     """The key stood earlier in the same input, on `first_line`; it is sent once."""
 
-    key: str
-    line: int
     first_line: int
 
 
-class Excluded(Record, tag="excluded", kw_only=True):
+class Excluded(KeyRecord, tag="excluded", kw_only=True):
     """On the hold list; not sent in this run."""
-
-    key: str
-    line: int
 
 
 class Recovered(Record, tag="recovered", kw_only=True):

@@ -8,6 +8,7 @@ import pytest
 
 from bulk_eraser import errors
 from bulk_eraser.cli.app import app
+from bulk_eraser.cli.findings import SUSPECTS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
 
@@ -20,7 +21,8 @@ FLOORS = (
     {"errors", "partitions", "records"},
     {"pacing", "ledger", "elevate", "simulator"},
     {"sources", "settings"},
-    {"tally"},
+    {"gate", "tally"},
+    {"plan"},
     {"erase"},
     {"batch"},
     {"cli"},
@@ -65,7 +67,7 @@ def test_imports_go_down_only(module):
         assert floor_of(other) < floor_of(place), f"{place} imports {other}"
 
 
-@pytest.mark.parametrize("command", ["run", "simulate"])
+@pytest.mark.parametrize("command", ["check", "run", "simulate"])
 def test_every_option_is_in_the_readme(command):
     """An option that the README does not name does not exist for its users."""
     missing = {o for o in options_of(command) - {"--help"} if not documented(o)}
@@ -75,7 +77,7 @@ def test_every_option_is_in_the_readme(command):
 def test_the_readme_names_no_option_that_is_not_there():
     """What the README's tables of options promise is there."""
     named = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
-    assert named <= options_of("run") | options_of("simulate")
+    assert named <= options_of("run") | options_of("simulate") | options_of("check")
 
 
 @pytest.mark.parametrize("code", sorted(errors.ExitCode))
@@ -84,7 +86,7 @@ def test_every_exit_code_is_in_the_readme(code):
     assert re.search(rf"^\| (?:\d+, )?{int(code)}(?:, \d+)? \|", README, re.MULTILINE)
 
 
-@pytest.mark.parametrize("word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS]))
+@pytest.mark.parametrize("word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS, *SUSPECTS]))
 def test_every_error_word_is_in_the_readme(word):
     """Each word of the closed lists, and each simulated fault, is explained."""
     assert documented(word)

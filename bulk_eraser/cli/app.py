@@ -1,7 +1,6 @@
 """The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user."""
 
 import os
-import signal
 import sys
 from typing import Annotated
 
@@ -9,12 +8,12 @@ import typer
 from typer.exceptions import TyperException
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.ending import tell_ending
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.run import refusal, run
+from bulk_eraser.cli.check import check
+from bulk_eraser.cli.ending import as_error, refusal, tell_ending
+from bulk_eraser.cli.output import Output, fill_closed_streams
+from bulk_eraser.cli.run import run
 from bulk_eraser.cli.simulate import simulate
-from bulk_eraser.erase import internal_error
-from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, UsageError
+from bulk_eraser.errors import BulkEraserError, ExitCode, UsageError
 
 __all__ = ["app", "main"]
 
@@ -24,8 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(check)
 app.command()(run)
 app.command()(simulate)
+
+
+COMMANDS = ("check", "run", "simulate")
 
 
 def _show_version(wanted: bool) -> None:
@@ -50,16 +53,13 @@ def bulk_eraser(
 
 def main() -> None:
     """The console script: exits with a code of `ExitCode`."""
+    fill_closed_streams()
     try:
         code: object = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         code = _refuse(UsageError(_sentence(error)))
-    except BulkEraserError as error:
-        code = _refuse(error)
-    except KeyboardInterrupt:
-        code = _refuse(Interrupted(signal.SIGINT))
-    except Exception as bug:  # the last line of defence: never a traceback
-        code = _refuse(internal_error(bug))
+    except (Exception, KeyboardInterrupt) as error:  # the last line of defence: never a traceback
+        code = _refuse(as_error(error))
     sys.exit(code if isinstance(code, int) else ExitCode.COMPLETE)
 
 
@@ -72,5 +72,5 @@ def _refuse(error: BulkEraserError) -> int:
 
 def _sentence(error: TyperException) -> str:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    command = next((f" {word}" for word in sys.argv[1:2] if word in ("run", "simulate")), "")
+    command = next((f" {word}" for word in sys.argv[1:2] if word in COMMANDS), "")
     return f"{' '.join(text.split()).rstrip('.')}. See `bulk-eraser{command} --help`."

@@ -4,9 +4,10 @@ import sys
 from enum import Enum, auto
 
 from bulk_eraser.batch import Batch
+from bulk_eraser.cli.findings import at_least, describe_input
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
-from bulk_eraser.sources.survey import Fate, Survey
+from bulk_eraser.sources.survey import Fate
 
 __all__ = ["Consent", "ask_consent", "describe"]
 
@@ -21,31 +22,17 @@ AGAIN = {
 
 
 class Consent(Enum):
-    """`GIVEN` by --yes, or not needed; otherwise the number of keys must be typed."""
+    """`GIVEN` by --yes, or not needed. Otherwise the number of keys must be typed, unless there
+    is nobody to ask and a plan was checked by somebody (`PLANNED`)."""
 
     GIVEN = auto()
+    PLANNED = auto()
     ASK = auto()
 
 
 def describe(batch: Batch, output: Output, *, verbose: bool) -> None:
     """What the survey found, what the ledger knows, what this run will do."""
-    survey, fates = batch.survey, batch.survey.fates
-    facts = survey.facts()
-    how = [facts.format, facts.encoding]
-    if facts.format == "csv":
-        column = f"column {facts.key_field}"
-        how[1:1] = [column, f"delimiter {_shown(facts.delimiter or '')}"]
-    output.say(
-        f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
-        f"{counted(facts.keys, 'different key')} "
-        f"({', '.join(map(printable, how))})"
-    )
-    _describe_rejected(survey, output)
-    if facts.duplicate:
-        output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
-    if fates[Fate.EXCLUDED]:
-        output.say(f"  on the hold list, and not sent: {counted(fates[Fate.EXCLUDED], 'key')}")
-    _warn_of_keys(survey, output)
+    describe_input(batch.survey, output)
     _describe_ledger(batch, output)
     if verbose:
         for name, value in batch.settings.recorded().items():
@@ -60,44 +47,26 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
         return
     where = settings.target.base_of(settings.api_version)
     output.say(
-        f"Target {printable(settings.target.name)}, API {settings.api_version} "
-        f"({printable(where)})\n"
-        f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone."
+        f"Target {printable(settings.target.name)}, API {settings.api_version} ({printable(where)})"
     )
+    if settings.rate:
+        output.say(at_least(keys, settings.rate))
+    output.say(f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone.")
     if consent is Consent.GIVEN:
         return
     if not (output.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
+        if consent is Consent.PLANNED:
+            return
         raise UsageError(
             f"Consent is missing: {counted(keys, 'key')} would be sent for removal. Without a "
-            "terminal to ask on, say --yes. To see what would be sent, use --dry-run or --rehearse."
+            "terminal to ask on, say --yes, or name a plan that was checked with --plan. To see "
+            "what would be sent, use --dry-run or --rehearse."
         )
     output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
     answer = sys.stdin.readline().strip().replace(",", "")
     if answer != str(keys):
         raise UsageError(
             "Not confirmed: the number typed is not the number of keys. Nothing was sent."
-        )
-
-
-def _describe_rejected(survey: Survey, output: Output) -> None:
-    if not survey.errors:
-        return
-    output.say(f"  {counted(survey.errors.total(), 'row')} rejected, for want of a usable key:")
-    for word, count in survey.errors.most_common():
-        lines = survey.error_lines[word]
-        more = ", …" if count > len(lines) else ""
-        output.say(f"    {count:,} {word} (line {', '.join(map(str, lines))}{more})")
-
-
-def _warn_of_keys(survey: Survey, output: Output) -> None:
-    if survey.stripped:
-        output.say(
-            f"  blanks around the key, which are not sent: {counted(survey.stripped, 'row')}"
-        )
-    if survey.personal:
-        output.warn(
-            f"{counted(survey.personal, 'key')} with an @, as in e-mail addresses. Elevate's keys "
-            "must not be personal data: is this the right column?"
         )
 
 
@@ -122,7 +91,3 @@ def _describe_ledger(batch: Batch, output: Output) -> None:
             output.say(f"  sent again: {counted(fates[fate], 'key')}, {why}")
     if not batch.tally.to_send:
         output.say("Nothing to do: no key of this input is left to send.")
-
-
-def _shown(delimiter: str) -> str:
-    return "tab" if delimiter == "\t" else f"“{delimiter}”"

@@ -29,7 +29,7 @@ LABELS = {
     "failed": "failed: refused, or out of attempts",
     "unknown": "unknown: may or may not have arrived",
     "not_reached": "not reached in this run",
-    "rejected": "rejected rows: no usable key",
+    "rejected": "rejected rows: not sent",
     "duplicate": "duplicate rows: sent once",
     "excluded": "excluded: on the hold list",
 }

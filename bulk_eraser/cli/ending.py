@@ -3,15 +3,53 @@
 import json
 import os
 import shlex
+import signal
 import sys
 from dataclasses import asdict
 
 from bulk_eraser.batch import Ending
 from bulk_eraser.cli.display import counts_table, duration
 from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.erase import internal_error
+from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted
+from bulk_eraser.tally import COUNTS
 
-__all__ = ["tell_ending"]
+__all__ = ["as_error", "command_line", "outcome_of", "refusal", "tell_ending"]
+
+
+def as_error(error: BaseException) -> BulkEraserError:
+    """Whatever ended a command, as an error that can be told."""
+    if isinstance(error, BulkEraserError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(signal.SIGINT)
+    return internal_error(error)
+
+
+def outcome_of(error: BulkEraserError) -> str:
+    """The word of `outcome` for a command that ended before anything was sent."""
+    return {
+        ExitCode.INTERNAL: "error",
+        ExitCode.LEDGER_WRITE: "error",
+        ExitCode.SIGINT: "interrupted",
+        ExitCode.SIGTERM: "interrupted",
+    }.get(error.exit_code, "refused")
+
+
+def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
+    """The ending of a run that was refused before anything was sent."""
+    return Ending(
+        outcome=outcome_of(error),
+        exit_code=error.exit_code,
+        error=str(error),
+        counts=dict.fromkeys(COUNTS, 0),
+        requests=0,
+        retries=0,
+        survey_s=0.0,
+        elapsed_s=0.0,
+        ledger=ledger,
+        head=None,
+    )
 
 
 def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: bool = False) -> None:
@@ -34,7 +72,7 @@ def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: boo
     _tell_how(output, ending)
     if input_path and _is_resumable(ending):
         again = " (give it the same input again)" if input_path == "-" else ""
-        output.always(f"Continue with{again}: {_command()}")
+        output.always(f"Continue with{again}: {command_line(sys.argv[1:])}")
 
 
 def _tell_how(output: Output, ending: Ending) -> None:
@@ -62,8 +100,8 @@ def _is_resumable(ending: Ending) -> bool:
     )
 
 
-def _command() -> str:
-    """The command as it was given, which holds no secret: there is no option for one."""
+def command_line(arguments: list[str]) -> str:
+    """A command of this program to be typed; it holds no secret: there is no option for one."""
     program = os.path.basename(sys.argv[0])
     name = "python -m bulk_eraser" if program == "__main__.py" else program
-    return f"{name} {printable(shlex.join(sys.argv[1:]))}"
+    return f"{name} {printable(shlex.join(arguments))}"

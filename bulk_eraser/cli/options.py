@@ -20,7 +20,10 @@ def _flag(name: str, text: str, *, environment: bool = True) -> Any:
 
 
 InputPath = Annotated[
-    str, typer.Argument(metavar="INPUT", help="CSV or NDJSON file (or .gz), or - for stdin.")
+    str,
+    typer.Argument(
+        metavar="INPUT", help="CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for stdin."
+    ),
 ]
 Ledger = Annotated[
     str | None,
@@ -47,14 +50,15 @@ ApiKeyFile = Annotated[
 ]
 Format = Annotated[
     str | None,
-    _option("FORMAT", "csv|ndjson", "Format of the input. [default: by its name]", "--format"),
+    _option("FORMAT", "csv|ndjson|xlsx", "Format of the input. [default: by its name]", "--format"),
 ]
 KeyField = Annotated[
     str | None,
     _option(
         "KEY_FIELD",
         "NAME",
-        "Column or member with the customer key; with --no-header the column's number. "
+        "Column or member with the customer key (customer.key: a member within a member); with "
+        "--no-header the column's number. "
         "[default: customerKey, else the only column]",
     ),
 ]
@@ -73,6 +77,23 @@ Encoding = Annotated[
         "ENCODING",
         "NAME",
         "Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]",
+    ),
+]
+Sheet = Annotated[
+    str | None, _option("SHEET", "NAME", "Sheet of the workbook. [default: the only one]")
+]
+ReceivedField = Annotated[
+    str | None,
+    _option(
+        "RECEIVED_FIELD",
+        "NAME",
+        "Column with the date on which the person asked (YYYY-MM-DD); kept in the ledger.",
+    ),
+]
+ReferenceField = Annotated[
+    str | None,
+    _option(
+        "REFERENCE_FIELD", "NAME", "Column with a reference of the request; kept in the ledger."
     ),
 ]
 AllowNumericLike = Annotated[
@@ -118,6 +139,22 @@ RetryFailed = Annotated[
         "Send keys again that were refused for good, or whose job ended in error.",
         environment=False,
     ),
+]
+Plan = Annotated[
+    str | None,
+    _option("PLAN", "FILE", "Send only if all is as in this plan, which `check` wrote."),
+]
+NewPlan = Annotated[
+    str | None,
+    _option(
+        None,
+        "FILE",
+        "Write what was checked as a plan for the target, which `run --plan` then carries out.",
+        "--plan",
+    ),
+]
+Author = Annotated[
+    str | None, _option("AUTHOR", "TEXT", "Who makes the plan. [default: the login name]")
 ]
 Requester = Annotated[str | None, _option("REQUESTER", "TEXT", "Who ordered it; for the ledger.")]
 Reference = Annotated[str | None, _option("REFERENCE", "TEXT", "Ticket or case; for the ledger.")]

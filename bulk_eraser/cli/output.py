@@ -10,7 +10,7 @@ from typing import IO
 
 from rich.console import Console
 
-__all__ = ["Output", "counted", "printable"]
+__all__ = ["Output", "counted", "fill_closed_streams", "printable"]
 
 
 class _Unbreakable:
@@ -94,6 +94,13 @@ class Output:
 
     def always(self, text: str) -> None:
         self.messages.print(text)
+
+
+def fill_closed_streams() -> None:
+    """Without stdin, stdout or stderr, no file or connection may get its number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def counted(number: int, noun: str) -> str:

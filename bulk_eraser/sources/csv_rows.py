@@ -1,8 +1,7 @@
 """Rows of CSV as people have it: Excel's `sep=` line, `;` or tabs, quotes, trailing empty fields.
 
-Nothing about the key is guessed: where the column cannot be told for certain, the error lists
-what is there and which option decides it. Nor is a row: where a quote may have swallowed rows, or
-what looks like a row may be the rest of a broken one, nothing is read on.
+No row is guessed: where a quote may have swallowed rows, or what looks like a row may be the rest
+of a broken one, nothing is read on.
 """
 
 import csv
@@ -11,19 +10,13 @@ import re
 from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
+from bulk_eraser.sources.columns import find_columns, number_columns
 from bulk_eraser.sources.opening import physical_lines
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, Row, clean_key
+from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, Row, clean_key, with_facts
 
 __all__ = ["CsvRows"]
 
 DELIMITERS = ",;\t|"
-_LOOKS_LIKE_A_KEY = re.compile(
-    r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\.|.{41,}"
-)
-_HEX_WITH_DIGIT = re.compile(r"(?=.*[0-9])[0-9a-fA-F]+")
-_MOST_DIGITS_IN_A_NAME = 3
-_CANNOT_BE_CERTAIN = re.compile(r"[,;\t|:^~\x00-\x1f]")
-"""In the name of an only column: what may separate columns after all."""
 _MAY_HOLD_MORE_FIELDS = re.compile(r"[;|][ ;|]*$|[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)
 _JSON = re.compile(r'\s*[\[{]\s*["{]')
@@ -44,7 +37,7 @@ class CsvRows:
         self._lines = physical_lines(text, self._cut, line_end)
         self._line = ""
         self._offset = 0
-        key_field, delimiter = asked.key_field, asked.delimiter
+        delimiter = asked.delimiter
         first = self._skip_to_content(delimiter)
         if separator := _SEPARATOR_LINE.fullmatch(first):
             delimiter = delimiter or separator[1]
@@ -55,20 +48,21 @@ class CsvRows:
         self._undelimited = not (delimiter or found)
         self._offset -= 1
         self._reader = csv.reader(self._feed(first), delimiter=self.delimiter, strict=True)
-        self._column_assumed = False
         if asked.header:
-            names = [column.strip() for column in self._header()]
-            self._column = self._find_column(names, key_field)
-            self.key_field = names[self._column]
-            self._width = len(names)
+            self._columns = find_columns(self._header(), asked, name)
         else:
-            self._width = len(_split(first, self.delimiter))
-            self._column = self._find_number(key_field)
-            self.key_field = str(self._column + 1)
+            width = len(_split(first, self.delimiter))
+            self._columns = number_columns(width, asked, name)
+        self._width = self._columns.width
+        self._has_facts = asked.has_facts
+
+    @property
+    def key_field(self) -> str:
+        return self._columns.key_field
 
     def __iter__(self) -> Iterator[Row]:
-        reader, column, width, cut = self._reader, self._column, self._width, self._cut
-        check_header = self._column_assumed
+        reader, column, width, cut = self._reader, self._columns.key, self._width, self._cut
+        check_header = self._columns.assumed
         broken = 0
         while True:
             start = reader.line_num + 1 + self._offset
@@ -101,9 +95,14 @@ class CsvRows:
             else:
                 row = self._row(fields[column], start)
                 if check_header and isinstance(row, KeyRow):
-                    self._header_must_not_be_a_key(row.key)
+                    self._columns.header_must_not_be_a_key(row.key, self._name)
                     check_header = False
-                yield row
+                yield self._with_facts(row, fields) if self._has_facts else row
+
+    def _with_facts(self, row: Row, fields: list[str]) -> Row:
+        places = (self._columns.received, self._columns.reference)
+        facts = (fields[p] if p is not None and p < len(fields) else None for p in places)
+        return with_facts(row, *facts)
 
     def _row(self, raw: str, start: int) -> Row:
         if '"' in raw and raw[0] != '"' and raw.lstrip()[0] == '"':
@@ -146,7 +145,7 @@ class CsvRows:
 
     def _must_not_swallow(self, fields: list[str], start: int) -> None:
         """A field over several lines is a note, unless lines of it are rows themselves."""
-        column = self._column
+        column = self._columns.key
         key = fields[column] if len(fields) > column else ""
         if max(key.count("\n"), key.count("\r")) > 1:
             raise self._stray_quote(start)
@@ -217,55 +216,6 @@ class CsvRows:
                 "the columns cannot be told apart. Correct that line and run again."
             ) from None
 
-    def _find_column(self, names: list[str], key_field: str | None) -> int:
-        wanted = key_field or "customerKey"
-        places = [place for place, name in enumerate(names) if name == wanted]
-        if len(places) == 1:
-            return places[0]
-        filled = [place for place, name in enumerate(names) if name]
-        if key_field is None and not places and len(filled) == 1:
-            name = names[filled[0]]
-            if _may_be_a_key(name):
-                raise self._no_header()
-            if not _CANNOT_BE_CERTAIN.search(name):
-                self._column_assumed = True
-                return filled[0]
-        trouble = f"has the column {wanted} twice" if places else f"has no column {wanted}"
-        there = f"Columns there: {', '.join(filter(None, names))}."
-        if any(map(_may_be_a_key, names)):
-            there = "Its first line looks like a row (so it is not shown), not like names."
-        raise InputError(
-            f"{self._name} {trouble}. {there} Name the key's column with --key-field, or say "
-            "--no-header if the first line is no header (and --delimiter if the columns are "
-            "separated in another way)."
-        )
-
-    def _find_number(self, key_field: str | None) -> int:
-        width = self._width
-        if key_field is None and width == 1:
-            return 0
-        if key_field is not None and key_field.isascii() and key_field.isdigit():
-            number = int(key_field)
-            if 1 <= number <= width:
-                return number - 1
-        raise InputError(
-            f"{self._name} has {width} columns and no header: give the number of the key's column "
-            f"with --key-field, from 1 to {width}."
-        )
-
-    def _header_must_not_be_a_key(self, key: str) -> None:
-        """With a single column, a file without header would silently lose its first key."""
-        name = self.key_field
-        same_kind = any(map(str.isdigit, name)) and _kind(name) == _kind(key)
-        if same_kind or len(name) == len(key) >= 16:
-            raise self._no_header()
-
-    def _no_header(self) -> InputError:
-        return InputError(
-            f"{self._name}: the first line looks like a customer key, not like a column's name. "
-            "Say --no-header if the file has no header, or name the column with --key-field."
-        )
-
 
 def _split(line: str, delimiter: str) -> list[str]:
     """The fields of one line by itself, however its quotes stand; none if they cannot be told."""
@@ -279,22 +229,6 @@ def _is_half_quoted(field: str) -> bool:
     """Does the field begin with blanks and a quote that ends in another field?"""
     text = field.strip(" ") if field[:1] == " " else ""
     return text.startswith('"') and text.count('"') % 2 == 1
-
-
-def _may_be_a_key(name: str) -> bool:
-    """Is this rather a customer key than the name of a column?"""
-    digits = sum(map(str.isdigit, name))
-    return bool(
-        _LOOKS_LIKE_A_KEY.match(name)
-        or _HEX_WITH_DIGIT.fullmatch(name)
-        or digits > _MOST_DIGITS_IN_A_NAME
-        or (digits and not name[0].isalpha())
-    )
-
-
-def _kind(text: str) -> str:
-    """Customer keys of one system are mostly of one kind: `C-10023` and `C-9` are `a-9`."""
-    return re.sub("[a-z]+", "a", re.sub("[0-9]+", "9", text.lower()))
 
 
 def _are_alike(one: str, other: str) -> bool:

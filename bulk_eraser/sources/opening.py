@@ -7,18 +7,17 @@ block of the raw file; the second compares every block before a key of it is han
 
 import codecs
 import errno
-import gzip
 import io
 import os
 import stat
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from hashlib import blake2b, sha256
 from typing import IO, Any
 
 from bulk_eraser.errors import InputError, UsageError
+from bulk_eraser.sources.compression import unpacked
 
 __all__ = ["Fingerprint", "InputFile", "physical_lines"]
 
@@ -31,14 +30,14 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_GZIP = b"\x1f\x8b"
 _UNSUPPORTED = {
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-    b"PK\x03\x04": "ZIP or Excel (.xlsx)",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\xd0\xcf\x11\xe0": "Excel (.xls)",
+    b"PK\x03\x04": "is a ZIP or Excel file. Name an Excel workbook .xlsx, unpack a ZIP",
+    b"BZh": "is a bzip2 file. Unpack it",
+    b"\xfd7zXZ": "is an xz file. Unpack it",
+    b"\xd0\xcf\x11\xe0": "is an old or encrypted Excel file. Save it as CSV or as .xlsx",
 }
+MOST_IN_MEMORY = 512 << 20
+"""Bytes of a file that can only be read as a whole."""
 
 _Look = Callable[[int, bytearray], None]
 """Called with the index and the content of each raw block."""
@@ -99,36 +98,49 @@ class InputFile:
         if self._spool is not None:
             self._spool.close()
 
-    def _text(self, encoding: str | None, line_end: str | None, look: _Look) -> io.TextIOWrapper:
+    def survey_content(self) -> bytes:
+        """The whole file for the first reading, for formats that cannot be read as text.
+
+        Raises `InputError` for an empty file, or one of more than 512 MiB.
+        """
+        self.fingerprint = Fingerprint()
+        return self._content(self._note)
+
+    def checked_content(self) -> bytes:
+        """The whole file once more: `InputError` if it is not as surveyed."""
+        return self._content(self._compare)
+
+    def _content(self, look: _Look) -> bytes:
+        with self._raw(look) as raw:
+            content = bytearray()
+            while block := raw.read(BLOCK):
+                content += block
+                if len(content) > MOST_IN_MEMORY:
+                    raise InputError(
+                        f"{self.name} is too large to be read as a workbook. Save the sheet as CSV."
+                    )
+        return bytes(content)
+
+    def _raw(self, look: _Look) -> "io.BufferedReader[Any]":
         try:
             raw = io.BufferedReader(_Blocks(self.open_raw(), self.name, look), BLOCK)
         except OSError:  # it was there when the input was named
             raise self.changed() from None
-        head = raw.peek(8)[:8]
-        if not head:
+        if not raw.peek(1):
             raise InputError(f"{self.name} is empty: there is nothing to erase.")
-        for magic, kind in _UNSUPPORTED.items():
+        return raw
+
+    def _text(self, encoding: str | None, line_end: str | None, look: _Look) -> io.TextIOWrapper:
+        raw = self._raw(look)
+        head = raw.peek(8)[:8]
+        for magic, what in _UNSUPPORTED.items():
             if head.startswith(magic):
-                raise InputError(
-                    f"{self.name} is a {kind} file. Save or unpack it as plain CSV or NDJSON "
-                    "(or .gz) and run again."
-                )
-        plain: io.BufferedReader[Any] = raw
-        if head.startswith(_GZIP):
-            self._must_be_named_gz(True)
-            plain = io.BufferedReader(_Gunzipped(raw, self.name), BLOCK)
-        else:
-            self._must_be_named_gz(False)
+                raise InputError(f"{self.name} {what}, and run again.")
+        plain = unpacked(raw, self.name, named=self._spool is None)
         head = plain.peek(BLOCK)
         encoding = self._encoding(head[:4], encoding)
         self.line_end = line_end or _line_end(head.decode(encoding, "ignore"))
         return io.TextIOWrapper(plain, encoding, newline=self.line_end)
-
-    def _must_be_named_gz(self, packed: bool) -> None:
-        """A name that says something else about a file than its content is a mistake somewhere."""
-        if self._spool is None and packed != self.name.lower().endswith(".gz"):
-            what = "is a gzip file but is not named .gz" if packed else "is not a gzip file"
-            raise InputError(f"{self.name} {what}. Rename it, or get the file that was meant.")
 
     def close_survey(self) -> None:
         """Remember the file as it was surveyed. Raises `InputError` if it changed meanwhile."""
@@ -273,26 +285,6 @@ class _Blocks(io.RawIOBase):
         self._look(self._index, block)
         self._index += bool(block)
         return bytes(block)
-
-
-class _Gunzipped(io.RawIOBase):
-    """Unpacked bytes; damage becomes an `InputError`."""
-
-    def __init__(self, packed: "io.BufferedReader[Any]", name: str) -> None:
-        self._stream = gzip.GzipFile(fileobj=packed)
-        self._name = name
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io hands over
-        try:
-            return self._stream.readinto(buffer)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise InputError(
-                f"{self._name} is truncated or damaged: its gzip data ends or breaks before the "
-                "last row. Nothing was sent. Get a whole copy and run again."
-            ) from None
 
 
 def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") -> Iterator[str]:

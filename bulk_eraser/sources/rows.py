@@ -3,11 +3,16 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import NamedTuple
 
-__all__ = ["KeyRow", "Reading", "RejectedRow", "Row", "clean_key"]
+__all__ = ["KeyRow", "Reading", "RejectedRow", "Row", "clean_key", "with_facts"]
 
 MAX_KEY_BYTES = 2048
+MAX_REFERENCE = 200
+"""Characters."""
+MAX_EXACT = 2**53
+"""Larger numbers of a spreadsheet may have been rounded."""
 _BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
     chr(code) for code in range(0x1680, 0x3001) if unicodedata.category(chr(code)) == "Zs"
 )
@@ -16,11 +21,16 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class KeyRow(NamedTuple):
-    """A row with a usable key; `line` is the 1-based physical line on which it starts."""
+    """A row with a usable key; `line` is the 1-based physical line on which it starts.
+
+    `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own.
+    """
 
     key: str
     line: int
     stripped: bool
+    received: str | None = None
+    reference: str | None = None
 
 
 class RejectedRow(NamedTuple):
@@ -35,13 +45,24 @@ Row = KeyRow | RejectedRow
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read an input. None means: find it out from the file (and then say so)."""
+    """How to read an input. None means: find it out from the file (and then say so).
+
+    For `received_field` and `reference_field` it means that there is no such column.
+    """
 
     format: str | None = None
     key_field: str | None = None
     header: bool = True
     delimiter: str | None = None
     encoding: str | None = None
+    sheet: str | None = None
+    received_field: str | None = None
+    reference_field: str | None = None
+
+    @property
+    def has_facts(self) -> bool:
+        """Does a row say more than its key?"""
+        return self.received_field is not None or self.reference_field is not None
 
 
 def clean_key(raw: str, line: int) -> Row:
@@ -59,3 +80,44 @@ def clean_key(raw: str, line: int) -> Row:
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         return RejectedRow("key_too_long", line)
     return KeyRow(key, line, len(key) != len(raw))
+
+
+def with_facts(row: Row, received: object, reference: object) -> Row:
+    """`row` with what else it says of the request, or rejected where that cannot stand.
+
+    None and blank text mean that it says nothing. `received` is `YYYY-MM-DD` (a time behind it is
+    left out) or a `date`, `reference` text of at most 200 characters or a whole number.
+    """
+    if isinstance(row, RejectedRow):
+        return row
+    try:
+        day = _day(received)
+    except ValueError:
+        return RejectedRow("bad_received", row.line)
+    try:
+        text = _text(reference)
+    except ValueError:
+        return RejectedRow("bad_reference", row.line)
+    return row._replace(received=day or None, reference=text or None)
+
+
+def _day(value: object) -> str:
+    if isinstance(value, date):  # a datetime is one, too
+        return value.isoformat()[:10]
+    text = _text(value)
+    if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]+)?", text):
+        raise ValueError("not a date")
+    return text and datetime.fromisoformat(text).date().isoformat()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError("not text")
+    if isinstance(value, float):
+        if not value.is_integer() or abs(value) > MAX_EXACT:
+            raise ValueError("not a whole number, or rounded")
+        value = int(value)
+    text = "" if value is None else str(value).strip(_BLANKS)
+    if len(text) > MAX_REFERENCE or _CONTROL.search(text) or _SURROGATE.search(text):
+        raise ValueError("too long, or with control characters")
+    return text

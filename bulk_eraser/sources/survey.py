@@ -7,25 +7,23 @@ unlinked file, eight bytes at the row's place.
 """
 
 import os
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from hashlib import sha256
 from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError
 from bulk_eraser.ledger.settled import KeyStanding
 from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.records import InputFacts
+from bulk_eraser.sources.hold_list import HoldList
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row
+from bulk_eraser.sources.suspects import EXAMPLES, Finding, LookAlikes, Suspects
 
-__all__ = ["Fate", "RowFate", "Survey", "read_hold_list"]
-
-_NUMERIC_LIKE = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE]\+\d+")
-EXAMPLES = 3
-"""Lines named in a message."""
+__all__ = ["Fate", "RowFate", "Survey"]
 
 
 class Fate(IntEnum):
@@ -73,6 +71,8 @@ class RowFate(NamedTuple):
 class Survey:
     """What the input holds. `read` it, then `decide` with the ledger's standings.
 
+    Keys of `hold_list`, which is set between the two, are not sent.
+
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `fates` counts the rows by fate once `decide` has run, `last_line_not_sent` is the line of the
     last rejected or duplicate row.
@@ -80,17 +80,18 @@ class Survey:
 
     def __init__(self, reader: InputReader) -> None:
         self.reader = reader
+        self.hold_list: HoldList | None = None
         self.rows = 0
         self.last_line_not_sent = 0
         self.stripped = 0
-        self.personal = 0
         self.errors: Counter[str] = Counter()
         self.error_lines: dict[str, list[int]] = {}
         self.fates: Counter[Fate] = Counter()
         self._plan = bytearray()
-        self._keys = KeyPartitions("QQ")
+        self._keys = KeyPartitions("QQB")
+        self._suspects = Suspects()
+        self._look_alikes = LookAlikes()
         self._first_lines: IO[bytes] | None = None
-        self._numeric_like: list[int] = []
 
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
         """Read every row. `progress` is called now and then with the number of rows.
@@ -99,9 +100,12 @@ class Survey:
         """
         for row in self.reader.survey_rows():
             if isinstance(row, KeyRow):
-                self._keys.add(digest_of(row.key), self.rows, row.line)
+                digest = digest_of(row.key)
+                flags = self._suspects.flags_of(row.key, row.line)
+                self._keys.add(digest, self.rows, row.line, flags)
+                self._look_alikes.add(row.key, digest, row.line)
                 self._plan.append(Fate.SEND_NEW)
-                self._look_at(row)
+                self.stripped += row.stripped
             else:
                 self._plan.append(Fate.REJECTED)
                 self._note_rejected(row)
@@ -114,7 +118,6 @@ class Survey:
     def decide(
         self,
         standings: Callable[[int], dict[bytes, KeyStanding]],
-        hold_list: KeyPartitions | None = None,
         *,
         retry_failed: bool = False,
     ) -> None:
@@ -122,28 +125,48 @@ class Survey:
         fate_of = _FATE_OF | (_RETRIED if retry_failed else {})
         for partition in range(PARTITIONS):
             known = standings(partition)
-            held = {digest for (digest,) in hold_list.read(partition)} if hold_list else set()
             first: dict[bytes, int] = {}
-            for digest, place, line in self._keys.read(partition):
+            for digest, place, line, flags in self._keys.read(partition):
                 if digest in first:
                     self._plan[place] = Fate.DUPLICATE
                     self.last_line_not_sent = max(self.last_line_not_sent, line)
                     self._keep_first_line(place, first[digest])
                     continue
                 first[digest] = line
-                self._plan[place] = (
-                    Fate.EXCLUDED if digest in held else fate_of[known.get(digest, KeyStanding.NEW)]
-                )
+                self._plan[place] = fate_of[known.get(digest, KeyStanding.NEW)]
+                self._suspects.count(flags)
+            groups = self._look_alikes.groups(partition, first)
+            if self.hold_list is not None:
+                self._exclude(partition, self.hold_list.match(partition, first, groups))
         self.fates = Counter({fate: self._plan.count(fate) for fate in Fate})
+
+    def _exclude(self, partition: int, held: set[bytes]) -> None:
+        for digest, place, _line, _flags in self._keys.read(partition):
+            if digest in held and self._plan[place] != Fate.DUPLICATE:
+                self._plan[place] = Fate.EXCLUDED
 
     @property
     def to_send(self) -> int:
         return sum(count for fate, count in self.fates.items() if fate.is_sent)
 
     @property
-    def numeric_like(self) -> list[int]:
-        """The first lines whose keys look rounded by a spreadsheet, such as `4,01235E+15`."""
-        return self._numeric_like
+    def suspects(self) -> dict[str, Finding]:
+        """What is odd about keys, by the words of `sources.suspects`; after `decide`."""
+        found = self._suspects.found()
+        if self._look_alikes.keys:
+            found["look_alike"] = Finding(self._look_alikes.keys, self._look_alikes.lines)
+        return found
+
+    def keys_sha256(self) -> str:
+        """SHA-256 over the keys that are not on hold, in order, each ended by a newline.
+
+        It does not depend on what a ledger knows. Raises as `second_reading`.
+        """
+        digest = sha256()
+        for row, fate, _first_line in self.second_reading():
+            if isinstance(row, KeyRow) and fate not in (Fate.DUPLICATE, Fate.EXCLUDED):
+                digest.update(row.key.encode() + b"\n")
+        return digest.hexdigest()
 
     def facts(self) -> InputFacts:
         """What `run_started` says of the input."""
@@ -157,6 +180,9 @@ class Survey:
             header=reading.header,
             delimiter=reading.delimiter,
             encoding=reading.encoding or "",
+            sheet=reading.sheet,
+            received_field=reading.received_field,
+            reference_field=reading.reference_field,
             rows=self.rows,
             keys=self.rows - self.fates[Fate.REJECTED] - self.fates[Fate.DUPLICATE],
             rejected=self.fates[Fate.REJECTED],
@@ -184,15 +210,11 @@ class Survey:
     def close(self) -> None:
         self.reader.file.close()
         self._keys.close()
+        self._look_alikes.close()
+        if self.hold_list is not None:
+            self.hold_list.close()
         if self._first_lines is not None:
             self._first_lines.close()
-
-    def _look_at(self, row: KeyRow) -> None:
-        self.stripped += row.stripped
-        if "@" in row.key:
-            self.personal += 1
-        if len(self._numeric_like) < EXAMPLES and _NUMERIC_LIKE.fullmatch(row.key):
-            self._numeric_like.append(row.line)
 
     def _note_rejected(self, row: RejectedRow) -> None:
         self.last_line_not_sent = row.line
@@ -220,35 +242,6 @@ class Survey:
             f"{name} holds {self.rows} rows, but not one usable key: {reasons}. Look at "
             "--key-field, --delimiter and --format."
         )
-
-
-def read_hold_list(reader: InputReader, *, allow_numeric_like: bool = False) -> KeyPartitions:
-    """The digests of the keys that must not be sent. Reads the list to its end and closes it.
-
-    Raises `InputError` when a row of it has no usable key, or one that a spreadsheet seems to
-    have rounded: a hold that cannot be read must not be passed over.
-    """
-    held = KeyPartitions("")
-    try:
-        for row in reader.survey_rows():
-            if isinstance(row, RejectedRow):
-                raise _unreadable_hold(reader, row.line, row.error)
-            if not allow_numeric_like and _NUMERIC_LIKE.fullmatch(row.key):
-                raise _unreadable_hold(reader, row.line, "rounded by a spreadsheet")
-            held.add(digest_of(row.key))
-    except BaseException:  # the list is given back, whatever it was
-        held.close()
-        raise
-    finally:
-        reader.file.close()
-    return held
-
-
-def _unreadable_hold(reader: InputReader, line: int, why: str) -> InputError:
-    return InputError(
-        f"The hold list {reader.file.name} has a row without a usable key on line {line} ({why}). "
-        "Nothing was sent. Correct it and run again."
-    )
 
 
 def _disagree(place: int) -> str:

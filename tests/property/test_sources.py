@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bulk_eraser.ledger.settled import KeyStanding
 from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.sources.hold_list import HoldList
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, clean_key
 from bulk_eraser.sources.survey import Fate, Survey
@@ -201,10 +202,10 @@ def test_every_row_has_the_fate_that_a_simple_model_gives(
         lines = ["note,customerKey", *("x" if key is None else f"x,{key}" for key in rows)]
     else:
         lines = ["", *(json.dumps({} if key is None else {"customerKey": key}) for key in rows)]
-    held = None if hold_list is None else KeyPartitions("", allowance=32)
-    for key in hold_list or ():
+    held = None if hold_list is None else HoldList("hold.csv")
+    for line, key in enumerate(hold_list or (), 2):
         assert held is not None
-        held.add(digest_of(key))
+        held.add(key, line)
 
     expected, first_lines, seen = [], [], {}
     for line, raw in enumerate(rows, 2):
@@ -232,13 +233,13 @@ def test_every_row_has_the_fate_that_a_simple_model_gives(
         path.write_text("\n".join(lines))
         survey = Survey(InputReader(str(path), Reading()))
         survey.read()
+        survey.hold_list = held
         survey.decide(
             lambda part: {
                 digest_of(key): standing
                 for key, standing in standings.items()
                 if digest_of(key)[0] == part
             },
-            held,
             retry_failed=retry_failed,
         )
         second = list(survey.second_reading())

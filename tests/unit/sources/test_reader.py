@@ -29,11 +29,11 @@ def test_the_name_tells_the_format(write: Write, extension: str, suffix: str) ->
     ]
 
 
-@pytest.mark.parametrize("name", ["keys", "keys.xlsx", "csv", "keys.csv.zip", "keys.csv.bak", "-"])
+@pytest.mark.parametrize("name", ["keys", "keys.xls", "csv", "keys.csv.zip", "keys.csv.bak", "-"])
 def test_a_name_without_format_is_a_wrong_option(write: Write, name: str) -> None:
     """What the name does not tell is asked for, not found out from the content."""
     path = name if name == "-" else str(write(CSV, name))
-    with pytest.raises(UsageError, match=r"--format csv or --format ndjson"):
+    with pytest.raises(UsageError, match=r"--format csv, --format ndjson or"):
         InputReader(path, Reading())
 
 

@@ -6,30 +6,29 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bulk_eraser.errors import BulkEraserError, InputError
 from bulk_eraser.ledger.settled import KeyStanding
-from bulk_eraser.partitions import KeyPartitions, digest_of
+from bulk_eraser.partitions import digest_of
+from bulk_eraser.sources.hold_list import HoldList
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
-from bulk_eraser.sources.survey import Fate, Survey, read_hold_list
+from bulk_eraser.sources.survey import Fate, Survey
 
 Write = Callable[..., Path]
 Standings = Mapping[str, KeyStanding]
 
 
-@contextmanager
-def held(keys: Iterable[str]) -> Iterator[KeyPartitions]:
+def held(keys: Iterable[str]) -> HoldList:
     """A hold list of these keys."""
-    partitions = KeyPartitions("")
-    for key in keys:
-        partitions.add(digest_of(key))
-    yield partitions
-    partitions.close()
+    hold_list = HoldList("hold.csv")
+    for line, key in enumerate(keys, 2):
+        hold_list.add(key, line)
+    return hold_list
 
 
 def known(standings: Standings) -> Callable[[int], dict[bytes, KeyStanding]]:
@@ -54,12 +53,8 @@ def survey_of(write: Write) -> Iterator[Callable[..., Survey]]:
         survey = Survey(InputReader(str(write(text, name)), Reading(**reading)))  # type: ignore[arg-type]
         surveys.append(survey)
         survey.read()
-        with held(hold_list or ()) as keys:
-            survey.decide(
-                known(standings or {}),
-                keys if hold_list is not None else None,
-                retry_failed=retry_failed,
-            )
+        survey.hold_list = held(hold_list) if hold_list is not None else None
+        survey.decide(known(standings or {}), retry_failed=retry_failed)
         return survey
 
     yield survey_of
@@ -191,7 +186,8 @@ def test_keys_rounded_by_a_spreadsheet_are_found(
     survey_of: Callable[..., Survey], key: str
 ) -> None:
     """Keys in scientific notation are not the keys that they once were."""
-    assert survey_of(f'customerKey;n\nk;\n"{key}";\n').numeric_like == [3]
+    found = survey_of(f'customerKey;n\nk;\n"{key}";\n').suspects
+    assert found == {"numeric_like": (1, [3])}
 
 
 @pytest.mark.parametrize(
@@ -200,12 +196,13 @@ def test_keys_rounded_by_a_spreadsheet_are_found(
 )
 def test_other_keys_are_not_taken_for_rounded(survey_of: Callable[..., Survey], key: str) -> None:
     """A plain number, or a key that only holds an E, is a key."""
-    assert survey_of(f'customerKey;n\n"{key}";\n').numeric_like == []
+    assert survey_of(f'customerKey;n\n"{key}";\n').suspects.keys() <= {"look_alike"}
 
 
 def test_keys_that_look_personal_are_counted(survey_of: Callable[..., Survey]) -> None:
-    """Every key with an @ is counted, once per row."""
-    assert survey_of("customerKey\na@example.com\nk\nb@c\n").personal == 2
+    """Every key with an @ is counted, once for each different key."""
+    found = survey_of("customerKey\na@example.com\nk\nb@c\na@example.com\n").suspects
+    assert found == {"personal": (2, [2, 4, 5])}
 
 
 @pytest.mark.parametrize("text", ["n;customerKey\n1;\n2; \n3\n", "customerKey;n\n;1\n"])
@@ -265,51 +262,6 @@ def test_nothing_is_left_in_the_temporary_folder(
     assert os.listdir(folder) == []
 
 
-# ── the hold list ───────────────────────────────────────────────────────────────────────────
-
-
-def hold(write: Write, text: str, **options: bool) -> set[bytes]:
-    """The digests that this hold list holds."""
-    reader = InputReader(str(write(text, "hold.csv")), Reading())
-    with closing(read_hold_list(reader, **options)) as keys:
-        return {digest for part in range(256) for (digest,) in keys.read(part)}
-
-
-def test_a_hold_list_is_read_like_an_input(write: Write) -> None:
-    """Excel's ways, blanks and duplicates are no obstacle to a hold."""
-    text = "\ufeffsep=;\r\nname;customerKey\r\nBo; k1 \r\n;k1\r\n;;\r\nÅsa;k2\r\n"
-    assert hold(write, text) == {digest_of("k1"), digest_of("k2")}
-    assert hold(write, "customerKey\n") == set()
-
-
-@pytest.mark.parametrize(
-    ("row", "why"),
-    [
-        ("x;", "empty_key"),
-        ("x", "missing_field"),
-        ("x;a\x00b", "control_character"),
-        ('x;"a"b', "malformed_csv"),
-        ("x;4,01235E+15", "rounded by a spreadsheet"),
-    ],
-)
-def test_a_hold_that_cannot_be_read_is_not_passed_over(write: Write, row: str, why: str) -> None:
-    """One bad row in a hold list refuses the run: it may be somebody who must not be erased."""
-    with pytest.raises(InputError, match=rf"hold.csv has a row .* on line 3 \({why}\)"):
-        hold(write, f"name;customerKey\n;k1\n{row}\n;k2\n")
-
-
-def test_a_hold_that_looks_rounded_can_be_meant(write: Write) -> None:
-    """Where such keys are right in the input, they are right in its hold list."""
-    assert hold(write, "customerKey\n4E+15\n", allow_numeric_like=True) == {digest_of("4E+15")}
-
-
-@pytest.mark.parametrize("text", ["", "id;name\n1;2\n", 'customerKey\n"k1\nk2\nk3\n'])
-def test_an_unusable_hold_list_is_refused(write: Write, text: str) -> None:
-    """Empty, of another kind, or damaged: what was on hold is not known."""
-    with pytest.raises(InputError, match=r"hold\.csv"):
-        hold(write, text)
-
-
 # ── the samples ─────────────────────────────────────────────────────────────────────────────
 
 SAMPLES = Path(__file__).parents[3] / "sample_inputs"
@@ -356,7 +308,7 @@ def test_an_invalid_sample_is_refused(path: Path) -> None:
     """None of them gets as far as a key, or its keys look damaged."""
     if path.name == "rounded_keys.csv":
         with closing(survey_file(path)) as survey:
-            assert survey.numeric_like == [2, 3, 4]
+            assert survey.suspects["numeric_like"].lines == [2, 3, 4]
         return
     with pytest.raises(InputError, match=re.escape(path.name)):
         survey_file(path)

@@ -1,0 +1,141 @@
+"""What the options of several commands say, in the words of the parts below."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+import typer
+
+from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.elevate.endpoints import Target
+from bulk_eraser.errors import ConfigurationError, Interrupted, UsageError
+from bulk_eraser.settings import read_api_key_file, valid_api_key
+from bulk_eraser.sources.compression import without_packing
+from bulk_eraser.sources.reader import FORMATS, InputReader
+from bulk_eraser.sources.rows import Reading
+
+__all__ = [
+    "api_key_of",
+    "hold_list_of",
+    "ignore_signals",
+    "progress_of",
+    "raise_on_signals",
+    "reading_of",
+    "target_of",
+    "text_of",
+]
+
+
+def reading_of(
+    format_: str | None,
+    key_field: str | None,
+    no_header: bool,
+    delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None,
+    received_field: str | None,
+    reference_field: str | None,
+) -> Reading:
+    """How to read the input. Raises `UsageError`."""
+    if format_ not in (None, *FORMATS.values()):
+        raise UsageError("--format is csv, ndjson or xlsx.")
+    names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+    character = names.get(delimiter, delimiter) if delimiter else None
+    if character is not None and (len(character) != 1 or character in '"\r\n'):
+        raise UsageError("--delimiter takes a single character, or the word tab.")
+    return Reading(
+        format=format_,
+        key_field=key_field,
+        header=not no_header,
+        delimiter=character,
+        encoding=encoding,
+        sheet=sheet,
+        received_field=received_field,
+        reference_field=reference_field,
+    )
+
+
+def hold_list_of(path: str | None, reading: Reading) -> InputReader | None:
+    """The hold list's reader: read as the input is, in its own format if its name tells one."""
+    if not path:
+        return None
+    named = without_packing(path).lower().endswith(tuple(FORMATS))
+    format_ = None if named else reading.format
+    keys_alone = replace(
+        reading, format=format_, sheet=None, received_field=None, reference_field=None
+    )
+    return InputReader(path, keys_alone)
+
+
+def target_of(context: typer.Context, cluster_id: str | None, base_url: str | None) -> Target:
+    """The cluster or address that is meant. Raises `UsageError` if none is, or two are."""
+    if cluster_id and base_url and _is_typed(context, "cluster_id", "base_url"):
+        raise UsageError(
+            "--cluster-id is given, but ELEVATE_BASE_URL in the environment names another target. "
+            "Unset it, or give --base-url."
+        )
+    if base_url:
+        return Target.of_base_url(base_url)
+    if cluster_id:
+        return Target.of_cluster(cluster_id)
+    raise UsageError(
+        "Which cluster? Give --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try it "
+        "without a cluster, use `run` with --rehearse."
+    )
+
+
+def _is_typed(context: typer.Context, name: str, other: str) -> bool:
+    """Was the option `name` typed, and `other` only found in the environment?"""
+    typed, found = (context.get_parameter_source(option) for option in (name, other))
+    return typed is not found and getattr(typed, "name", "") == "COMMANDLINE"
+
+
+def api_key_of(path: str | None, output: Output) -> str:
+    """The API key from its file or ELEVATE_API_KEY. Raises `ConfigurationError`."""
+    if path:
+        key, exposed = read_api_key_file(path)
+        if exposed:
+            output.warn(f"the API key file {printable(path)} can be read by others: chmod 600 it.")
+        return key
+    if from_environment := os.environ.get("ELEVATE_API_KEY"):
+        return valid_api_key(from_environment, "in ELEVATE_API_KEY")
+    raise ConfigurationError(
+        "There is no API key. Put the cluster's private key into a file and name it with "
+        "--api-key-file, or set ELEVATE_API_KEY."
+    )
+
+
+def text_of(option: str, text: str | None) -> str | None:
+    """`text` if it can stand in a file of UTF-8. Raises `UsageError`."""
+    if text is not None and text != text.encode(errors="replace").decode():
+        raise UsageError(f"{option} is not valid UTF-8 text. Write it in UTF-8.")
+    return text
+
+
+def progress_of(output: Output) -> Callable[[int], None]:
+    """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
+    step = 100_000 if output.is_terminal else 1_000_000
+
+    def progress(rows: int) -> None:
+        if rows % step == 0:
+            output.say(f"Reading the input: {rows:,} rows …")
+
+    return progress
+
+
+def raise_on_signals() -> None:
+    """Until an event loop takes over, SIGTERM and SIGHUP end the command as Ctrl-C does."""
+
+    def on_signal(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, on_signal)
+
+
+def ignore_signals() -> None:
+    """What happened is decided; it only has to be told."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)

@@ -1,0 +1,104 @@
+"""What a survey found, in words: for `run` in a few lines, for `check` as a table."""
+
+from bulk_eraser.cli.display import duration
+from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.records import ROW_ERRORS, InputFacts
+from bulk_eraser.sources.survey import Fate, Survey
+
+__all__ = ["SUSPECTS", "at_least", "describe_input", "findings_table", "warn_of_hold_list"]
+
+SUSPECTS = {
+    "personal": "with an @, as in e-mail addresses. Elevate's keys must not be personal data: is "
+    "this the right column?",
+    "placeholder": "like NULL or #N/A, which is what a failed look-up leaves behind",
+    "not_uuid": "not a UUID, while most of the others are: from another column?",
+    "numeric_like": "like 4,01E+15, so probably rounded by a spreadsheet",
+    "look_alike": "equal to another but for case or Unicode form; each of them is sent",
+}
+"""What is odd about keys, by the words of `sources.suspects`."""
+
+
+def describe_input(survey: Survey, output: Output) -> None:
+    """How the input was read, what is not sent and why, and what is odd about the keys."""
+    facts, fates = survey.facts(), survey.fates
+    output.say(
+        f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
+        f"{counted(facts.keys, 'different key')} ({_how(facts)})"
+    )
+    if survey.errors:
+        output.say(f"  {counted(survey.errors.total(), 'row')} rejected, and not sent:")
+        for word, count in survey.errors.most_common():
+            output.say(f"    {count:,} {word} ({_lines(survey.error_lines[word], count)})")
+    if facts.duplicate:
+        output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
+    if survey.stripped:
+        output.say(
+            f"  blanks around the key, which are not sent: {counted(survey.stripped, 'row')}"
+        )
+    if fates[Fate.EXCLUDED]:
+        output.say(f"  on the hold list, and not sent: {counted(fates[Fate.EXCLUDED], 'key')}")
+    warn_of_hold_list(survey, output)
+    for word, found in survey.suspects.items():
+        lines = _lines(found.lines, found.keys)
+        output.warn(f"{counted(found.keys, 'key')} {SUSPECTS[word]} ({lines})")
+
+
+def warn_of_hold_list(survey: Survey, output: Output) -> None:
+    """A hold that matches nothing may be the wrong list, or a key that was mistyped."""
+    held = survey.hold_list
+    if held is not None and held.unknown:
+        output.warn(
+            f"{counted(held.unknown, 'key')} of the hold list {printable(held.name)} not found in "
+            "this input. Is it the right list?"
+        )
+
+
+def findings_table(survey: Survey) -> str:
+    """All that was found, with the numbers in one column."""
+    facts, fates = survey.facts(), survey.fates
+    width = max(6, len(f"{facts.rows:,}"))
+    rows: list[tuple[int, int, str]] = [
+        (0, facts.rows, "rows"),
+        (0, facts.keys - fates[Fate.EXCLUDED], "different keys to send"),
+    ]
+    if fates[Fate.EXCLUDED]:
+        rows.append((0, fates[Fate.EXCLUDED], "different keys on the hold list: not sent"))
+    if facts.duplicate:
+        rows.append((0, facts.duplicate, "duplicate rows: each key is sent once"))
+    if survey.errors:
+        rows.append((0, facts.rejected, "rows rejected: not sent"))
+        for word, count in survey.errors.most_common():
+            lines = _lines(survey.error_lines[word], count)
+            rows.append((1, count, f"{word}: {ROW_ERRORS[word]} ({lines})"))
+    if survey.stripped:
+        rows.append((0, survey.stripped, "rows with blanks around the key, which are not sent"))
+    for word, found in survey.suspects.items():
+        lines = _lines(found.lines, found.keys)
+        rows.append((0, found.keys, f"{word}: {SUSPECTS[word]} ({lines})"))
+    how = f"{printable(facts.name)}: {facts.bytes:,} bytes, {_how(facts)}\nSHA-256 {facts.sha256}"
+    table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
+    return "\n".join([how, "", *table])
+
+
+def at_least(keys: int, rate: float) -> str:
+    """How long a run takes if the service keeps up; `rate` in requests a second."""
+    return (
+        f"At {rate:g} requests a second, {counted(keys, 'key')} take {duration(max(1, keys / rate))} "
+        "at least."
+    )
+
+
+def _how(facts: InputFacts) -> str:
+    how = [facts.format, f"{'member' if facts.format == 'ndjson' else 'column'} {facts.key_field}"]
+    if facts.sheet is not None:
+        how.insert(1, f"sheet {facts.sheet}")
+    if facts.delimiter is not None:
+        how.append("delimiter tab" if facts.delimiter == "\t" else f"delimiter “{facts.delimiter}”")
+    if facts.format != "xlsx":
+        how.append(facts.encoding)
+    return ", ".join(map(printable, how))
+
+
+def _lines(lines: list[int], count: int) -> str:
+    word = "line" if len(lines) == 1 else "lines"
+    return f"{word} {', '.join(f'{line:,}' for line in lines)}{', …' if count > len(lines) else ''}"

@@ -1,0 +1,82 @@
+"""Unpacking .gz and .zst: what a name promises must be what the bytes are, whole and undamaged."""
+
+import gzip
+import io
+import zlib
+from typing import Any
+
+from bulk_eraser.errors import InputError
+
+__all__ = ["PACKED", "unpacked", "without_packing"]
+
+BLOCK = 1 << 20
+PACKED = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "Zstandard")}
+"""Extension → the first bytes of such a file, and what to call it."""
+
+
+def without_packing(name: str) -> str:
+    """`keys.csv.gz` → `keys.csv`."""
+    lower = name.lower()
+    return next((name[: -len(end)] for end in PACKED if lower.endswith(end)), name)
+
+
+def unpacked(raw: "io.BufferedReader[Any]", name: str, *, named: bool) -> "io.BufferedReader[Any]":
+    """The plain bytes of `raw`; itself if it is not packed.
+
+    `named` is false for a pipe, which has no extension. Raises `InputError` where the name says
+    something else than the bytes, when the extra is missing, and (while reading) for data that
+    ends too early or is damaged.
+    """
+    head = raw.peek(4)[:4]
+    said = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
+    found = next((end for end, (magic, _) in PACKED.items() if head.startswith(magic)), None)
+    if named and said != found:
+        kind = PACKED[found or said or ""][1]
+        what = f"is a {kind} file but is not named {found}" if found else f"is not a {kind} file"
+        raise InputError(f"{name} {what}. Rename it, or get the file that was meant.")
+    if found is None:
+        return raw
+    stream = gzip.GzipFile(fileobj=raw) if found == ".gz" else _zstd_file(raw, name)
+    return io.BufferedReader(_Unpacked(stream, name, PACKED[found][1]), BLOCK)
+
+
+def _zstd_file(raw: "io.BufferedReader[Any]", name: str) -> Any:
+    try:
+        try:
+            from compression import zstd  # type: ignore[import-not-found] # from Python 3.14 on
+        except ImportError:
+            from backports import zstd
+    except ImportError:
+        raise InputError(
+            f"{name} is packed with Zstandard, for which an extra package is needed: pip install "
+            "'bulk-eraser[zstd]'. Or unpack it first: zstd -d."
+        ) from None
+    return zstd.ZstdFile(raw)
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpacked bytes; damage becomes an `InputError`, an error of the disk stays what it is."""
+
+    def __init__(self, stream: Any, name: str, kind: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._kind = kind
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io hands over
+        try:
+            return int(self._stream.readinto(buffer))
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise self._damaged() from None
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
+                raise
+            raise self._damaged() from None
+
+    def _damaged(self) -> InputError:
+        return InputError(
+            f"{self._name} is truncated or damaged: its {self._kind} data ends or breaks before "
+            "the last row. Nothing was sent. Get a whole copy and run again."
+        )
