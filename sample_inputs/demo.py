@@ -1,8 +1,9 @@
 """The main job before your eyes: a batch is killed in the middle, and continued.
 
-Run it with `make demo`. It starts the simulator in a process of its own, runs `demo.csv` against
-it, kills the run without warning, runs the same command again, and compares the ledger with what
-the simulator says it served. Nothing leaves this computer.
+Run it with `make demo`. It starts the simulator in a process of its own, checks `demo.csv` and
+writes a plan, carries the plan out against the simulator, kills that run without warning, gives the
+same command again, and compares the ledger with what the simulator says it served. Nothing leaves
+this computer.
 """
 
 import json
@@ -37,9 +38,14 @@ def main() -> int:
     with start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:
         assert simulator.stdout is not None
         origin = simulator.stdout.readline().strip()
-        run = ["run", "keys.csv", "--base-url", origin, "--rate", "400", "--yes"]
+        planned = ["keys.csv", "--base-url", origin, "--rate", "400", "--plan", "plan.json"]
+        run = ["run", *planned, "--yes"]
 
-        step(f"2. A batch of 3,000 rows starts, and is killed (kill -9) after {KILL_AFTER:,} keys.")
+        step("2. Somebody checks the file, which sends nothing, and writes a plan.")
+        with start(["check", *planned], shown=True) as check:
+            check.wait()
+
+        step(f"3. The plan is carried out, and killed (kill -9) after {KILL_AFTER:,} keys.")
         with start(run, shown=True) as killed:
             wait_until_accepted(killed, ledger)
             killed.send_signal(signal.SIGKILL)
@@ -49,12 +55,12 @@ def main() -> int:
             f"{kinds['sent']:,} requests that may have left."
         )
 
-        step("3. The same command again. It knows what is settled and continues.")
+        step("4. The same command again. It knows what is settled and continues.")
         with start(run, shown=True) as resumed:
             code = resumed.wait()
         simulator.terminate()
 
-    step("4. Does the ledger agree with what the service saw?")
+    step("5. Does the ledger agree with what the service saw?")
     return 0 if agrees(ledger, log, code) else 1
 
 
