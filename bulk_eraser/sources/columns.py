@@ -17,8 +17,8 @@ _LOOKS_LIKE_A_KEY = re.compile(
 )
 _HEX_WITH_DIGIT = re.compile(r"(?=.*[0-9])[0-9a-fA-F]+")
 _MOST_DIGITS_IN_A_NAME = 3
-_CANNOT_BE_CERTAIN = re.compile(r"[,;\t|:^~\x00-\x1f]")
-"""In the name of an only column: what may separate columns after all."""
+_CANNOT_BE_CERTAIN = re.compile(r"[,;\t|:^~\x00-\x1f]|#")
+"""In the name of an only column: what may separate columns after all, or begin a comment."""
 
 
 class Columns(NamedTuple):

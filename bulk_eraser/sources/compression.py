@@ -7,11 +7,26 @@ from typing import Any
 
 from bulk_eraser.errors import InputError
 
-__all__ = ["PACKED", "unpacked", "without_packing"]
+__all__ = ["PACKED", "CutOff", "unpacked", "without_packing"]
 
 BLOCK = 1 << 20
 PACKED = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "Zstandard")}
 """Extension → the first bytes of such a file, and what to call it."""
+
+
+class CutOff(InputError):
+    """Packed data ends or breaks before its end; `line` is the last that was read whole."""
+
+    def __init__(self, name: str, kind: str, line: int | None = None) -> None:
+        self._what = name, kind
+        where = "before the last row" if line is None else f"behind line {line}"
+        super().__init__(
+            f"{name} is truncated or damaged: its {kind} data ends or breaks {where}. Nothing was "
+            "sent. Get a whole copy and run again."
+        )
+
+    def behind(self, line: int) -> "CutOff":
+        return CutOff(*self._what, line)
 
 
 def without_packing(name: str) -> str:
@@ -69,14 +84,8 @@ class _Unpacked(io.RawIOBase):
         try:
             return int(self._stream.readinto(buffer))
         except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise self._damaged() from None
+            raise CutOff(self._name, self._kind) from None
         except Exception as error:
             if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
                 raise
-            raise self._damaged() from None
-
-    def _damaged(self) -> InputError:
-        return InputError(
-            f"{self._name} is truncated or damaged: its {self._kind} data ends or breaks before "
-            "the last row. Nothing was sent. Get a whole copy and run again."
-        )
+            raise CutOff(self._name, self._kind) from None

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import find_columns, number_columns
 from bulk_eraser.sources.opening import physical_lines
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, Row, clean_key, with_facts
+from bulk_eraser.sources.rows import (
+    BLANKS,
+    KeyRow,
+    Reading,
+    RejectedRow,
+    Row,
+    clean_key,
+    with_facts,
+)
 
 __all__ = ["CsvRows"]
 
@@ -41,6 +49,11 @@ class CsvRows:
         first = self._skip_to_content(delimiter)
         if separator := _SEPARATOR_LINE.fullmatch(first):
             delimiter = delimiter or separator[1]
+            if delimiter == '"':
+                raise InputError(
+                    f"{self._name}: its sep= line names the quote, which cannot separate columns. "
+                    "Remove that line, or say --delimiter."
+                )
             first = self._skip_to_content(delimiter)
         self._must_be_csv(first)
         found = None if delimiter else self._find_delimiter(first, asked)
@@ -48,8 +61,15 @@ class CsvRows:
         self._undelimited = not (delimiter or found)
         self._offset -= 1
         self._reader = csv.reader(self._feed(first), delimiter=self.delimiter, strict=True)
+        self._blanks = BLANKS.replace(self.delimiter, "")
+        self._tab_is_blank = self.delimiter != "\t"
+        self._quote_behind_blank = re.compile(
+            rf'(?:^|{re.escape(self.delimiter)})[{self._blanks}]+"(?!")'
+        )
+        self._names: list[str] = []
         if asked.header:
-            self._columns = find_columns(self._header(), asked, name)
+            self._names = self._header()
+            self._columns = find_columns(self._names, asked, name)
         else:
             width = len(_split(first, self.delimiter))
             self._columns = number_columns(width, asked, name)
@@ -86,18 +106,24 @@ class CsvRows:
             several_lines = reader.line_num + self._offset > start
             if several_lines:
                 self._must_not_swallow(fields, start)
-            if len(fields) <= column:
-                yield RejectedRow("missing_field", start)
+            if fields == self._names:
+                row: Row = RejectedRow("repeated_header", start)
+            elif self._is_cut(fields, several_lines):
+                row = RejectedRow("malformed_csv", start)
+            elif len(fields) <= column:
+                row = RejectedRow("missing_field", start)
             elif len(fields) > width and any(fields[width:]):
-                yield RejectedRow("too_many_fields", start)
-            elif (several_lines or ' "' in self._line) and self._is_cut(fields, several_lines):
-                yield RejectedRow("malformed_csv", start)
+                row = RejectedRow("too_many_fields", start)
             else:
                 row = self._row(fields[column], start)
                 if check_header and isinstance(row, KeyRow):
                     self._columns.header_must_not_be_a_key(row.key, self._name)
                     check_header = False
-                yield self._with_facts(row, fields) if self._has_facts else row
+                if self._has_facts:
+                    row = self._with_facts(row, fields)
+            if isinstance(row, RejectedRow) and row.error == "malformed_csv":
+                broken = start if several_lines or self._line.count('"') % 2 else 0
+            yield row
 
     def _with_facts(self, row: Row, fields: list[str]) -> Row:
         places = (self._columns.received, self._columns.reference)
@@ -105,7 +131,7 @@ class CsvRows:
         return with_facts(row, *facts)
 
     def _row(self, raw: str, start: int) -> Row:
-        if '"' in raw and raw[0] != '"' and raw.lstrip()[0] == '"':
+        if '"' in raw and raw[0] != '"' and raw.strip(BLANKS)[0] == '"':
             return RejectedRow("malformed_csv", start)
         if self._undelimited and (";" in raw or "|" in raw) and _MAY_HOLD_MORE_FIELDS.search(raw):
             return RejectedRow("too_many_fields", start)
@@ -123,19 +149,35 @@ class CsvRows:
         return RejectedRow("field_too_long" if "field limit" in error else "malformed_csv", start)
 
     def _is_open_at_line_end(self) -> bool:
-        """Does a quoted field of the last line go on behind it? Then the next line is no row."""
+        """Does a quoted field of the last line go on behind it? Then the next line is no row.
+
+        A lone CR in the line is looked at both ways, as text and as a line end.
+        """
+        line = self._line.rstrip("\r\n")
+        return self._goes_on([line.replace("\r", " ")]) or self._goes_on(line.split("\r"))
+
+    def _goes_on(self, lines: list[str]) -> bool:
+        text = [f"{line}\n" for line in lines]
         try:
-            records = list(csv.reader([self._line, "x"], delimiter=self.delimiter))
+            return list(csv.reader([*text, "x"], delimiter=self.delimiter))[-1] != ["x"]
         except csv.Error:
             return self._line.count('"') % 2 == 1
-        return len(records) == 1
 
     def _is_cut(self, fields: list[str], several_lines: bool) -> bool:
         """csv knows no quote behind a blank: it cuts `Doe, "Doe, John"` into three fields."""
-        quote_behind_blank = rf'(?:^|{re.escape(self.delimiter)}) +"(?!")'
-        if not several_lines and not re.search(quote_behind_blank, self._line):
+        if not several_lines and not self._has_quote_behind_blank():
             return False
-        return any(map(_is_half_quoted, fields))
+        return any(map(self._is_half_quoted, fields))
+
+    def _has_quote_behind_blank(self) -> bool:
+        line = self._line
+        quick = ' "' in line or (self._tab_is_blank and '\t"' in line) or not line.isascii()
+        return quick and bool(self._quote_behind_blank.search(line))
+
+    def _is_half_quoted(self, field: str) -> bool:
+        """Does the field begin with blanks and a quote that ends in another field?"""
+        text = field.strip(self._blanks) if field[:1] in self._blanks else ""
+        return text.startswith('"') and text.count('"') % 2 == 1
 
     def _must_be_whole(self, fields: list[str], broken: int) -> None:
         """What follows a broken row must look like a row, or it is the rest of that one."""
@@ -223,12 +265,6 @@ def _split(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return []
-
-
-def _is_half_quoted(field: str) -> bool:
-    """Does the field begin with blanks and a quote that ends in another field?"""
-    text = field.strip(" ") if field[:1] == " " else ""
-    return text.startswith('"') and text.count('"') % 2 == 1
 
 
 def _are_alike(one: str, other: str) -> bool:

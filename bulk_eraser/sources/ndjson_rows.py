@@ -24,6 +24,7 @@ MAX_NESTING = 500
 """Deeper, whether a parser goes along depends on the stack that it is called from."""
 MAX_DIGITS = 4300
 """Of an integer, as in Python itself."""
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 
 Path = tuple[str, ...]
@@ -90,7 +91,7 @@ class _Members:
         try:
             row = self._decode(line)
         except msgspec.ValidationError as error:
-            if not self._nested:
+            if not self._nested and _is_json(line):
                 missing = "missing required field" in str(error)
                 raise _RowError("missing_field" if missing else "wrong_type") from None
         except (ValueError, RecursionError):  # msgspec.DecodeError is a ValueError
@@ -220,6 +221,15 @@ def _digits(text: str) -> _Digits:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _is_json(line: str) -> bool:
+    """msgspec says what a member is not before it has seen that the rest is no JSON."""
+    try:
+        _skip(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_nested_too_deep(line: str) -> bool:

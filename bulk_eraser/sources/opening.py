@@ -13,11 +13,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import blake2b, sha256
 from typing import IO, Any
 
 from bulk_eraser.errors import InputError, UsageError
-from bulk_eraser.sources.compression import unpacked
+from bulk_eraser.sources.compression import CutOff, unpacked
 
 __all__ = ["Fingerprint", "InputFile", "physical_lines"]
 
@@ -38,6 +39,9 @@ _UNSUPPORTED = {
 }
 MOST_IN_MEMORY = 512 << 20
 """Bytes of a file that can only be read as a whole."""
+
+_NOT_FOR_FILES = {"idna", "punycode", "undefined"}
+"""Codecs of Python that take text apart in another way than any file is written."""
 
 _Look = Callable[[int, bytearray], None]
 """Called with the index and the content of each raw block."""
@@ -193,12 +197,18 @@ class InputFile:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 good = len(block) - len(error.object) + error.start
-                line += decoder.decode(block[: max(good, 0)]).count(self.line_end)
+                with suppress(UnicodeError):  # codecs that shift may have lost their place
+                    line += decoder.decode(block[: max(good, 0)]).count(self.line_end)
                 other = "another --encoding" if encoding else "--encoding cp1252"
                 return InputError(
                     f"{self.name} is not {name.upper()}: line {line}, byte offset "
                     f"{offset + good}. If it comes from Excel or an older system, try {other}; "
                     "nothing is guessed, nothing was sent."
+                )
+            except UnicodeError:  # asked for UTF-16, but nothing says in which byte order
+                return InputError(
+                    f"{self.name} is not {name.upper()}: it begins without a byte order mark. Try "
+                    f"--encoding {name}-le or {name}-be; nothing is guessed, nothing was sent."
                 )
             if not block:
                 return InputError(f"{self.name} could not be decoded as {name}.")
@@ -212,6 +222,8 @@ class InputFile:
         try:
             io.TextIOWrapper(io.BytesIO(), asked)  # some codecs are not for text
             wanted = codecs.lookup(asked).name
+            if wanted in _NOT_FOR_FILES:
+                raise LookupError
         except LookupError:
             raise UsageError(
                 f"--encoding {asked} is not known. Common ones: utf-8, utf-16, cp1252, latin-1."
@@ -295,7 +307,7 @@ def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") 
     holds the most recent one only.
     """
     number = 0
-    while line := text.readline(MAX_LINE + 2):
+    while line := _line_of(text, number):
         number += 1
         if len(line) > MAX_LINE and len(line.rstrip("\r\n")) > MAX_LINE:
             cut.clear()
@@ -305,6 +317,14 @@ def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") 
                 quotes += part.count('"')
             line = ('"' if quotes % 2 else "x") + line_end
         yield line
+
+
+def _line_of(text: io.TextIOWrapper, number: int) -> str:
+    """The line behind line `number`. Raises `CutOff` that names it for packed data that ends."""
+    try:
+        return text.readline(MAX_LINE + 2)
+    except CutOff as error:
+        raise error.behind(number) from None
 
 
 def _line_end(start: str) -> str:

@@ -74,7 +74,7 @@ class InputReader:
                     key_field = asked.key_field or "customerKey"
                     self.reading = replace(found, key_field=key_field)
                     yield from ndjson_rows(text, key_field, asked)
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise self.file.explain_undecodable(asked.encoding, line_end) from None
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-__all__ = ["KeyRow", "Reading", "RejectedRow", "Row", "clean_key", "with_facts"]
+__all__ = ["BLANKS", "KeyRow", "Reading", "RejectedRow", "Row", "clean_key", "with_facts"]
 
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
 """Characters."""
 MAX_EXACT = 2**53
 """Larger numbers of a spreadsheet may have been rounded."""
-_BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
+BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
     chr(code) for code in range(0x1680, 0x3001) if unicodedata.category(chr(code)) == "Zs"
 )
+"""Around a key they are no part of it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -67,7 +68,7 @@ class Reading:
 
 def clean_key(raw: str, line: int) -> Row:
     """The row for a raw key: outer blanks off, then either usable or rejected with a word."""
-    key = raw.strip(_BLANKS)
+    key = raw.strip(BLANKS)
     if not key:
         return RejectedRow("empty_key", line)
     if not key.isascii():
@@ -117,7 +118,7 @@ def _text(value: object) -> str:
         if not value.is_integer() or abs(value) > MAX_EXACT:
             raise ValueError("not a whole number, or rounded")
         value = int(value)
-    text = "" if value is None else str(value).strip(_BLANKS)
+    text = "" if value is None else str(value).strip(BLANKS)
     if len(text) > MAX_REFERENCE or _CONTROL.search(text) or _SURROGATE.search(text):
         raise ValueError("too long, or with control characters")
     return text

@@ -5,7 +5,7 @@
 | `personal` | has an @, as e-mail addresses do | Elevate forbids personal data: the wrong column? |
 | `placeholder` | is `NULL`, `#N/A`, `undefined` or the like | a failed look-up, not a customer |
 | `not_uuid` | is no UUID, while most of the others are | a stray value from another column? |
-| `numeric_like` | is like `4,01E+15` | rounded by a spreadsheet: refused unless it is allowed |
+| `numeric_like` | is like `4,01E+15`, `="0012"` | from a spreadsheet: refused unless allowed |
 | `look_alike` | equals another but for case or Unicode form | two customers, or one twice? |
 """
 
@@ -22,7 +22,7 @@ __all__ = ["EXAMPLES", "Finding", "LookAlikes", "Suspects", "folded", "is_numeri
 EXAMPLES = 3
 """Lines named in a message."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMERIC_LIKE = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE]\+\d+")
+_NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
 _PLACEHOLDER = re.compile(
     r"null|\(null\)|nil|none|nan|undefined|n/a|\\n|#(?:n/a|ref!|value!|name\?|div/0!|null!|num!)",
     re.IGNORECASE,
@@ -117,7 +117,7 @@ class LookAlikes:
 
 
 def is_numeric_like(key: str) -> bool:
-    """Does it look like a number that a spreadsheet has rounded?"""
+    """Does it look like a number that a spreadsheet has rounded, or wrapped up as `="0012"`?"""
     return _NUMERIC_LIKE.fullmatch(key) is not None
 
 
