@@ -5,7 +5,7 @@ option decides it. A first line that may be a row is not shown, since it would b
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.rows import Reading
@@ -34,8 +34,26 @@ class Columns(NamedTuple):
     reference: int | None
     assumed: bool = False
 
+    def must_be_the_only_one(self, fields: list[Any], line: int, source: str) -> None:
+        """Raise `InputError` if a row has more than the column that was taken as the only one.
+
+        Then what was read as the header is probably a title above it.
+        """
+        if self.width > 1 and sum(field != "" for field in fields) > 1:
+            raise InputError(
+                f"{source} has no column customerKey. Its first line names one column only, but "
+                f"line {line} has more. Delete what stands above the header, or name the key's "
+                "column with --key-field."
+            )
+
     def header_must_not_be_a_key(self, key: str, source: str) -> None:
-        """Raise `InputError` if the only column's name is of the same kind as its first key."""
+        """Raise `InputError` if the only column's name is of the same kind as its first key, or
+        that is the name of a column: then a title stands above the header."""
+        if key == "customerKey":
+            raise InputError(
+                f"{source}: customerKey is not in the first line but below it. Delete what stands "
+                "above the header."
+            )
         name = self.key_field
         same_kind = any(map(str.isdigit, name)) and _kind(name) == _kind(key)
         if same_kind or len(name) == len(key) >= 16:

@@ -12,6 +12,8 @@ __all__ = ["PACKED", "CutOff", "unpacked", "without_packing"]
 BLOCK = 1 << 20
 PACKED = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "Zstandard")}
 """Extension → the first bytes of such a file, and what to call it."""
+_SKIPPABLE = b"\x2a\x4d\x18"
+"""Behind a first byte of 0x50 to 0x5f: a Zstandard frame without data, as pzstd begins with."""
 
 
 class CutOff(InputError):
@@ -44,7 +46,7 @@ def unpacked(raw: "io.BufferedReader[Any]", name: str, *, named: bool) -> "io.Bu
     """
     head = raw.peek(4)[:4]
     said = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
-    found = next((end for end, (magic, _) in PACKED.items() if head.startswith(magic)), None)
+    found = _packing_of(head)
     if named and said != found:
         kind = PACKED[found or said or ""][1]
         what = f"is a {kind} file but is not named {found}" if found else f"is not a {kind} file"
@@ -53,6 +55,12 @@ def unpacked(raw: "io.BufferedReader[Any]", name: str, *, named: bool) -> "io.Bu
         return raw
     stream = gzip.GzipFile(fileobj=raw) if found == ".gz" else _zstd_file(raw, name)
     return io.BufferedReader(_Unpacked(stream, name, PACKED[found][1]), BLOCK)
+
+
+def _packing_of(head: bytes) -> str | None:
+    if head[1:] == _SKIPPABLE and head[0] >> 4 == 5:
+        return ".zst"
+    return next((end for end, (magic, _) in PACKED.items() if head.startswith(magic)), None)
 
 
 def _zstd_file(raw: "io.BufferedReader[Any]", name: str) -> Any:
@@ -88,4 +96,9 @@ class _Unpacked(io.RawIOBase):
         except Exception as error:
             if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
                 raise
+            if "too much memory" in str(error):
+                raise InputError(
+                    f"{self._name} is packed with a window of more than 128 MiB. Unpack it first: "
+                    "zstd -d --long=31."
+                ) from None
             raise CutOff(self._name, self._kind) from None

@@ -82,7 +82,7 @@ class CsvRows:
 
     def __iter__(self) -> Iterator[Row]:
         reader, column, width, cut = self._reader, self._columns.key, self._width, self._cut
-        check_header = self._columns.assumed
+        assumed = check_header = self._columns.assumed
         broken = 0
         while True:
             start = reader.line_num + 1 + self._offset
@@ -106,6 +106,8 @@ class CsvRows:
             several_lines = reader.line_num + self._offset > start
             if several_lines:
                 self._must_not_swallow(fields, start)
+            if assumed:
+                self._columns.must_be_the_only_one(fields, start, self._name)
             if fields == self._names:
                 row: Row = RejectedRow("repeated_header", start)
             elif self._is_cut(fields, several_lines):

@@ -197,11 +197,16 @@ def _quoted(name: str) -> str:
 
 
 def _walk(value: Any, path: Path) -> list[Any]:
-    """All values that a path leads to: more than one where a member stands twice."""
+    """The value that a path leads to, in a list; an empty one if it leads to nothing.
+
+    Raises `_RowError` where a member on the way stands twice.
+    """
     found = [value]
     for name in path:
-        objects = [one for one in found if isinstance(one, _Object)]
-        found = [inner for one in objects for member, inner in one.pairs if member == name]
+        pairs = found[0].pairs if found and isinstance(found[0], _Object) else []
+        found = [inner for member, inner in pairs if member == name]
+        if len(found) > 1:
+            raise _RowError("duplicate_member")
     return found
 
 

@@ -11,8 +11,8 @@ __all__ = ["BLANKS", "KeyRow", "Reading", "RejectedRow", "Row", "clean_key", "wi
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
 """Characters."""
-MAX_EXACT = 2**53
-"""Larger numbers of a spreadsheet may have been rounded."""
+MAX_EXACT = 10**15 - 1
+"""Larger numbers of a spreadsheet may have been rounded: it keeps 15 digits."""
 BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
     chr(code) for code in range(0x1680, 0x3001) if unicodedata.category(chr(code)) == "Zs"
 )
@@ -108,7 +108,9 @@ def _day(value: object) -> str:
     text = _text(value)
     if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]+)?", text):
         raise ValueError("not a date")
-    return text and datetime.fromisoformat(text).date().isoformat()
+    if text:
+        datetime.fromisoformat(text)  # raises ValueError for a day or a time that is none
+    return text[:10]
 
 
 def _text(value: object) -> str:

@@ -238,10 +238,10 @@ class Survey:
         if not self.rows:
             return f"{name} holds no rows: there is nothing to erase."
         reasons = ", ".join(f"{word} ({count})" for word, count in self.errors.most_common())
-        return (
-            f"{name} holds {self.rows} rows, but not one usable key: {reasons}. Look at "
-            "--key-field, --delimiter and --format."
-        )
+        advice = "Look at --key-field, --delimiter and --format."
+        if self.reader.reading.format == "xlsx":
+            advice = "Look at --key-field and --sheet; keys must be stored as text, not as numbers."
+        return f"{name} holds {self.rows} rows, but not one usable key: {reasons}. {advice}"
 
 
 def _disagree(place: int) -> str:

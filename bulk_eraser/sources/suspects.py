@@ -24,10 +24,10 @@ EXAMPLES = 3
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
 _PLACEHOLDER = re.compile(
-    r"null|\(null\)|nil|none|nan|undefined|n/a|\\n|#(?:n/a|ref!|value!|name\?|div/0!|null!|num!)",
-    re.IGNORECASE,
+    r"null|\(null\)|nil|none|nan|undefined|n/a|\\n|#(?:n/a|nv|[^\W\d_]+(?:/0)?[!?])",
+    re.IGNORECASE,  # errors as Excel writes them in its languages: #REF!, #BEZUG!, #REFERENS!
 )
-_LONGEST_PLACEHOLDER = 9
+_LONGEST_PLACEHOLDER = 12
 _IS_UUID, _PERSONAL, _PLACEHOLDER_FLAG, _NUMERIC = 1, 2, 4, 8
 _WORDS = {_PERSONAL: "personal", _PLACEHOLDER_FLAG: "placeholder", _NUMERIC: "numeric_like"}
 
@@ -125,5 +125,6 @@ def folded(key: str) -> str:
     """Equal for keys that differ in case, Unicode form or invisible characters alone."""
     if key.isascii():
         return key.lower()
-    plain = unicodedata.normalize("NFKC", key).casefold()
-    return "".join(char for char in plain if unicodedata.category(char) != "Cf")
+    visible = "".join(char for char in key if unicodedata.category(char) != "Cf")
+    plain = unicodedata.normalize("NFKC", visible).casefold()
+    return unicodedata.normalize("NFKC", plain)  # casefold may take `ΐ` apart

@@ -440,3 +440,23 @@ def test_a_row_of_blanks_between_others_shifts_nothing(read: Read) -> None:
         rows = list(kinds)
         expected = [("k", line) for line, row in enumerate(rows, 2) if row.startswith("k")]
         assert read("\n".join(["customerKey;a;b", *rows, "z;;"])) == [*expected, ("z", 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Customers to erase;;\nname;customerKey;x\nAnn Lee;k1;1\n", "line 2 has more"),
+        ("Customers to erase;;\n;;\nname;customer;x\nAnn Lee;k1;1\n", "line 3 has more"),
+        ("Customers to erase\ncustomerKey\nk1\n", "not in the first line but below it"),
+    ],
+)
+def test_a_title_above_the_header_is_not_taken_for_it(read: Read, text: str, said: str) -> None:
+    """Or names of people would be sent as keys: 65, and what to delete."""
+    with pytest.raises(InputError, match=said):
+        read(text)
+
+
+def test_a_second_header_is_no_row_to_send(read: Read) -> None:
+    """Where two files were joined the header stands twice; it is rejected, the rest goes on."""
+    found = read("customerKey,n\nk1,1\ncustomerKey,n\nk2,2\n")
+    assert found == [("k1", 2), ("!repeated_header", 3), ("k2", 4)]

@@ -265,16 +265,21 @@ def test_nothing_is_left_in_the_temporary_folder(
 # ── the samples ─────────────────────────────────────────────────────────────────────────────
 
 SAMPLES = Path(__file__).parents[3] / "sample_inputs"
+README = (SAMPLES / "README.md").read_text()
 TABLE = re.findall(
-    r"^\| `([\w.]+)` \| (?:.*?`(--no-header)`)?.* \| ([\d,]+) \| ([\d,]+) \| (\d+) \| (\d+) \|$",
-    (SAMPLES / "README.md").read_text(),
+    r"^\| `([\w.]+)` \| [^|]+ \| (?:`([^`]+)` )?\| ([\d,]+) \| ([\d,]+) \| (\d+) \| (\d+) \|$",
+    README,
     re.MULTILINE,
 )
+INVALID = re.findall(r"^\| `([\w.]+)` \| [^|]+ \|$", README, re.MULTILINE)
 
 
-def survey_file(path: Path, *, header: bool = True) -> Survey:
-    """The survey of a file as it is, read and decided."""
-    survey = Survey(InputReader(str(path), Reading(header=header)))
+def survey_file(path: Path, options: str = "") -> Survey:
+    """The survey of a file as it is, read with these options and decided."""
+    words = re.findall(r"--(\w+-field|sheet) (\S+)", options)
+    named = {word.replace("-", "_"): value for word, value in words}
+    reading = Reading(header="--no-header" not in options, **named)
+    survey = Survey(InputReader(str(path), reading))
     survey.read()
     survey.decide(known({}))
     return survey
@@ -282,20 +287,17 @@ def survey_file(path: Path, *, header: bool = True) -> Survey:
 
 def test_every_sample_is_in_the_table() -> None:
     """The README of the samples names all of them."""
-    samples = {path.name for path in SAMPLES.iterdir() if path.suffix in (".csv", ".txt")}
-    assert samples | {"keys.ndjson"} == {row[0] for row in TABLE}
-    assert {p.name for p in (SAMPLES / "invalid").iterdir()} == set(
-        re.findall(
-            r"^\| `([\w.]+)` \| [^|]+ \|$", (SAMPLES / "README.md").read_text(), re.MULTILINE
-        )
-    )
+    others = (".md", ".py", ".ledger.ndjson", ".rehearsal.ndjson")
+    samples = [p.name for p in SAMPLES.iterdir() if p.is_file() and not p.name.endswith(others)]
+    assert sorted(samples) == sorted(row[0] for row in TABLE)
+    assert sorted(p.name for p in (SAMPLES / "invalid").iterdir()) == sorted(INVALID)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 def test_a_sample_holds_what_its_readme_says(row: tuple[str, ...]) -> None:
     """Rows, keys, rejected and duplicate rows are those of the table."""
-    name, no_header, *counts = row
-    with closing(survey_file(SAMPLES / name, header=not no_header)) as survey:
+    name, options, *counts = row
+    with closing(survey_file(SAMPLES / name, options)) as survey:
         facts = survey.facts()
         assert [facts.rows, facts.keys, facts.rejected, facts.duplicate] == [
             int(count.replace(",", "")) for count in counts
