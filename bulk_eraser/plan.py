@@ -5,6 +5,7 @@ list, the number and digest of the keys, the target and the API version. It is n
 ledger names the digest of the plan that was carried out.
 """
 
+import codecs
 import os
 from hashlib import sha256
 from typing import Any
@@ -16,7 +17,7 @@ from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.sources.survey import Fate, Survey
 
-__all__ = ["HoldFacts", "Plan", "PlanFile", "made_from", "read_plan", "write_plan"]
+__all__ = ["HoldFacts", "Plan", "PlanFile", "made_from", "must_be_free", "read_plan", "write_plan"]
 
 MOST_BYTES = 1 << 20
 _READING = {
@@ -75,16 +76,15 @@ class PlanFile(msgspec.Struct, frozen=True):
         Raises `UsageError` that names the differences.
         """
         facts = self.plan.input
-        told = [
-            (option, getattr(facts, field), getattr(asked, field))
-            for field, option in _READING.items()
-            if field != "header"
-        ]
-        differences = [
-            (f"it was made with {option} {planned!r}, this run has {mine!r}")
-            for option, planned, mine in told
-            if mine is not None and mine != planned
-        ]
+        differences = []
+        for field, option in _READING.items():
+            planned, mine = getattr(facts, field), getattr(asked, field)
+            if field == "header" or mine in (None, planned):
+                continue
+            if field == "encoding" and not _is_other_encoding(facts, mine):
+                continue
+            made = f"without {option}" if planned is None else f"with {option} {planned!r}"
+            differences.append(f"it was made {made}, this run has {mine!r}")
         if facts.header != asked.header:
             given = "without" if facts.header else "with"
             differences.append(f"it was made {given} --no-header")
@@ -142,8 +142,7 @@ def write_plan(path: str, plan: Plan) -> None:
     content = msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        if os.path.lexists(path):
-            read_plan(path)
+        must_be_free(path)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -160,11 +159,24 @@ def write_plan(path: str, plan: Plan) -> None:
         ) from None
 
 
+def must_be_free(path: str) -> None:
+    """Raises `UsageError` if a plan cannot be written there without destroying something else."""
+    if not path:
+        raise UsageError("--plan names no file. Is a variable empty?")
+    if not os.path.lexists(path):
+        return
+    if not os.path.isfile(path):
+        raise UsageError(f"A plan cannot be written to {path}, which is no file. Name another.")
+    read_plan(path)
+
+
 def read_plan(path: str) -> PlanFile:
     """Raises `UsageError` when there is no plan of a kind that this version knows."""
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError("no plan is so long")
         plan = msgspec.json.decode(content, type=Plan)
     except OSError as error:
         raise UsageError(f"The plan {path} cannot be read: {error.strerror}.") from None
@@ -179,6 +191,18 @@ def read_plan(path: str) -> PlanFile:
 
 def _keys_of(survey: Survey) -> int:
     return survey.facts().keys - survey.fates[Fate.EXCLUDED]
+
+
+def _is_other_encoding(facts: InputFacts, asked: str) -> bool:
+    """Encodings have several names, a byte order mark says more, and a workbook needs none."""
+    try:
+        name = codecs.lookup(asked).name
+    except LookupError:  # which the reader tells
+        return False
+    if facts.format == "xlsx" or name == facts.encoding:
+        return False
+    by_mark = facts.encoding in ("utf-8-sig", "utf-16")
+    return not (by_mark and facts.encoding.startswith(name[:6]))
 
 
 def _hold_facts(survey: Survey) -> HoldFacts | None:

@@ -40,6 +40,11 @@ def reading_of(
     """How to read the input. Raises `UsageError`."""
     if format_ not in (None, *FORMATS.values()):
         raise UsageError("--format is csv, ndjson or xlsx.")
+    if "" in (key_field, sheet, received_field, reference_field):
+        raise UsageError(
+            "--key-field, --sheet, --received-field and --reference-field each need a name. Is a "
+            "variable empty?"
+        )
     names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
     character = names.get(delimiter, delimiter) if delimiter else None
     if character is not None and (len(character) != 1 or character in '"\r\n'):
@@ -57,9 +62,14 @@ def reading_of(
 
 
 def hold_list_of(path: str | None, reading: Reading) -> InputReader | None:
-    """The hold list's reader: read as the input is, in its own format if its name tells one."""
-    if not path:
+    """The hold list's reader: read as the input is, in its own format if its name tells one.
+
+    Raises `UsageError` for an empty name: a hold list was meant.
+    """
+    if path is None:
         return None
+    if not path:
+        raise UsageError("--exclude names no file. Is a variable empty? Nothing was sent.")
     named = without_packing(path).lower().endswith(tuple(FORMATS))
     format_ = None if named else reading.format
     keys_alone = replace(

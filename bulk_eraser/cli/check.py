@@ -27,13 +27,16 @@ from bulk_eraser.cli.ending import as_error, command_line, outcome_of
 from bulk_eraser.cli.findings import at_least, findings_table, warn_of_hold_list
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.gate import Intake, must_be_usable, survey_of
-from bulk_eraser.plan import Plan, made_from, read_plan, write_plan
+from bulk_eraser.plan import Plan, made_from, must_be_free, write_plan
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.survey import Fate, Survey
 
 __all__ = ["check"]
+
+HIGHEST_RATE = 100_000
+"""As for `run`, which is given the same options."""
 
 
 @dataclass
@@ -100,15 +103,17 @@ def check(
             received_field,
             reference_field,
         )
-        target = target_of(context, cluster_id, base_url) if plan else None
-        made_by = text_of("--author", author) or _login_name()
+        if not 0 <= rate <= HIGHEST_RATE:
+            raise UsageError(f"--rate must be between 0 and {HIGHEST_RATE}, not {rate:g}.")
+        target = None if plan is None else target_of(context, cluster_id, base_url)
+        made_by = text_of("--author", author or _login_name()) or ""
+        if plan is not None:
+            must_be_free(plan)
         intake = Intake(
             reader=InputReader(input_path, reading),
             hold_list=hold_list_of(exclude, reading),
             allow_numeric_like=allow_numeric_like,
         )
-        if plan:
-            _must_be_free(plan)
         survey = survey_of(intake, progress=progress_of(output))
         try:
             _note(findings, survey, rate)
@@ -119,7 +124,7 @@ def check(
                 made = _made(survey, target, api_version, made_by)
                 write_plan(plan, made)
                 findings.plan, findings.keys_sha256 = plan, made.keys_sha256
-                _tell_of_plan(output, plan, made)
+                _tell_of_plan(output, plan, made, input_path)
         finally:
             survey.close()
         findings.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
@@ -183,12 +188,15 @@ def _made(survey: Survey, target: Target, version: ApiVersion, made_by: str) -> 
     )
 
 
-def _tell_of_plan(output: Output, path: str, plan: Plan) -> None:
+def _tell_of_plan(output: Output, path: str, plan: Plan, input_path: str) -> None:
     output.say(
         f"Plan {printable(path)}: {counted(plan.keys, 'key')} for {printable(plan.target)}, API "
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
-    output.say(f"Carry it out with: {command_line(_run_arguments())} --api-key-file FILE")
+    is_pipe = input_path == "-" or not os.path.isfile(input_path)
+    again, ledger = (" (give it the same input again)", " --ledger FILE") if is_pipe else ("", "")
+    run = command_line(_run_arguments())
+    output.say(f"Carry it out with{again}: {run}{ledger} --api-key-file FILE")
 
 
 def _run_arguments() -> list[str]:
@@ -201,12 +209,6 @@ def _run_arguments() -> list[str]:
         elif not word.startswith("--author="):
             arguments.append(word)
     return arguments
-
-
-def _must_be_free(path: str) -> None:
-    """A plan may replace an older plan, and nothing else; known before a long reading."""
-    if os.path.lexists(path):
-        read_plan(path)
 
 
 def _login_name() -> str:

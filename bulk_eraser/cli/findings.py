@@ -12,7 +12,7 @@ SUSPECTS = {
     "this the right column?",
     "placeholder": "like NULL or #N/A, which is what a failed look-up leaves behind",
     "not_uuid": "not a UUID, while most of the others are: from another column?",
-    "numeric_like": "like 4,01E+15, so probably rounded by a spreadsheet",
+    "numeric_like": 'like 4,01E+15 or ="0012", so probably changed by a spreadsheet',
     "look_alike": "equal to another but for case or Unicode form; each of them is sent",
 }
 """What is odd about keys, by the words of `sources.suspects`."""
@@ -82,10 +82,8 @@ def findings_table(survey: Survey) -> str:
 
 def at_least(keys: int, rate: float) -> str:
     """How long a run takes if the service keeps up; `rate` in requests a second."""
-    return (
-        f"At {rate:g} requests a second, {counted(keys, 'key')} take {duration(max(1, keys / rate))} "
-        "at least."
-    )
+    time = duration(max(1, keys / rate))
+    return f"At {rate:g} requests a second, {counted(keys, 'key')} take {time} at least."
 
 
 def _how(facts: InputFacts) -> str:

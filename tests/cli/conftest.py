@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -54,6 +54,20 @@ FIELDS = {
     "elapsed_s",
     "ledger",
     "head",
+}
+FINDINGS = {
+    "outcome",
+    "exit_code",
+    "error",
+    "input",
+    "counts",
+    "rejected",
+    "suspects",
+    "hold_list",
+    "seconds_at_rate",
+    "plan",
+    "keys_sha256",
+    "survey_s",
 }
 TROUBLE = re.compile(r"Traceback|Exception ignored|never (?:awaited|retrieved)|was destroyed")
 
@@ -280,6 +294,25 @@ class Ended:
         assert ending["requests"] >= ending["retries"] >= 0
         return ending
 
+    @property
+    def findings(self) -> Any:
+        """The one object of `check` on stdout, checked against what is promised of it."""
+        assert self.out.endswith("}\n")
+        assert self.out.count("\n") == 1
+        found = json.loads(self.out, parse_constant=pytest.fail)
+        assert set(found) == FINDINGS
+        assert found["exit_code"] == self.code
+        assert found["outcome"] in OUTCOMES
+        assert (found["error"] is None) == (self.code in (0, 3))
+        assert (found["plan"] is None) == (found["keys_sha256"] is None)
+        if counts := found["counts"]:
+            assert counts["rows"] == counts["keys"] + counts["rejected"] + counts["duplicate"]
+            assert counts["rejected"] == sum(word["rows"] for word in found["rejected"].values())
+            shared = {name: found["input"][name] for name in ("rows", "keys", "rejected")}
+            assert shared.items() <= counts.items()
+            assert self.code not in (0, 3) or self.code == (3 if counts["rejected"] else 0)
+        return found
+
 
 @dataclass
 class Running:
@@ -381,6 +414,62 @@ class Desk:
         self.may_hold_keys.add(path)
         return Input(path, list(enumerate(keys, 1)))
 
+    def file(self, name: str, content: str | bytes) -> Path:
+        """A file that may hold customer keys."""
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.may_hold_keys.add(path)
+        return path
+
+    def plan(
+        self, input_: Input, target: str, /, *, name: str = "plan.json", **other: object
+    ) -> Path:
+        """A plan for `input_` as `check` promises to write it, without a hold list; `other` takes
+        the place of fields of it, or of its `input`."""
+        keys = list(dict.fromkeys(key for _, key in input_.rows if key))
+        is_csv = input_.path.suffix == ".csv"
+        facts: dict[str, object] = {
+            "name": input_.path.name,
+            "bytes": input_.path.stat().st_size,
+            "sha256": sha256(input_.path.read_bytes()).hexdigest(),
+            "format": "csv" if is_csv else "ndjson",
+            "key_field": "customerKey",
+            "header": True,
+            "delimiter": "," if is_csv else None,
+            "encoding": "utf-8",
+            "sheet": None,
+            "received_field": None,
+            "reference_field": None,
+            "rows": len(input_.rows),
+            "keys": len(keys),
+            "rejected": [key for _, key in input_.rows].count(""),
+            "duplicate": sum(key != "" for _, key in input_.rows) - len(keys),
+        }
+        plan: dict[str, object] = {
+            "type": "plan",
+            "format": 1,
+            "tool": "bulk-eraser 0",
+            "made_by": "Ada",
+            "made_at": "2030-01-02T03:04:05Z",
+            "input": facts,
+            "hold_list": None,
+            "keys": len(keys),
+            "keys_sha256": sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest(),
+            "target": target,
+            "api": "v4",
+        }
+        for field, value in other.items():
+            (plan if field in plan else facts)[field] = value
+        path = self.folder / name
+        path.write_text(json.dumps(plan))
+        return path
+
+    def everything(self) -> dict[Path, bytes | None]:
+        """All that is in the folder, to see whether anything was written."""
+        return {
+            path: path.read_bytes() if path.is_file() else None for path in self.folder.rglob("*")
+        }
+
     def ledger(self, name: str = "keys.ledger.ndjson") -> Ledger:
         return Ledger(self.folder / name)
 
@@ -416,6 +505,15 @@ class Desk:
         """Run the command with exactly these arguments."""
         return await (await self.start(*arguments, **more)).ended()
 
+    async def check(self, input_: object, *options: object, **more: Any) -> Ended:
+        """Look at `input_` with --json, without an API key."""
+        command = await self.start_check(input_, *options, **more)
+        return await command.ended()
+
+    async def start_check(self, input_: object, *options: object, **more: Any) -> Running:
+        without_key = 'os.environ.pop("ELEVATE_API_KEY")'
+        return await self.start("check", input_, "--json", *options, before=without_key, **more)
+
     async def run(self, input_: object, service: Service, *options: object, **more: Any) -> Ended:
         """Erase the keys of `input_` with consent, without a rate, and with --json."""
         return await (await self.start_run(input_, service, *options, **more)).ended()
@@ -425,6 +523,12 @@ class Desk:
     ) -> Running:
         arguments = ("--base-url", service.origin, "--yes", "--json", "--rate", "0", *options)
         return await self.start("run", input_, *arguments, **more)
+
+    async def together(self, *calls: Coroutine[Any, Any, Ended]) -> list[Ended]:
+        """Wait for commands that run at the same time; if one fails, the others are given up."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+        return [task.result() for task in tasks]
 
     async def on_terminal(self, *arguments: object, **more: Any) -> Terminal:
         """Start the command with exactly these arguments on a terminal of its own."""
