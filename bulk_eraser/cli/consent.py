@@ -46,15 +46,22 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
         output.say(f"Rehearsal: {counted(keys, 'key')} for a simulator. Nothing is erased.")
         return
     where = settings.target.base_of(settings.api_version)
-    output.say(
+    is_asked = (
+        consent is not Consent.GIVEN
+        and output.is_terminal
+        and sys.stdin is not None
+        and sys.stdin.isatty()
+    )
+    say = output.always if is_asked else output.say  # what is asked for is shown with --quiet, too
+    say(
         f"Target {printable(settings.target.name)}, API {settings.api_version} ({printable(where)})"
     )
     if settings.rate:
-        output.say(at_least(keys, settings.rate))
-    output.say(f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone.")
+        say(at_least(keys, settings.rate))
+    say(f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone.")
     if consent is Consent.GIVEN:
         return
-    if not (output.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
+    if not is_asked:
         if consent is Consent.PLANNED:
             return
         raise UsageError(
