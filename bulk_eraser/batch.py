@@ -10,11 +10,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import loopback_target
+from bulk_eraser.elevate.route import Route
 from bulk_eraser.erase import Erasure, internal_error
 from bulk_eraser.errors import (
     BulkEraserError,
@@ -59,6 +60,7 @@ class Order:
     intake: Intake
     ledger_path: str
     no_hold_list: bool = False
+    route: Route = field(default_factory=Route)
     plan: PlanFile | None = None
     requester: str | None = None
     reference: str | None = None
@@ -224,6 +226,7 @@ class Batch:
                 api_key,
                 timeout=settings.timeout,
                 concurrency=settings.concurrency,
+                route=self.order.route,
             ) as client:
                 yield client
 

@@ -94,7 +94,6 @@ class Erasure:
         self._waiting = ahead - settings.concurrency  # each worker holds one more at the gate
         self._most_unsettled = ahead + REPEATING
         self._queue: asyncio.Queue[Job] = asyncio.Queue(self._waiting)
-        self._slots = asyncio.Semaphore(settings.concurrency)
         self._unsettled = 0
         self._produced = False
         self._room = asyncio.Event()
@@ -142,7 +141,6 @@ class Erasure:
             job = await self._queue.get()
             self._tell_of_room()
             with self._settled_or_left(job):
-                await self._pace.may_begin_key()
                 verdict = await self._attempt(job, task)
                 if verdict.kind is Kind.AGAIN and not self._spent(job):
                     self._start(self._repeat(job, verdict), "repeat")
@@ -154,27 +152,30 @@ class Erasure:
 
         task = asyncio.current_task()
 
+        last = first
+
         async def attempt_again() -> Verdict:
+            nonlocal last
             if not (first.at_once and job.attempt == 1):
-                await self._pace.afford_repeat()
+                await self._pace.afford_repeat(throttled=last.is_throttled)
             sent = Sent(**job.whose, attempt=job.attempt + 1)
             await self._ledger.commit([sent])
             job.attempt += 1
-            return await self._attempt(job, task)
+            last = await self._attempt(job, task)
+            return last
 
         with self._settled_or_left(job):
             try:
                 verdict = await repeat_until_settled(
                     first, attempt_again, lambda: self._spent(job), self._pace.sleep
                 )
-            except AgainError as last:
-                verdict = last.verdict
+            except AgainError as spent:
+                verdict = spent.verdict
             self._settle(job, verdict)
 
     async def _attempt(self, job: Job, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
-        async with self._slots:
-            await self._pace.turn()
+        async with self._pace.slot() as slot:
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
             perhaps_before, job.perhaps = job.perhaps, True  # until the verdict says otherwise
@@ -186,14 +187,15 @@ class Erasure:
                 came = await self._client.create_removal_job(job.key)
             finally:
                 del self.in_flight[task]
-        verdict = classify(came, self._settings.api_version)
+            verdict = classify(came, self._settings.api_version)
+            slot.came_back(good=verdict.is_good, loaded=verdict.is_load)
         job.perhaps = perhaps_before or verdict.perhaps
         if verdict.kind is not Kind.ACCEPTED:
             job.detail = evidence(came.body, job.key) if isinstance(came, Answer) else None
-        self._note(job, verdict)
+        self._note(job, verdict, probe=slot.is_probe)
         return verdict
 
-    def _note(self, job: Job, verdict: Verdict) -> None:
+    def _note(self, job: Job, verdict: Verdict, *, probe: bool) -> None:
         """What the attempt means for the pool, and whether it counts against the key."""
         if verdict.kind is Kind.STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
@@ -202,9 +204,12 @@ class Erasure:
         elif verdict.at_once and job.attempt == 1:
             job.counted += 1  # a keep-alive connection that died is not held against the service
         else:
-            why = self._pace.saw_bad(job.key, verdict.error, verdict.retry_after)
+            was_open = self._pace.breaker.is_open
+            why = self._pace.saw_bad(job.key, verdict.error, verdict.retry_after, probe=probe)
             if why is not None:
                 self.stop(why)
+            if self._pace.breaker.is_open and not was_open:
+                self._client.close_idle()
             if not verdict.connecting and self._counts(job):
                 job.counted += 1
             job.goods = self._pace.outage.goods

@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.request import getproxies, proxy_bypass
 
 import typer
+from yarl import URL
 
 from bulk_eraser.cli.output import Output, printable
-from bulk_eraser.elevate.endpoints import Target
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, Interrupted, UsageError
 from bulk_eraser.settings import read_api_key_file, valid_api_key
 from bulk_eraser.sources.compression import without_packing
@@ -22,6 +25,7 @@ __all__ = [
     "progress_of",
     "raise_on_signals",
     "reading_of",
+    "route_of",
     "target_of",
     "text_of",
 ]
@@ -99,6 +103,37 @@ def _is_typed(context: typer.Context, name: str, other: str) -> bool:
     """Was the option `name` typed, and `other` only found in the environment?"""
     typed, found = (context.get_parameter_source(option) for option in (name, other))
     return typed is not found and getattr(typed, "name", "") == "COMMANDLINE"
+
+
+def route_of(
+    proxy: str | None, ca_file: str | None, target: Target, version: ApiVersion, *, trust_env: bool
+) -> Route:
+    """Proxy and certificates. The environment's proxy counts only with --trust-env.
+
+    Raises `UsageError` for a password in the option, `ConfigurationError` for what cannot be used.
+    """
+    if proxy and "@" in proxy:
+        raise UsageError(
+            "--proxy must hold no user name or password, since options can be seen by everybody on "
+            "this machine. Put it into HTTPS_PROXY and say --trust-env."
+        )
+    tls = tls_trusting(ca_file) if ca_file else None
+    if proxy:
+        return Route(usable_proxy(proxy, "--proxy"), tls)
+    return Route(_environment_proxy(target, version) if trust_env else None, tls)
+
+
+def _environment_proxy(target: Target, version: ApiVersion) -> URL | None:
+    """What HTTPS_PROXY names for this target, unless NO_PROXY does.
+
+    Not left to aiohttp's `trust_env`, which looks there before every request, adds a password from
+    ~/.netrc, and takes a proxy that it cannot use for a connection that broke.
+    """
+    url = URL(target.base_of(version))
+    named = getproxies().get(url.scheme)
+    if target.is_loopback or not named or proxy_bypass(url.raw_host or ""):
+        return None
+    return usable_proxy(named, f"{url.scheme.upper()}_PROXY")
 
 
 def api_key_of(path: str | None, output: Output) -> str:

@@ -93,9 +93,14 @@ class Display:
             return f" · stopping: waiting for {len(erasure.in_flight)} requests in flight"
         if pace.pause_left:
             return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
-        if pace.outage.is_on:
-            return " · no good answer from the service, trying again"
-        return ""
+        if pace.breaker.is_open:
+            return " · most requests fail, so one key at a time is tried"
+        parts = []
+        if pace.throttled_to is not None:
+            parts.append(f"throttled to {pace.throttled_to:,.0f}/s")
+        if pace.window.limit < pace.window.ceiling:
+            parts.append(f"{pace.window.limit} of {pace.window.ceiling} at a time")
+        return "".join(f" · {part}" for part in parts)
 
     def _rate(self, settled: int) -> float:
         now = time.monotonic()

@@ -48,6 +48,16 @@ ApiKeyFile = Annotated[
     str | None,
     _option("API_KEY_FILE", "PATH", "File with the private API key; else ELEVATE_API_KEY is used."),
 ]
+Proxy = Annotated[
+    str | None, _option("PROXY", "URL", "Reach the service through this proxy: http://host:port.")
+]
+TrustEnv = Annotated[
+    bool, _flag("--trust-env", "Take the proxy from HTTPS_PROXY and NO_PROXY in the environment.")
+]
+CaFile = Annotated[
+    str | None,
+    _option("CA_FILE", "PATH", "Trust the certificates in this PEM file instead of the machine's."),
+]
 Format = Annotated[
     str | None,
     _option("FORMAT", "csv|ndjson|xlsx", "Format of the input. [default: by its name]", "--format"),

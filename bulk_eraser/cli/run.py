@@ -15,6 +15,7 @@ from bulk_eraser.cli.arguments import (
     progress_of,
     raise_on_signals,
     reading_of,
+    route_of,
     target_of,
     text_of,
 )
@@ -49,6 +50,9 @@ def run(
     base_url: options.BaseUrl = None,
     api_version: options.Version = ApiVersion.V4,
     api_key_file: options.ApiKeyFile = None,
+    proxy: options.Proxy = None,
+    trust_env: options.TrustEnv = False,
+    ca_file: options.CaFile = None,
     format_: options.Format = None,
     key_field: options.KeyField = None,
     no_header: options.NoHeader = False,
@@ -87,8 +91,9 @@ def run(
     output = Output(quiet=quiet, json=json_)
     try:
         raise_on_signals()
+        target = _target(context, cluster_id, base_url, rehearse=rehearse)
         settings = RunSettings(
-            target=_target(context, cluster_id, base_url, rehearse=rehearse),
+            target=target,
             api_version=api_version,
             concurrency=concurrency,
             rate=rate,
@@ -123,6 +128,7 @@ def run(
             ),
             ledger_path=_ledger_path(input_path, ledger, reading, rehearse=rehearse),
             no_hold_list=no_exclude,
+            route=route_of(proxy, ca_file, target, api_version, trust_env=trust_env),
             plan=read_plan(plan) if plan else None,
             requester=text_of("--requester", requester),
             reference=text_of("--reference", reference),

@@ -8,13 +8,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from bulk_eraser import __version__
-from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key, is_host
+from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
+from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import (
     Answer,
     Kind,
@@ -23,7 +23,6 @@ from bulk_eraser.elevate.verdict import (
     parse_retry_after,
     spellings,
 )
-from bulk_eraser.errors import ConfigurationError
 
 __all__ = ["MAX_BODY", "ElevateClient"]
 
@@ -78,13 +77,19 @@ class _OneAnswerConnector(aiohttp.TCPConnector):
             connection.close()
         return None
 
+    def close_idle(self) -> None:
+        """Close what was kept alive: behind a service that broke down it may be dead."""
+        for idle in self._conns.values():
+            for protocol, _since in idle:
+                protocol.close()
+        self._conns.clear()
+
 
 class ElevateClient:
     """Calls one version of one target; a context manager that closes its connections.
 
     No redirects, no cookies, no retry. `timeout` in seconds bounds one attempt as a whole;
     `concurrency` is the number of connections. The API key goes into a header and nowhere else.
-    Raises `ConfigurationError` when the environment names a proxy that cannot be used.
     """
 
     def __init__(
@@ -95,15 +100,20 @@ class ElevateClient:
         *,
         timeout: float,
         concurrency: int,
+        route: Route = Route(),  # noqa: B008 frozen
     ) -> None:
         self._removal_url = target.removal_url(version)
         self._secret_header = {"Api-Key": api_key}
         forms = sorted(spellings(api_key), key=len, reverse=True)
         self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
+        self._connector = _OneAnswerConnector(
+            limit=concurrency,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=60,
+            ssl=route.tls or True,
+        )
         self._session = aiohttp.ClientSession(
-            connector=_OneAnswerConnector(
-                limit=concurrency, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60
-            ),
+            connector=self._connector,
             timeout=aiohttp.ClientTimeout(
                 total=timeout,
                 connect=min(CONNECT_SHARE * timeout, CONNECT_TIMEOUT_S),
@@ -117,7 +127,7 @@ class ElevateClient:
             },
             skip_auto_headers=("Content-Type",),
             auto_decompress=False,
-            proxy=_proxy_of(target, version),
+            proxy=None if target.is_loopback else route.proxy,
         )
 
     async def __aenter__(self) -> "ElevateClient":
@@ -130,6 +140,10 @@ class ElevateClient:
         trace: TracebackType | None,
     ) -> None:
         await self._session.close()
+
+    def close_idle(self) -> None:
+        """Let the next requests take new connections."""
+        self._connector.close_idle()
 
     async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
         """POST create-remove-customer-job once; never raises for what the network does."""
@@ -185,30 +199,6 @@ def _is_silent(protocol: Any) -> bool:
     unread = select.poll()
     unread.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
     return not unread.poll(0)
-
-
-def _proxy_of(target: Target, version: ApiVersion) -> URL | None:
-    """The proxy that the environment names for this target (HTTPS_PROXY, NO_PROXY), if any.
-
-    Not left to aiohttp's `trust_env`, which looks there before every request, adds a password from
-    ~/.netrc, and takes a proxy that it cannot use for a connection that broke.
-    """
-    url = URL(target.base_of(version))
-    if target.is_loopback or proxy_bypass(url.raw_host or ""):
-        return None
-    named = getproxies().get(url.scheme)
-    if not named:
-        return None
-    try:
-        proxy = URL(named if "://" in named else f"http://{named}")
-        if proxy.scheme == "http" and is_host(proxy.raw_host or ""):
-            return proxy
-    except (ValueError, IndexError):  # the latter is yarl's for http://[::1]@
-        pass
-    raise ConfigurationError(
-        f"The proxy in {url.scheme.upper()}_PROXY cannot be used. Write it as http://host:port, "
-        "or take the variable away."
-    )
 
 
 def _fault_of(error: BaseException) -> NetworkFault:

@@ -99,6 +99,21 @@ class Verdict:
     retry_after: float | None = None
     stop: BulkEraserError | None = None
 
+    @property
+    def is_good(self) -> bool:
+        """An answer about the key."""
+        return self.kind in (Kind.ACCEPTED, Kind.REFUSED)
+
+    @property
+    def is_throttled(self) -> bool:
+        """The service asks for a lower rate."""
+        return self.http_status == 429
+
+    @property
+    def is_load(self) -> bool:
+        """The service may have too much to do."""
+        return self.error == "timeout" or (self.http_status or 0) >= 500
+
 
 class _JobResult(msgspec.Struct):
     """`EventDataJobResult`; the status word is kept as it came and never breaks a run."""
@@ -199,7 +214,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
     if fault.error == "certificate":
         stop = ConfigurationError(
             "The service's certificate is not valid for it, so nothing was sent. Check the "
-            "cluster id or --base-url, and the certificates this machine trusts."
+            "cluster id or --base-url, and the certificates this machine trusts (--ca-file names "
+            "those of an authority of your own)."
         )
         return Verdict(Kind.STOP, fault.error, stop=stop)
     return Verdict(
@@ -228,8 +244,8 @@ def _contract(status: int, version: ApiVersion) -> ContractBroken:
     if status == 407:
         return ContractBroken(
             "The proxy on the way to the service wants a user name and password (HTTP 407). No key "
-            "was marked failed. Put them into HTTPS_PROXY (http://user:password@host:port), then "
-            "run again."
+            "was marked failed. Put them into HTTPS_PROXY (http://user:password@host:port), and "
+            "run again with --trust-env."
         )
     what = "redirects" if 300 <= status < 400 else "does not take the call"
     return ContractBroken(

@@ -1,21 +1,71 @@
-"""The one gate before every request: pause, rate, retry budget, outage; clock injected."""
+"""The one gate before every request. It asks, in this order:
+
+1. window: may one more be in flight? (a loaded service: 5xx, timeouts, latency)
+2. pause: did the service ask to wait? (`Retry-After`, 429)
+3. breaker: do most requests fail? Then one key is tried at a time.
+4. rate: --rate, and what a throttled service leaves of it (429)
+
+Beside it stand the budget that repeats are paid from, and the outage that ends a run (69). All of
+them are plain bookkeeping; clock and sleep are injected here.
+"""
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 
 from bulk_eraser.errors import BulkEraserError, ServiceDown
+from bulk_eraser.pacing.breaker import Breaker
 from bulk_eraser.pacing.budget import RetryBudget
 from bulk_eraser.pacing.outage import Outage
 from bulk_eraser.pacing.rate import RateGate
+from bulk_eraser.pacing.throttle import SendRate
+from bulk_eraser.pacing.window import Window
 
-__all__ = ["OUTSTANDING", "Pace"]
+__all__ = ["OUTSTANDING", "Pace", "Slot"]
 
 OUTSTANDING = 4
 """Times --concurrency: how many keys may be committed ahead of their turn."""
 
 RETRY_AFTER_CAP_S = 300.0
-LOOK_AGAIN_S = 1.0
+THROTTLED_PAUSE_S = (0.75, 1.25)
+"""After a 429 without Retry-After."""
+RETURN_S = 0.5
+"""Over so long the pool comes back after a pause, not as a wave."""
+LOOK_AGAIN_S = 0.25
+
+
+class Slot:
+    """One request's place in flight: `async with` waits for it and gives it back.
+
+    `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends.
+    """
+
+    __slots__ = ("_good", "_loaded", "_pace", "is_probe", "number", "sent_at")
+
+    def __init__(self, pace: "Pace") -> None:
+        self._pace = pace
+        self._good = self._loaded = False
+        self.is_probe = False
+        self.number = 0
+        self.sent_at = 0.0
+
+    def came_back(self, *, good: bool, loaded: bool) -> None:
+        """`good` for an answer about the key, `loaded` for 5xx and timeouts."""
+        self._good, self._loaded = good, loaded
+
+    async def __aenter__(self) -> "Slot":
+        await self._pace._enter(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pace._leave(self, good=self._good, loaded=self._loaded)
 
 
 class Pace:
@@ -30,49 +80,125 @@ class Pace:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.outage = Outage(max_outage, OUTSTANDING * concurrency)
+        self.window = Window(concurrency)
+        self.breaker = Breaker(OUTSTANDING * concurrency)
         self.first_request_at: float | None = None
-        self._clock = clock
         self.sleep = sleep
+        self._clock = clock
         self._limited = rate > 0
+        self._rate = rate
         self._gate = RateGate(rate)
+        self._throttle = SendRate()
         self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
-        self._paused_until = float("-inf")
+        self._paused_until = clock()
+        self._paused_s = 0.0
+        self._return_until = float("-inf")
+        self._next_return = float("-inf")
         self._answered_since_pause = True
         self._turn = asyncio.Lock()
+        self._waiting: deque[asyncio.Future[int]] = deque()
 
-    async def turn(self) -> None:
-        """Return when a request may leave now: no pause, and within the rate."""
-        if self._limited or self._clock() < self._paused_until:
-            async with self._turn:
-                while (wait := self._wait(self._clock())) > 0:
-                    await self.sleep(wait)
-                self._gate.take(self._clock())
-        if self.first_request_at is None:
-            self.first_request_at = self._clock()
-            self.outage.begin(self.first_request_at)
+    # ── before a request ────────────────────────────────────────────────────────────────────
 
-    async def may_begin_key(self) -> None:
-        """Return when a new key may be tried: at once, or in an outage from the budget."""
-        while self.outage.is_on and (wait := self._budget.take(self._clock())) > 0:
-            await self.sleep(min(wait, LOOK_AGAIN_S))
+    def slot(self) -> Slot:
+        """The place of one request; see `Slot`."""
+        return Slot(self)
 
-    async def afford_repeat(self) -> None:
-        """Return when the budget has paid for one repeat."""
+    async def afford_repeat(self, *, throttled: bool) -> None:
+        """Return when the budget has paid for one repeat; that of a 429 is paid by the pause."""
+        if throttled:
+            return
         while (wait := self._budget.take(self._clock())) > 0:
-            await self.sleep(min(wait, LOOK_AGAIN_S) * random.uniform(1.0, 1.2))  # noqa: S311 jitter
+            await self.sleep(min(wait, 1.0) * random.uniform(1.0, 1.2))  # noqa: S311 jitter
+
+    async def _enter(self, slot: Slot) -> None:
+        slot.number = await self._room()
+        try:
+            await self._wait_for_turn()
+        except BaseException:
+            self._leave(slot, good=False, loaded=False)
+            raise
+        slot.sent_at = self._clock()
+        slot.is_probe = self.breaker.take(slot.sent_at)
+        if self.first_request_at is None:
+            self.first_request_at = slot.sent_at
+            self.outage.begin(slot.sent_at)
+
+    async def _room(self) -> int:
+        """A place in the window, first come first served."""
+        if self.window.has_room and not self._waiting:
+            return self.window.leave()
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the place was given, and is not taken
+                self.window.back(turn.result(), self._clock(), None, loaded=False)
+            raise
+
+    async def _wait_for_turn(self) -> None:
+        if self._is_free(self._clock()):
+            return
+        async with self._turn:
+            while (wait := self._wait(self._clock())) > 0:
+                await self.sleep(wait)
+            now = self._clock()
+            self._gate.take(now)
+            self._throttle.take(now)
+            if now < self._return_until:
+                self._next_return = now + RETURN_S / self.window.ceiling
+
+    def _is_free(self, now: float) -> bool:
+        """Does nothing but the window hold requests back?"""
+        return not (
+            self._limited
+            or now < self._return_until
+            or self.breaker.is_open
+            or self._throttle.allowed(now) < float("inf")
+        )
+
+    def _wait(self, now: float) -> float:
+        wait = max(self._paused_until - now, self._gate.delay(now), self._throttle.delay(now))
+        if now < self._return_until:
+            wait = max(wait, self._next_return - now)
+        if probe := self.breaker.delay(now):
+            wait = max(wait, min(probe, LOOK_AGAIN_S))
+        return wait
+
+    # ── after a request ─────────────────────────────────────────────────────────────────────
+
+    def _leave(self, slot: Slot, *, good: bool, loaded: bool) -> None:
+        now = self._clock()
+        self.window.back(slot.number, now, now - slot.sent_at if good else None, loaded=loaded)
+        while self._waiting and self.window.has_room:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(self.window.leave())
 
     def saw_good(self) -> None:
         """An answer about a key arrived."""
         now = self._clock()
         self._note_answer(now)
         self.outage.saw_good(now)
+        self.breaker.saw_good()
+        self._throttle.answered(self._active(now))
         self._budget.earn()
 
-    def saw_bad(self, key: str, error: str, retry_after: float | None) -> BulkEraserError | None:
+    def saw_bad(
+        self, key: str, error: str, retry_after: float | None, *, probe: bool = False
+    ) -> BulkEraserError | None:
         """An attempt calls for another; returns why the whole run must stop, if it must."""
         now = self._clock()
         self._note_answer(now)
         why = self.outage.saw_bad(key, error)
+        if error == "http_429":
+            self.breaker.saw_alive()
+            asked = retry_after is not None
+            if self._throttle.throttled(now, self._active(now), asked=asked) and not asked:
+                retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
+        elif error != "bad_answer":  # which ends the run soon enough
+            self.breaker.saw_bad(key, now, probe=probe)
         if why is None and retry_after is not None:
             why = self.expired()  # now, or one pause after the other would put it off for ever
         if why is None and retry_after is not None:
@@ -83,10 +209,7 @@ class Pace:
                     "after that time."
                 )
             jitter = random.uniform(0.0, min(1.0, 0.1 * retry_after))  # noqa: S311 jitter
-            until = now + retry_after + jitter
-            if until > self._paused_until:
-                self._paused_until = until
-                self._answered_since_pause = False
+            self._pause(now, retry_after + jitter)
         return why
 
     def expired(self) -> BulkEraserError | None:
@@ -105,9 +228,24 @@ class Pace:
         """Seconds of the pause that the service asked for; 0 when there is none."""
         return max(0.0, self._paused_until - self._clock())
 
+    @property
+    def throttled_to(self) -> float | None:
+        """Requests a second that a throttled service leaves; None when that is no limit."""
+        allowed = self._throttle.allowed(self._clock())
+        return allowed if allowed < (self._rate or float("inf")) else None
+
+    def _pause(self, now: float, seconds: float) -> None:
+        until = now + seconds
+        if until > self._paused_until:
+            self._paused_s += until - max(now, self._paused_until)
+            self._paused_until = until
+            self._return_until = until + RETURN_S
+            self._answered_since_pause = False
+
+    def _active(self, now: float) -> float:
+        """The time without the pauses: it stands still in one."""
+        return now - self._paused_s + max(0.0, self._paused_until - now)
+
     def _note_answer(self, now: float) -> None:
         if now >= self._paused_until:
             self._answered_since_pause = True
-
-    def _wait(self, now: float) -> float:
-        return max(self._paused_until - now, self._gate.delay(now))

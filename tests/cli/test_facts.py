@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -229,10 +230,13 @@ async def test_what_changes_behind_the_survey_is_not_sent(
     changed = changed.replace(b"2024-05-01,T-51", b"2024-05-31,T-51")
     assert len(changed) == len(content)
     assert changed != content
+    running.signal(signal.SIGSTOP)  # it sees the change as a whole
+    await desk.until(lambda: Path(f"/proc/{running.pid}/stat").read_text().split()[2] == "T")
     with path.open("r+b") as file:
         file.write(changed)
     if how == "same time":
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    running.signal(signal.SIGCONT)
     gate.set()
     ended = await running.ended()
     assert (ended.code, ended.json["outcome"]) == (65, "stopped")

@@ -70,8 +70,11 @@ class Client:
     def __init__(self, ledger: MemoryLedger) -> None:
         self.answer: Callable[[str, int], Any] = lambda key, nth: GOOD
         self.calls: Counter[str] = Counter()
-        self.in_flight = self.most_in_flight = 0
+        self.in_flight = self.most_in_flight = self.fresh = 0
         self._ledger = ledger
+
+    def close_idle(self) -> None:
+        self.fresh += 1
 
     async def create_removal_job(self, key: str) -> Answer | NetworkFault:
         self.calls[key] += 1

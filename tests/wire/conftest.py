@@ -22,6 +22,7 @@ import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
+from bulk_eraser.cli.arguments import route_of
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 
@@ -214,9 +215,13 @@ async def client_of(api_key: str) -> AsyncIterator[Callable[..., ElevateClient]]
         key: str = api_key,
         timeout: float = 20.0,
         concurrency: int = 4,
+        ca_file: str | None = None,
     ) -> ElevateClient:
         target = Target.of_base_url(origin)
-        client = ElevateClient(target, version, key, timeout=timeout, concurrency=concurrency)
+        route = route_of(None, ca_file, target, version, trust_env=True)
+        client = ElevateClient(
+            target, version, key, timeout=timeout, concurrency=concurrency, route=route
+        )
         clients.append(client)
         return client
 

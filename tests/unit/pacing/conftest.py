@@ -32,7 +32,7 @@ class FakeTime:
         """Let time pass until all of `work` is done, or until this time; what is left is ended."""
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
         while True:
-            for _ in range(20):
+            for _ in range(200):
                 await asyncio.sleep(0)
             if all(task.done() for task in tasks) or not self._sleepers:
                 break

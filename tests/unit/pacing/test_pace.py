@@ -16,8 +16,13 @@ def pace_on(time: Any, *, rate: float = 0.0, max_outage: float = 300.0, concurre
 
 async def send(pace: Pace, time: Any, sent: list[float], amount: int) -> None:
     for _ in range(amount):
-        await pace.turn()
-        sent.append(time.now)
+        async with pace.slot():
+            sent.append(time.now)
+
+
+async def turn(pace: Pace) -> None:
+    async with pace.slot():
+        pass
 
 
 def most_in_a_second(times: list[float]) -> int:
@@ -65,8 +70,8 @@ async def test_retry_after_pauses_everyone(time: Any, rate: float, retry_after: 
 async def test_a_pause_that_begins_while_others_wait_holds_them_too(time: Any):
     """Workers that wait for the rate, or for a shorter pause, wait for the longer one."""
     pace, sent = pace_on(time, rate=1), []
-    await pace.turn()
-    await pace.turn()
+    await turn(pace)
+    await turn(pace)
     began = time.now
 
     async def pauses() -> None:
@@ -92,7 +97,7 @@ async def test_a_pause_is_waited_out_before_the_service_is_left(time: Any):
     """While the service has asked for patience, and until it was asked once more, a run is not
     given up, however long ago the last good answer was."""
     pace = pace_on(time, max_outage=5)
-    await pace.turn()
+    await turn(pace)
     pace.saw_bad("a", "http_503", 60.0)
     for _ in range(100):
         time.now += 1
@@ -104,7 +109,7 @@ async def test_a_pause_is_waited_out_before_the_service_is_left(time: Any):
 async def test_pauses_without_end_are_left(time: Any):
     """A service that answers every request after a pause with another one is left in the end."""
     pace, asked = pace_on(time, max_outage=5), []
-    await pace.turn()
+    await turn(pace)
 
     def down() -> bool:
         return bool(asked and asked[-1]) or pace.expired() is not None
@@ -123,7 +128,7 @@ async def test_pauses_without_end_are_left(time: Any):
 async def test_a_good_answer_keeps_a_pausing_service(time: Any):
     """Pauses with good answers in between are no outage, however long they go on."""
     pace = pace_on(time, max_outage=5)
-    await pace.turn()
+    await turn(pace)
     for number in range(50):
         assert pace.saw_bad(f"key-{number}", "http_429", 3.0) is None
         assert pace.expired() is None
@@ -137,7 +142,7 @@ async def test_an_empty_budget_delays_repeats(time: Any):
     pace, paid = pace_on(time), []
 
     async def repeat() -> None:
-        await pace.afford_repeat()
+        await pace.afford_repeat(throttled=False)
         paid.append(time.now)
 
     await time.run(*(repeat() for _ in range(30)))
@@ -146,39 +151,114 @@ async def test_an_empty_budget_delays_repeats(time: Any):
     assert 19 <= max(paid) - 1000 <= 26
 
 
-async def test_new_keys_wait_only_in_an_outage(time: Any):
-    """New keys are free in good weather; in an outage they are paid from the same budget."""
-    pace, began = pace_on(time), []
+async def test_a_repeat_of_a_429_is_paid_by_the_pause(time: Any):
+    """It takes nothing from the budget, and does not wait for it."""
+    pace, paid = pace_on(time), []
 
-    async def begin() -> None:
-        await pace.may_begin_key()
-        began.append(time.now)
+    async def repeat() -> None:
+        await pace.afford_repeat(throttled=True)
+        paid.append(time.now)
 
-    await time.run(*(begin() for _ in range(100)))
-    assert set(began) == {1000.0}
-    pace.saw_bad("key", "http_500", None)  # never good: an outage
-    began.clear()
-    await time.run(*(begin() for _ in range(30)))
-    assert sum(at == 1000.0 for at in began) == 10
-    assert max(began) >= 1019
+    await time.run(*(repeat() for _ in range(50)))
+    assert paid == [1000.0] * 50
+    assert len(paid) == 50
 
 
-async def test_waiting_keys_are_let_go_when_it_ends(time: Any):
-    """The first good answer lets every waiting key begin within a second."""
-    pace, began = pace_on(time), []
+async def test_one_key_at_a_time_while_the_breaker_is_open(time: Any):
+    """Of a pool that waits, one request leaves, and with its good answer all of them."""
+    pace, sent = pace_on(time, concurrency=32), []
 
-    async def begin() -> None:
-        await pace.may_begin_key()
-        began.append(time.now)
-
-    async def recover() -> None:
-        await time.sleep(3.0)
-        pace.saw_good()
+    async def try_one() -> None:
+        async with pace.slot() as slot:
+            sent.append((time.now, slot.is_probe))
+            if slot.is_probe:
+                await time.sleep(2.0)
+                pace.saw_good()
 
     pace.saw_bad("key", "http_500", None)
-    await time.run(recover(), *(begin() for _ in range(100)))
-    assert len(began) == 100
-    assert max(began) <= 1004.0 + 1e-6
+    assert pace.breaker.is_open
+    await time.run(*(try_one() for _ in range(32)))
+    assert [probe for _, probe in sent] == [True] + [False] * 31
+    assert sent[0][0] == 1000.5
+    assert all(1002.5 <= at <= 1003 for at, _ in sent[1:])
+
+
+async def test_a_loaded_service_gets_fewer_at_a_time(time: Any):
+    """Answers that show load make room for fewer; who waits comes in the order of coming."""
+    pace, order = pace_on(time, concurrency=8), []
+    most = 0
+
+    async def request(name: int, *, loaded: bool) -> None:
+        nonlocal most
+        async with pace.slot() as slot:
+            order.append(name)
+            most = max(most, pace.window.in_flight)
+            await time.sleep(0.1)
+            slot.came_back(good=not loaded, loaded=loaded)
+
+    await time.run(*(request(n, loaded=True) for n in range(40)))
+    small = pace.window.limit
+    assert small < 8
+    assert order == list(range(40))
+    order.clear()
+    most = 0
+    await time.run(*(request(n, loaded=False) for n in range(small + 3)))
+    assert most <= small + 1
+    assert pace.window.in_flight == 0
+
+
+async def test_a_place_that_was_given_to_a_cancelled_task_is_given_on(time: Any):
+    """Whoever is ended while it waits, or just when its turn came, takes no place with it."""
+    pace, entered = pace_on(time, concurrency=1), []
+
+    async def hold() -> None:
+        async with pace.slot():
+            await asyncio.Event().wait()
+
+    async def enter(name: str) -> None:
+        async with pace.slot():
+            entered.append(name)
+
+    first = asyncio.ensure_future(hold())
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(enter("second"))
+    third = asyncio.ensure_future(enter("third"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)  # its place was given to the second one
+    second.cancel()
+    await asyncio.wait_for(third, 5)
+    assert "third" in entered
+    assert pace.window.in_flight == 0
+
+
+async def test_a_429_without_retry_after_pauses_about_a_second(time: Any):
+    """Nobody sends for 0.75 to 1.25 s, and a tenth of that as jitter."""
+    pace = pace_on(time)
+    assert pace.saw_bad("key", "http_429", None) is None
+    assert 0.75 <= pace.pause_left <= 1.4
+
+
+async def test_after_a_pause_the_pool_does_not_come_back_as_a_wave(time: Any):
+    """Over half a second it comes back one by one, even without --rate."""
+    pace, sent = pace_on(time, concurrency=32), []
+    pace.saw_good()
+    pace.saw_bad("key", "http_503", 2.0)
+    await time.run(*(send(pace, time, sent, 1) for _ in range(32)))
+    assert max(sent) - min(sent) >= 0.4
+    assert len(set(sent)) >= 24
+
+
+async def test_several_429_lower_the_rate_below_the_one_asked_for(time: Any):
+    """What a throttled service answered well of late is what it is given, and told."""
+    pace, sent = pace_on(time, rate=1000, concurrency=32), []
+    for _ in range(100):
+        pace.saw_good()
+    for number in range(12):
+        pace.saw_bad(f"key-{number}", "http_429", None)
+    assert 65 <= (pace.throttled_to or 0) <= 75
+    await time.run(*(send(pace, time, sent, 5) for _ in range(32)))
+    assert most_in_a_second(sent) <= 110
 
 
 async def test_the_first_request_starts_the_clock_of_an_outage(time: Any):
@@ -186,7 +266,7 @@ async def test_the_first_request_starts_the_clock_of_an_outage(time: Any):
     pace = pace_on(time, max_outage=5)
     assert pace.first_request_at is None
     time.now += 1000
-    await pace.turn()
+    await turn(pace)
     assert pace.first_request_at == time.now
     pace.saw_bad("key", "dns", None)
     time.now += 4.9
@@ -198,9 +278,9 @@ async def test_the_first_request_starts_the_clock_of_an_outage(time: Any):
 async def test_a_worker_that_is_cancelled_blocks_nobody(time: Any):
     """A worker that is ended while it waits for its turn leaves the gate to the others."""
     pace, sent = pace_on(time, rate=1), []
-    await pace.turn()
-    await pace.turn()
-    waiting = asyncio.ensure_future(pace.turn())
+    await turn(pace)
+    await turn(pace)
+    waiting = asyncio.ensure_future(turn(pace))
     for _ in range(5):
         await asyncio.sleep(0)
     waiting.cancel()
