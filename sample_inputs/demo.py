@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PLACE = HERE.parent / "build" / "demo"
 KEY = "a-made-up-key"
-FAULTS = ("http_500=1%", "http_503=1%", "http_429=1%", "drop_before=1%", "drop_after=1%")
+FAULTS = ("http_500=1%", "http_503=1%", "http_429=0.2%", "drop_before=1%", "drop_after=1%")
 PROGRAM = (sys.executable, "-m", "bulk_eraser")
 KILL_AFTER = 1000
 
@@ -31,7 +31,7 @@ def main() -> int:
     shutil.copy(HERE / "demo.csv", PLACE / "keys.csv")
     log, ledger = PLACE / "simulator.log", PLACE / "keys.ledger.ndjson"
 
-    step("1. A simulated Elevate service starts. 5 % of its answers are faults, on purpose.")
+    step("1. A simulated Elevate service starts. About 4 % of its answers are faults, on purpose.")
     command = ["simulate", "--port", "0", "--api-key", KEY, "--log", str(log)]
     for fault in FAULTS:
         command += ["--fault", fault]
