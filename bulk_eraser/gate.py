@@ -75,6 +75,11 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             f"{word}), and --strict is given. Nothing was sent. Correct them or leave --strict out."
         )
     held = survey.hold_list
+    if held is not None and held.header_is_a_key:
+        raise InputError(
+            f"The first line of the hold list {held.name} is a key of the input, and would be "
+            "taken for the column's name. Put the line customerKey above it. Nothing was sent."
+        )
     if held is not None and held.near_misses:
         raise InputError(
             f"The hold list {held.name} has entries that the input has in another spelling only "

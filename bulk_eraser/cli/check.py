@@ -134,7 +134,7 @@ def check(
         findings.error = str(told)
     ignore_signals()
     if json_:
-        output.raw_result(json.dumps(asdict(findings), ensure_ascii=False))
+        output.raw_result(json.dumps(asdict(findings)))
     if findings.error:
         output.error(printable(findings.error))
     return findings.exit_code

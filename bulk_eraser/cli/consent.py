@@ -1,6 +1,7 @@
 """Before anything is sent: say exactly what will be, and have it confirmed."""
 
 import sys
+import termios
 from enum import Enum, auto
 
 from bulk_eraser.batch import Batch
@@ -52,6 +53,8 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
         and sys.stdin is not None
         and sys.stdin.isatty()
     )
+    if is_asked:
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed before it was shown is no consent
     say = output.always if is_asked else output.say  # what is asked for is shown with --quiet, too
     say(
         f"Target {printable(settings.target.name)}, API {settings.api_version} ({printable(where)})"

@@ -55,7 +55,7 @@ def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
 def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: bool = False) -> None:
     """Results to stdout (one JSON object with --json), the rest to stderr."""
     if output.json:
-        output.raw_result(json.dumps(asdict(ending), ensure_ascii=False))
+        output.raw_result(json.dumps(asdict(ending)))
     elif ending.counts["rows"]:
         output.result(counts_table(ending.counts))
         if ending.requests:

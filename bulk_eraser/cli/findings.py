@@ -13,7 +13,7 @@ SUSPECTS = {
     "placeholder": "like NULL or #N/A, which is what a failed look-up leaves behind",
     "not_uuid": "not a UUID, while most of the others are: from another column?",
     "numeric_like": 'like 4,01E+15 or ="0012", so probably changed by a spreadsheet',
-    "look_alike": "equal to another but for case or Unicode form; each of them is sent",
+    "look_alike": "equal to another but for case or Unicode form; each is a key of its own",
 }
 """What is odd about keys, by the words of `sources.suspects`."""
 
@@ -36,7 +36,8 @@ def describe_input(survey: Survey, output: Output) -> None:
             f"  blanks around the key, which are not sent: {counted(survey.stripped, 'row')}"
         )
     if fates[Fate.EXCLUDED]:
-        output.say(f"  on the hold list, and not sent: {counted(fates[Fate.EXCLUDED], 'key')}")
+        held = counted(fates[Fate.EXCLUDED] - survey.held_too_late, "key")
+        output.say(f"  on the hold list, and not sent: {held}")
     warn_of_hold_list(survey, output)
     for word, found in survey.suspects.items():
         lines = _lines(found.lines, found.keys)
@@ -45,6 +46,12 @@ def describe_input(survey: Survey, output: Output) -> None:
 
 def warn_of_hold_list(survey: Survey, output: Output) -> None:
     """A hold that matches nothing may be the wrong list, or a key that was mistyped."""
+    if survey.held_too_late:
+        lines = _lines(survey.held_too_late_lines, survey.held_too_late)
+        output.warn(
+            f"{counted(survey.held_too_late, 'key')} of the hold list went out in an earlier run "
+            f"({lines}): a removal job waits a day before it begins, so ask Voyado at once."
+        )
     held = survey.hold_list
     if held is not None and held.unknown:
         output.warn(
@@ -75,9 +82,9 @@ def findings_table(survey: Survey) -> str:
     for word, found in survey.suspects.items():
         lines = _lines(found.lines, found.keys)
         rows.append((0, found.keys, f"{word}: {SUSPECTS[word]} ({lines})"))
-    how = f"{printable(facts.name)}: {facts.bytes:,} bytes, {_how(facts)}\nSHA-256 {facts.sha256}"
+    how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {_how(facts)}"
     table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
-    return "\n".join([how, "", *table])
+    return "\n".join([how, f"SHA-256 {facts.sha256}", "", *table])
 
 
 def at_least(keys: int, rate: float) -> str:

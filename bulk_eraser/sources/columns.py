@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.rows import Reading
 
-__all__ = ["Columns", "find_columns", "number_columns"]
+__all__ = ["Columns", "find_columns", "kind_of", "number_columns"]
 
 _LOOKS_LIKE_A_KEY = re.compile(
     r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\.|.{41,}"
@@ -55,7 +55,7 @@ class Columns(NamedTuple):
                 "above the header."
             )
         name = self.key_field
-        same_kind = any(map(str.isdigit, name)) and _kind(name) == _kind(key)
+        same_kind = any(map(str.isdigit, name)) and kind_of(name) == kind_of(key)
         if same_kind or len(name) == len(key) >= 16:
             raise _no_header(source)
 
@@ -152,6 +152,6 @@ def _may_be_a_key(name: str) -> bool:
     )
 
 
-def _kind(text: str) -> str:
+def kind_of(text: str) -> str:
     """Customer keys of one system are mostly of one kind: `C-10023` and `C-9` are `a-9`."""
     return re.sub("[a-z]+", "a", re.sub("[0-9]+", "9", text.lower()))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.columns import find_columns, number_columns
+from bulk_eraser.sources.columns import find_columns, kind_of, number_columns
 from bulk_eraser.sources.opening import physical_lines
 from bulk_eraser.sources.rows import (
     BLANKS,
@@ -27,6 +27,7 @@ __all__ = ["CsvRows"]
 DELIMITERS = ",;\t|"
 _MAY_HOLD_MORE_FIELDS = re.compile(r"[;|][ ;|]*$|[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)
+_LINE_END = re.compile("\r\n|\r|\n")
 _JSON = re.compile(r'\s*[\[{]\s*["{]')
 
 
@@ -74,6 +75,7 @@ class CsvRows:
             width = len(_split(first, self.delimiter))
             self._columns = number_columns(width, asked, name)
         self._width = self._columns.width
+        self._key_name = self._columns.key_field if asked.header else None
         self._has_facts = asked.has_facts
 
     @property
@@ -108,7 +110,7 @@ class CsvRows:
                 self._must_not_swallow(fields, start)
             if assumed:
                 self._columns.must_be_the_only_one(fields, start, self._name)
-            if fields == self._names:
+            if len(fields) > column and fields[column].strip(BLANKS) == self._key_name:
                 row: Row = RejectedRow("repeated_header", start)
             elif self._is_cut(fields, several_lines):
                 row = RejectedRow("malformed_csv", start)
@@ -117,7 +119,7 @@ class CsvRows:
             elif len(fields) > width and any(fields[width:]):
                 row = RejectedRow("too_many_fields", start)
             else:
-                row = self._row(fields[column], start)
+                row = self._row(fields[column], start, is_short=len(fields) < width)
                 if check_header and isinstance(row, KeyRow):
                     self._columns.header_must_not_be_a_key(row.key, self._name)
                     check_header = False
@@ -132,11 +134,16 @@ class CsvRows:
         facts = (fields[p] if p is not None and p < len(fields) else None for p in places)
         return with_facts(row, *facts)
 
-    def _row(self, raw: str, start: int) -> Row:
+    def _row(self, raw: str, start: int, *, is_short: bool) -> Row:
         if '"' in raw and raw[0] != '"' and raw.strip(BLANKS)[0] == '"':
             return RejectedRow("malformed_csv", start)
         if self._undelimited and (";" in raw or "|" in raw) and _MAY_HOLD_MORE_FIELDS.search(raw):
             return RejectedRow("too_many_fields", start)
+        if is_short and any(other in raw for other in DELIMITERS):
+            raise InputError(
+                f"{self._name}: line {start} is not separated by what separates the header's "
+                "columns. Nothing was sent. Correct the file, or name it with --delimiter."
+            )
         if "\n" in raw or "\r" in raw:
             return RejectedRow("control_character", start)
         return clean_key(raw, start)
@@ -188,17 +195,29 @@ class CsvRows:
             raise self._stray_quote(broken)
 
     def _must_not_swallow(self, fields: list[str], start: int) -> None:
-        """A field over several lines is a note, unless lines of it are rows themselves."""
-        column = self._columns.key
-        key = fields[column] if len(fields) > column else ""
+        """A field over several lines is a note, unless lines of it are rows themselves.
+
+        Each line is looked at as it stands in the file, also the one on which the quote opened.
+        """
+        column, width = self._columns.key, self._width
+        if len(fields) <= column or any(fields[width:]):
+            raise self._stray_quote(start)
+        key = fields[column]
         if max(key.count("\n"), key.count("\r")) > 1:
             raise self._stray_quote(start)
-        fewest = max(column + 1, min(self._width, 2))
-        for field in fields:
-            for line in field.splitlines()[1:]:
-                inner = _split(line, self.delimiter)
-                if len(inner) >= fewest and _are_alike(inner[column].strip(), key.strip()):
-                    raise self._stray_quote(start)
+        lines: list[list[str]] = [[]]
+        own = 0  # the line on which the key stands
+        for place, field in enumerate(fields):
+            first, *others = _LINE_END.split(field)
+            lines[-1] += first.split(self.delimiter) if others else [field]
+            lines += [line.split(self.delimiter) for line in others]
+            if place == column:
+                own = len(lines) - 1
+        fewest = max(column + 1, min(width, 2))
+        for number, line in enumerate(lines):
+            is_row = number != own and len(line) >= fewest
+            if is_row and _are_alike(line[column].strip(' "'), key.strip()):
+                raise self._stray_quote(start)
 
     def _stray_quote(self, start: int) -> InputError:
         return InputError(
@@ -271,6 +290,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 def _are_alike(one: str, other: str) -> bool:
     """Could both be keys of one system, whatever their digits and hexadecimal letters?"""
-    if len(one) != len(other) or not any(map(str.isdigit, one)):
+    if not any(map(str.isdigit, one)):
         return False
-    return re.sub("[0-9a-f]", "x", one.lower()) == re.sub("[0-9a-f]", "x", other.lower())
+    shape, other_shape = (re.sub("[0-9a-f]", "x", key.lower()) for key in (one, other))
+    return shape == other_shape or kind_of(one) == kind_of(other)

@@ -28,6 +28,8 @@ class HoldList:
         self.entries = 0
         self.unknown = 0
         self.near_misses: list[int] = []
+        self.header_is_a_key = False
+        self._header = b""
         self._keys = KeyPartitions("")
         self._folds = KeyPartitions("16sQ")
 
@@ -35,6 +37,10 @@ class HoldList:
         digest = digest_of(key)
         self._keys.add(digest)
         self._folds.add(digest_of(folded(key)), digest, line)
+
+    def note_header(self, name: str) -> None:
+        """The first line was taken for a header for want of a name that is known."""
+        self._header = digest_of(name)
 
     def match(
         self, partition: int, keys: Mapping[bytes, int], groups: Mapping[bytes, set[bytes]]
@@ -44,6 +50,7 @@ class HoldList:
         held = {digest for (digest,) in self._keys.read(partition)}
         self.entries += len(held)
         self.unknown += len(held - keys.keys())
+        self.header_is_a_key |= self._header in keys
         for fold, digest, line in self._folds.read(partition):
             alike = groups.get(fold, set()) | ({fold} if fold in keys else set())
             if alike and digest not in alike:
@@ -66,6 +73,9 @@ def read_hold_list(reader: InputReader, *, allow_numeric_like: bool = False) -> 
         for row in _rows(reader, allow_numeric_like):
             held.add(*row)
         held.sha256 = reader.file.fingerprint.sha256
+        name = reader.reading.key_field
+        if reader.asked.header and reader.asked.key_field is None and name:
+            held.note_header(name)
     except BaseException:  # the list is given back, whatever it was
         held.close()
         raise

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.errors import UsageError
+from bulk_eraser.errors import InputError, UsageError
 from bulk_eraser.sources.opening import physical_lines
 from bulk_eraser.sources.rows import Reading, RejectedRow, Row, clean_key, with_facts
 
@@ -39,9 +39,16 @@ def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Itera
     """
     members = _Members([key_field, asked.received_field, asked.reference_field])
     cut: set[int] = set()
+    is_first = True
     for number, line in enumerate(physical_lines(text, cut), 1):
         if not line.strip():
             continue
+        if is_first and line.lstrip().startswith("[") and not line.rstrip().endswith("]"):
+            raise InputError(
+                "The input is a JSON array over several lines, not one object a line. Take it "
+                "apart, for example with jq -c '.[]', and run again."
+            )
+        is_first = False
         if number in cut:
             yield RejectedRow("line_too_long", number)
             continue

@@ -57,6 +57,14 @@ _FATE_OF = {
     KeyStanding.ACCEPTED: Fate.SETTLED,
     KeyStanding.JOB_LOST: Fate.SETTLED,
 }
+_MAY_BE_CARRIED_OUT = {
+    Fate.SETTLED,
+    Fate.SEND_SENT,
+    Fate.SEND_UNKNOWN,
+    Fate.SEND_FAILED,
+    Fate.SEND_JOB_LOST,
+}
+"""What an earlier run did cannot be held back any more."""
 _RETRIED = {KeyStanding.REFUSED: Fate.SEND_REFUSED, KeyStanding.JOB_LOST: Fate.SEND_JOB_LOST}
 
 
@@ -92,6 +100,8 @@ class Survey:
         self._suspects = Suspects()
         self._look_alikes = LookAlikes()
         self._first_lines: IO[bytes] | None = None
+        self.held_too_late = 0
+        self.held_too_late_lines: list[int] = []
 
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
         """Read every row. `progress` is called now and then with the number of rows.
@@ -141,8 +151,11 @@ class Survey:
         self.fates = Counter({fate: self._plan.count(fate) for fate in Fate})
 
     def _exclude(self, partition: int, held: set[bytes]) -> None:
-        for digest, place, _line, _flags in self._keys.read(partition):
+        for digest, place, line, _flags in self._keys.read(partition):
             if digest in held and self._plan[place] != Fate.DUPLICATE:
+                if self._plan[place] in _MAY_BE_CARRIED_OUT:
+                    self.held_too_late += 1
+                    self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._plan[place] = Fate.EXCLUDED
 
     @property
