@@ -188,7 +188,7 @@ class Erasure:
             finally:
                 del self.in_flight[task]
             verdict = classify(came, self._settings.api_version)
-            slot.came_back(good=verdict.is_good, loaded=verdict.is_load)
+            slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
         job.perhaps = perhaps_before or verdict.perhaps
         if verdict.kind is not Kind.ACCEPTED:
             job.detail = evidence(came.body, job.key) if isinstance(came, Answer) else None
@@ -201,7 +201,7 @@ class Erasure:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
         elif verdict.kind is not Kind.AGAIN:
             self._pace.saw_good()
-        elif verdict.at_once and job.attempt == 1:
+        elif verdict.at_once and job.attempt == 1 and not probe:
             job.counted += 1  # a keep-alive connection that died is not held against the service
         else:
             was_open = self._pace.breaker.is_open
@@ -210,17 +210,19 @@ class Erasure:
                 self.stop(why)
             if self._pace.breaker.is_open and not was_open:
                 self._client.close_idle()
-            if not verdict.connecting and self._counts(job):
+            if self._counts(job, verdict):
                 job.counted += 1
             job.goods = self._pace.outage.goods
 
-    def _counts(self, job: Job) -> bool:
+    def _counts(self, job: Job, verdict: Verdict) -> bool:
         """Is a failed attempt held against the key?
 
-        Not in an outage, nor when several keys fail and nothing was answered well since this
-        key's last attempt: that may be the beginning of one. When no new key is left to tell, it
-        is held against the key.
+        Not without a connection, nor while the pool as a whole is throttled. Not in an outage, nor
+        when several keys fail and nothing was answered well since this key's last attempt: that
+        may be the beginning of one. When no new key is left to tell, it is held against the key.
         """
+        if verdict.connecting or (verdict.is_throttled and self._pace.throttled_to is not None):
+            return False
         outage = self._pace.outage
         untold = outage.several_fail and job.counted and outage.goods == job.goods
         new_keys = not self._produced or not self._queue.empty()

@@ -100,11 +100,6 @@ class Verdict:
     stop: BulkEraserError | None = None
 
     @property
-    def is_good(self) -> bool:
-        """An answer about the key."""
-        return self.kind in (Kind.ACCEPTED, Kind.REFUSED)
-
-    @property
     def is_throttled(self) -> bool:
         """The service asks for a lower rate."""
         return self.http_status == 429

@@ -56,6 +56,11 @@ class Breaker:
         if self.is_open:
             self._probe_at = now + self._wait
 
+    def saw_other(self, now: float, *, probe: bool) -> None:
+        """An answer that is no sign of an outage, nor good: the next probe may leave at once."""
+        if self.is_open and probe:
+            self._probe_at = now
+
     def delay(self, now: float) -> float:
         """Seconds until a request may be tried; 0 when it may."""
         return max(0.0, self._probe_at - now) if self.is_open else 0.0

@@ -42,18 +42,18 @@ class Slot:
     `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends.
     """
 
-    __slots__ = ("_good", "_loaded", "_pace", "is_probe", "number", "sent_at")
+    __slots__ = ("_accepted", "_loaded", "_pace", "is_probe", "number", "sent_at")
 
     def __init__(self, pace: "Pace") -> None:
         self._pace = pace
-        self._good = self._loaded = False
+        self._accepted = self._loaded = False
         self.is_probe = False
         self.number = 0
         self.sent_at = 0.0
 
-    def came_back(self, *, good: bool, loaded: bool) -> None:
-        """`good` for an answer about the key, `loaded` for 5xx and timeouts."""
-        self._good, self._loaded = good, loaded
+    def came_back(self, *, accepted: bool, loaded: bool) -> None:
+        """`loaded` for 5xx and timeouts. Refusals say nothing of how long a job takes to make."""
+        self._accepted, self._loaded = accepted, loaded
 
     async def __aenter__(self) -> "Slot":
         await self._pace._enter(self)
@@ -65,7 +65,7 @@ class Slot:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pace._leave(self, good=self._good, loaded=self._loaded)
+        self._pace._leave(self, accepted=self._accepted, loaded=self._loaded)
 
 
 class Pace:
@@ -115,8 +115,8 @@ class Pace:
         slot.number = await self._room()
         try:
             await self._wait_for_turn()
-        except BaseException:
-            self._leave(slot, good=False, loaded=False)
+        except BaseException:  # whatever ended the wait, the place is given back
+            self._leave(slot, accepted=False, loaded=False)
             raise
         slot.sent_at = self._clock()
         slot.is_probe = self.breaker.take(slot.sent_at)
@@ -135,6 +135,7 @@ class Pace:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the place was given, and is not taken
                 self.window.back(turn.result(), self._clock(), None, loaded=False)
+                self._give_room()
             raise
 
     async def _wait_for_turn(self) -> None:
@@ -168,9 +169,13 @@ class Pace:
 
     # ── after a request ─────────────────────────────────────────────────────────────────────
 
-    def _leave(self, slot: Slot, *, good: bool, loaded: bool) -> None:
+    def _leave(self, slot: Slot, *, accepted: bool, loaded: bool) -> None:
         now = self._clock()
-        self.window.back(slot.number, now, now - slot.sent_at if good else None, loaded=loaded)
+        self.window.back(slot.number, now, now - slot.sent_at if accepted else None, loaded=loaded)
+        self._give_room()
+
+    def _give_room(self) -> None:
+        """Let in who has waited longest, as far as there is room."""
         while self._waiting and self.window.has_room:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -197,7 +202,9 @@ class Pace:
             asked = retry_after is not None
             if self._throttle.throttled(now, self._active(now), asked=asked) and not asked:
                 retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
-        elif error != "bad_answer":  # which ends the run soon enough
+        elif error == "bad_answer":  # several of them end the run, and soon
+            self.breaker.saw_other(now, probe=probe)
+        else:
             self.breaker.saw_bad(key, now, probe=probe)
         if why is None and retry_after is not None:
             why = self.expired()  # now, or one pause after the other would put it off for ever

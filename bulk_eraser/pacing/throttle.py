@@ -16,6 +16,8 @@ BETA = 0.7
 """What is left of the measured rate after a cut."""
 CURVE = 0.4
 """Requests a second per cubed second, as in the SDKs."""
+SOONEST_BACK_S = 5.0
+"""To the rate at the cut: a low one would be passed in a moment on the curve made for high ones."""
 SEVERAL = 3
 WITHIN_S = 2.0
 SHARE = 0.05
@@ -42,13 +44,14 @@ class SendRate:
         self._cut_at = self._cut_at_active = float("-inf")
         self._limit_met = float("inf")
         self._flat_after = 0.0
+        self._curve = CURVE
         self._next = float("-inf")
 
     def allowed(self, now: float) -> float:
         """Requests a second; infinite while nothing limits them."""
         if self._limit_met == float("inf"):
             return float("inf")
-        rate = CURVE * (now - self._cut_at - self._flat_after) ** 3 + self._limit_met
+        rate = self._curve * (now - self._cut_at - self._flat_after) ** 3 + self._limit_met
         if rate > FORGOTTEN * self._limit_met:
             self._limit_met = float("inf")
             return float("inf")
@@ -83,7 +86,9 @@ class SendRate:
         several = len(self._throttled) >= SEVERAL and active - self._throttled[-SEVERAL] <= WITHIN_S
         if several and meant and active - self._cut_at_active >= BETWEEN_CUTS_S:
             self._limit_met = max(SLOWEST, min(self._best_second(active), self.allowed(now)))
-            self._flat_after = (self._limit_met * (1 - BETA) / CURVE) ** (1 / 3)
+            lost = self._limit_met * (1 - BETA)
+            self._curve = min(CURVE, lost / SOONEST_BACK_S**3)
+            self._flat_after = (lost / self._curve) ** (1 / 3)
             self._cut_at, self._cut_at_active = now, active
             self._answered.clear()  # what came at a higher rate says nothing any more
         if not meant and active - self._lone_at < BETWEEN_LONE_S:

@@ -31,6 +31,24 @@ async def test_a_throttled_service_is_sent_to_more_slowly(desk: Any, service: An
     assert len(throttled) <= 3 * 32
 
 
+async def test_a_service_that_allows_little_fails_no_key(desk: Any, service: Any, keys: list[str]):
+    """S3: two requests a second, and 429 for all others, is slow, but no key is marked failed."""
+    good: list[float] = []
+
+    def answer(call: Any) -> int | None:
+        if good and call.at - good[-1] < 0.5:
+            return 429
+        good.append(call.at)
+        return None
+
+    service.answer = answer
+    source = desk.csv(keys[:12])
+    ended = await desk.run(source, service, "--rate", 0, "--max-attempts", 2)
+    desk.reconcile(source, ended, service)
+    assert ended.code == 0
+    assert ended.json["counts"]["accepted"] == 12
+
+
 async def test_fewer_requests_at_a_time_while_the_service_is_loaded(
     desk: Any, service: Any, keys: list[str]
 ):

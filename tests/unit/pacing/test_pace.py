@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.errors import ServiceDown
+from bulk_eraser.errors import ContractBroken, ServiceDown
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 
 
@@ -194,7 +194,7 @@ async def test_a_loaded_service_gets_fewer_at_a_time(time: Any):
             order.append(name)
             most = max(most, pace.window.in_flight)
             await time.sleep(0.1)
-            slot.came_back(good=not loaded, loaded=loaded)
+            slot.came_back(accepted=not loaded, loaded=loaded)
 
     await time.run(*(request(n, loaded=True) for n in range(40)))
     small = pace.window.limit
@@ -208,12 +208,13 @@ async def test_a_loaded_service_gets_fewer_at_a_time(time: Any):
 
 
 async def test_a_place_that_was_given_to_a_cancelled_task_is_given_on(time: Any):
-    """Whoever is ended while it waits, or just when its turn came, takes no place with it."""
-    pace, entered = pace_on(time, concurrency=1), []
+    """Whoever is ended just when its turn came lets the next one in."""
+    pace, entered, let_go = pace_on(time, concurrency=1), [], asyncio.Event()
 
     async def hold() -> None:
         async with pace.slot():
-            await asyncio.Event().wait()
+            await let_go.wait()
+        second.cancel()  # its place was given, and it has not woken up yet
 
     async def enter(name: str) -> None:
         async with pace.slot():
@@ -224,12 +225,27 @@ async def test_a_place_that_was_given_to_a_cancelled_task_is_given_on(time: Any)
     second = asyncio.ensure_future(enter("second"))
     third = asyncio.ensure_future(enter("third"))
     await asyncio.sleep(0)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)  # its place was given to the second one
-    second.cancel()
+    let_go.set()
     await asyncio.wait_for(third, 5)
-    assert "third" in entered
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert entered == ["third"]
     assert pace.window.in_flight == 0
+
+
+async def test_html_behind_an_outage_is_seen_for_what_it_is(time: Any):
+    """While the breaker is open, ten probes that meet HTML end the run (76) without long waits."""
+    pace, why = pace_on(time), []
+
+    async def probe(number: int) -> None:
+        async with pace.slot() as slot:
+            if not why:
+                stop = pace.saw_bad(f"key-{number}", "bad_answer", None, probe=slot.is_probe)
+                why.extend([stop] if stop else [])
+
+    pace.saw_bad("first", "http_502", None)
+    await time.run(*(probe(number) for number in range(10)), until=1020.0)
+    assert isinstance(why[0], ContractBroken)
+    assert time.now < 1005
 
 
 async def test_a_429_without_retry_after_pauses_about_a_second(time: Any):

@@ -113,6 +113,16 @@ def test_it_comes_back_flat_where_the_limit_was_met_then_faster():
     assert rate.allowed(back + 61) == FREE
 
 
+@pytest.mark.parametrize("limit", [1, 5, 50])
+def test_a_low_rate_is_not_passed_in_a_moment(limit: int):
+    """However low: five seconds until the limit is met again, and little more soon after."""
+    rate = measured(limit)
+    for _ in range(limit + 3):
+        rate.throttled(10.0, 10.0, asked=False)
+    assert rate.allowed(15.1) <= limit + 0.5
+    assert rate.allowed(19.0) < 1.2 * limit
+
+
 def test_sends_are_spaced_by_what_is_allowed():
     """While a limit holds, each send moves the next one on; none is caught up."""
     rate = measured(100)
