@@ -267,8 +267,8 @@ def prepare(
     began = time.monotonic()
     intake, plan = order.intake, order.plan
     if plan is not None:
-        target = None if settings.simulated else settings.target.name
-        plan.must_suit(intake.reader.asked, target, settings.api_version.value)
+        target = None if settings.simulated else settings.target
+        plan.must_suit(intake.reader.asked, target, settings.api_version)
     file = LedgerFile(order.ledger_path, readonly=dry_run)
     survey: Survey | None = None
     try:

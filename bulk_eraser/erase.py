@@ -221,7 +221,7 @@ class Erasure:
         when several keys fail and nothing was answered well since this key's last attempt: that
         may be the beginning of one. When no new key is left to tell, it is held against the key.
         """
-        if verdict.connecting or (verdict.is_throttled and self._pace.throttled_to is not None):
+        if verdict.connecting or (verdict.is_throttled and self._pace.is_pool_throttled):
             return False
         outage = self._pace.outage
         untold = outage.several_fail and job.counted and outage.goods == job.goods

@@ -7,11 +7,13 @@ ledger names the digest of the plan that was carried out.
 
 import codecs
 import os
+import tempfile
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.sources.rows import Reading
@@ -43,7 +45,8 @@ class HoldFacts(msgspec.Struct, kw_only=True, frozen=True):
 class Plan(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="plan"):
     """The content of a plan file. `keys` counts the different keys that are not on hold.
 
-    `keys_sha256` is over these keys in order, each ended by a newline.
+    `keys_sha256` is over these keys in order, each ended by a newline. `base` is the URL that all
+    calls begin with.
     """
 
     format: int = 1
@@ -55,6 +58,7 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="pla
     keys: int
     keys_sha256: str
     target: str
+    base: str
     api: str
 
 
@@ -70,7 +74,7 @@ class PlanFile(msgspec.Struct, frozen=True):
         """What `run_started` says of it."""
         return PlanFacts(sha256=self.sha256, made_by=self.plan.made_by, made_at=self.plan.made_at)
 
-    def must_suit(self, asked: Reading, target: str | None, api: str) -> None:
+    def must_suit(self, asked: Reading, target: Target | None, version: ApiVersion) -> None:
         """Compare what is known before the input is read; `target` None is not looked at.
 
         Raises `UsageError` that names the differences.
@@ -88,8 +92,11 @@ class PlanFile(msgspec.Struct, frozen=True):
         if facts.header != asked.header:
             given = "without" if facts.header else "with"
             differences.append(f"it was made {given} --no-header")
-        differences += _unequal("target", self.plan.target, target or self.plan.target)
-        differences += _unequal("API version", self.plan.api, api)
+        if target is not None:
+            differences += _unequal("target", self.plan.target, target.name)
+        differences += _unequal("API version", self.plan.api, version.value)
+        if target is not None and not differences:
+            differences += _unequal("address", self.plan.base, target.base_of(version))
         self._must_be_none(differences)
 
     def must_match(self, survey: Survey) -> None:
@@ -118,7 +125,7 @@ class PlanFile(msgspec.Struct, frozen=True):
 
 
 def made_from(
-    survey: Survey, *, tool: str, made_by: str, made_at: str, target: str, api: str
+    survey: Survey, target: Target, version: ApiVersion, *, tool: str, made_by: str, made_at: str
 ) -> Plan:
     """The plan for a decided survey. Reads the input once more, and raises as that does."""
     return Plan(
@@ -129,8 +136,9 @@ def made_from(
         hold_list=_hold_facts(survey),
         keys=_keys_of(survey),
         keys_sha256=survey.keys_sha256(),
-        target=target,
-        api=api,
+        target=target.name,
+        base=target.base_of(version),
+        api=version.value,
     )
 
 
@@ -140,17 +148,17 @@ def write_plan(path: str, plan: Plan) -> None:
     Raises `UsageError` if there is something else, `LedgerWriteError` if it cannot be written.
     """
     content = msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
-    temporary = f"{path}.{os.getpid()}.tmp"
+    must_be_free(path)
     try:
-        must_be_free(path)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".")
         try:
             with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, 0o644)
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(fd)
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: no half-written file is left
             os.unlink(temporary)
             raise
     except OSError as error:
@@ -161,17 +169,17 @@ def write_plan(path: str, plan: Plan) -> None:
 
 def must_be_free(path: str) -> None:
     """Raises `UsageError` if a plan cannot be written there without destroying something else."""
-    if not path:
-        raise UsageError("--plan names no file. Is a variable empty?")
-    if not os.path.lexists(path):
+    if path and not os.path.lexists(path):
         return
-    if not os.path.isfile(path):
+    if path and not os.path.isfile(path):
         raise UsageError(f"A plan cannot be written to {path}, which is no file. Name another.")
     read_plan(path)
 
 
 def read_plan(path: str) -> PlanFile:
     """Raises `UsageError` when there is no plan of a kind that this version knows."""
+    if not path:
+        raise UsageError("--plan names no file. Is a variable empty? Nothing was sent.")
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)

@@ -41,7 +41,7 @@ ROW_ERRORS = {
     "malformed_csv": "the quoting of the row is broken",
     "malformed_json": "the line is not JSON, or is nested too deeply",
     "missing_field": "the row does not have the key's field",
-    "repeated_header": "the row is the header once more, as where two files were joined",
+    "repeated_header": "the key is the column's name once more, as where two files were joined",
     "too_many_fields": "the row has more fields than the header, so the key may be cut off",
     "wrong_type": "the key is not text (a number, a date …), or the line is not a JSON object",
 }

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, UsageError
 
-__all__ = ["FailureLimit", "RunSettings", "read_api_key_file", "valid_api_key"]
+__all__ = [
+    "RATES",
+    "FailureLimit",
+    "RunSettings",
+    "must_be_within",
+    "read_api_key_file",
+    "valid_api_key",
+]
 
 SHARE_FROM_KEYS = 100
 API_KEY_BYTES = 4096
 MAX_CONCURRENCY = 1024
+RATES = (0, 100_000)
+"""What --rate may be."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,13 @@ class RunSettings:
     def __post_init__(self) -> None:
         for name, value, low, high in (
             ("--concurrency", self.concurrency, 1, MAX_CONCURRENCY),
-            ("--rate", self.rate, 0, 100_000),
+            ("--rate", self.rate, *RATES),
             ("--max-attempts", self.max_attempts, 1, 100),
             ("--timeout", self.timeout, 0.05, 3600),
             ("--max-outage", self.max_outage, 0, 1e7),
             ("--limit", 1 if self.limit is None else self.limit, 1, 10**12),
         ):
-            if not low <= value <= high:
-                raise UsageError(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+            must_be_within(name, value, low, high)
 
     def recorded(self) -> dict[str, object]:
         """What `run_started` keeps under `settings`."""
@@ -81,6 +89,12 @@ class RunSettings:
             "limit": self.limit,
             "retry_failed": self.retry_failed,
         }
+
+
+def must_be_within(option: str, value: float, low: float, high: float) -> None:
+    """Raises `UsageError` for a value that makes no sense."""
+    if not low <= value <= high:
+        raise UsageError(f"{option} must be between {low:g} and {high:g}, not {value:g}.")
 
 
 def read_api_key_file(path: str) -> tuple[str, bool]:

@@ -26,17 +26,15 @@ from bulk_eraser.cli.arguments import (
 from bulk_eraser.cli.ending import as_error, command_line, outcome_of
 from bulk_eraser.cli.findings import at_least, findings_table, warn_of_hold_list
 from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ExitCode, UsageError
+from bulk_eraser.elevate.endpoints import ApiVersion
+from bulk_eraser.errors import ExitCode
 from bulk_eraser.gate import Intake, must_be_usable, survey_of
 from bulk_eraser.plan import Plan, made_from, must_be_free, write_plan
+from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.survey import Fate, Survey
 
 __all__ = ["check"]
-
-HIGHEST_RATE = 100_000
-"""As for `run`, which is given the same options."""
 
 
 @dataclass
@@ -103,8 +101,7 @@ def check(
             received_field,
             reference_field,
         )
-        if not 0 <= rate <= HIGHEST_RATE:
-            raise UsageError(f"--rate must be between 0 and {HIGHEST_RATE}, not {rate:g}.")
+        must_be_within("--rate", rate, *RATES)
         target = None if plan is None else target_of(context, cluster_id, base_url)
         made_by = text_of("--author", author or _login_name()) or ""
         if plan is not None:
@@ -121,7 +118,14 @@ def check(
             _tell(output, survey, rate)
             must_be_usable(survey, intake)
             if plan and target:
-                made = _made(survey, target, api_version, made_by)
+                made = made_from(
+                    survey,
+                    target,
+                    api_version,
+                    tool=f"bulk-eraser {__version__}",
+                    made_by=made_by,
+                    made_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                )
                 write_plan(plan, made)
                 findings.plan, findings.keys_sha256 = plan, made.keys_sha256
                 _tell_of_plan(output, plan, made, input_path)
@@ -175,17 +179,6 @@ def _tell(output: Output, survey: Survey, rate: float) -> None:
             keys = survey.facts().keys - survey.fates[Fate.EXCLUDED]
             output.result(f"\n{at_least(keys, rate)}")
     warn_of_hold_list(survey, output)
-
-
-def _made(survey: Survey, target: Target, version: ApiVersion, made_by: str) -> Plan:
-    return made_from(
-        survey,
-        tool=f"bulk-eraser {__version__}",
-        made_by=made_by,
-        made_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        target=target.name,
-        api=version.value,
-    )
 
 
 def _tell_of_plan(output: Output, path: str, plan: Plan, input_path: str) -> None:

@@ -66,8 +66,6 @@ def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: boo
     if ending.head is not None:
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if dry_run and ending.error is None:
-        keys = counted(ending.counts["not_reached"], "key")
-        output.always(f"Dry run: {keys} left to send. Nothing was sent, nothing was written.")
         return
     _tell_how(output, ending)
     if input_path and _is_resumable(ending):

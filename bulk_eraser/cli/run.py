@@ -23,7 +23,7 @@ from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import as_error, refusal, tell_ending
 from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.output import Output, counted
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.gate import Intake
@@ -32,6 +32,7 @@ from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.survey import Fate
 
 __all__ = ["run"]
 
@@ -129,7 +130,7 @@ def run(
             ledger_path=_ledger_path(input_path, ledger, reading, rehearse=rehearse),
             no_hold_list=no_exclude,
             route=route_of(proxy, ca_file, target, api_version, trust_env=trust_env),
-            plan=read_plan(plan) if plan else None,
+            plan=None if plan is None else read_plan(plan),
             requester=text_of("--requester", requester),
             reference=text_of("--reference", reference),
         )
@@ -158,6 +159,8 @@ def _carry_out(
     try:
         describe(batch, output, verbose=verbose)
         if dry_run:
+            would = f"{counted(batch.to_send, 'key')} would be sent"
+            output.always(f"Dry run: {would}. Nothing was sent, nothing was written.")
             return _dry_ending(batch)
         if batch.to_send:
             ask_consent(batch, consent, output)
@@ -172,10 +175,13 @@ def _carry_out(
 
 
 def _dry_ending(batch: Batch) -> Ending:
-    counts = batch.tally.counts()
+    """What is so now. Keys that would be sent may still end well; what nobody would send again,
+    and rows that cannot be sent, do not."""
+    counts, fates = batch.tally.counts(), batch.survey.fates
+    is_bad = counts["rejected"] or fates[Fate.REFUSED]
     return Ending(
         outcome="complete",
-        exit_code=ExitCode.SOME_ROWS if counts["rejected"] else ExitCode.COMPLETE,
+        exit_code=ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE,
         error=None,
         counts=counts,
         requests=0,

@@ -76,7 +76,7 @@ class History:
     """What a ledger's proven lines say; filled by `replay`.
 
     `target` and `keys_kind` are those of the first run (None for a new ledger), `held` tells
-    whether the last run had a hold list, `last_input` what it read.
+    whether any run had a hold list, `last_input` what the last one read.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class History:
             self.target, self.keys_kind = entry.target, entry.keys
         if entry.input is not None:
             self.last_input = entry.input
-            self.held = entry.exclude_sha256 is not None
+            self.held = self.held or entry.exclude_sha256 is not None
 
 
 def standing_after(

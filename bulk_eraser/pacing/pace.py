@@ -31,6 +31,9 @@ OUTSTANDING = 4
 RETRY_AFTER_CAP_S = 300.0
 THROTTLED_PAUSE_S = (0.75, 1.25)
 """After a 429 without Retry-After."""
+THROTTLED_KEYS = 5
+"""So many different keys among the latest 429s: then it is the pool, not a key."""
+LATEST = 20
 RETURN_S = 0.5
 """Over so long the pool comes back after a pause, not as a wave."""
 LOOK_AGAIN_S = 0.25
@@ -89,6 +92,7 @@ class Pace:
         self._rate = rate
         self._gate = RateGate(rate)
         self._throttle = SendRate()
+        self._throttled: deque[str] = deque(maxlen=LATEST)
         self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
         self._paused_until = clock()
         self._paused_s = 0.0
@@ -199,6 +203,7 @@ class Pace:
         why = self.outage.saw_bad(key, error)
         if error == "http_429":
             self.breaker.saw_alive()
+            self._throttled.append(key)
             asked = retry_after is not None
             if self._throttle.throttled(now, self._active(now), asked=asked) and not asked:
                 retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
@@ -240,6 +245,11 @@ class Pace:
         """Requests a second that a throttled service leaves; None when that is no limit."""
         allowed = self._throttle.allowed(self._clock())
         return allowed if allowed < (self._rate or float("inf")) else None
+
+    @property
+    def is_pool_throttled(self) -> bool:
+        """Is the rate cut, and for many keys? Then a 429 says nothing about the key that met it."""
+        return self.throttled_to is not None and len(set(self._throttled)) >= THROTTLED_KEYS
 
     def _pause(self, now: float, seconds: float) -> None:
         until = now + seconds

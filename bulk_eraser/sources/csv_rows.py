@@ -21,6 +21,7 @@ from bulk_eraser.sources.rows import (
     clean_key,
     with_facts,
 )
+from bulk_eraser.sources.suspects import is_numeric_like
 
 __all__ = ["CsvRows"]
 
@@ -110,6 +111,10 @@ class CsvRows:
                 self._must_not_swallow(fields, start)
             if assumed:
                 self._columns.must_be_the_only_one(fields, start, self._name)
+            if self._undelimited and width == 1 and is_numeric_like(",".join(fields)):
+                fields = [
+                    ",".join(fields)
+                ]  # a comma of decimals, which a lone column needs no quotes for
             if len(fields) > column and fields[column].strip(BLANKS) == self._key_name:
                 row: Row = RejectedRow("repeated_header", start)
             elif self._is_cut(fields, several_lines):

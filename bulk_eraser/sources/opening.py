@@ -40,7 +40,7 @@ _UNSUPPORTED = {
 MOST_IN_MEMORY = 512 << 20
 """Bytes of a file that can only be read as a whole."""
 
-_NOT_FOR_FILES = {"idna", "punycode", "undefined"}
+_NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
 """Codecs of Python that take text apart in another way than any file is written."""
 
 _Look = Callable[[int, bytearray], None]

@@ -102,7 +102,8 @@ class LookAlikes:
         lines: dict[bytes, list[int]] = {}
         for fold, digest, line in self._entries.read(partition):
             groups.setdefault(fold, set()).add(digest)
-            lines.setdefault(fold, []).append(line)
+            if len(first := lines.setdefault(fold, [])) < EXAMPLES:
+                first.append(line)
         for fold, group in groups.items():
             if fold in plain:
                 group.add(fold)

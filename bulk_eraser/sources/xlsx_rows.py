@@ -16,7 +16,15 @@ from xml.parsers import expat
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import find_columns, number_columns
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, Row, clean_key, with_facts
+from bulk_eraser.sources.rows import (
+    BLANKS,
+    KeyRow,
+    Reading,
+    RejectedRow,
+    Row,
+    clean_key,
+    with_facts,
+)
 
 __all__ = ["XlsxRows"]
 
@@ -83,6 +91,8 @@ class XlsxRows:
     def _row(self, line: int, cell: object) -> Row:
         if not isinstance(cell, str) or (line, self._columns.key) in self._look.odd:
             return RejectedRow("wrong_type", line)
+        if self._asked.header and cell.strip(BLANKS) == self.key_field:
+            return RejectedRow("repeated_header", line)
         return clean_key(cell, line)
 
     def _facts(self, line: int, cells: list[Any]) -> list[Any]:

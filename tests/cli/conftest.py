@@ -445,6 +445,7 @@ class Desk:
             "rejected": [key for _, key in input_.rows].count(""),
             "duplicate": sum(key != "" for _, key in input_.rows) - len(keys),
         }
+        host = target if "://" in target else f"https://{target}.elevate-api.cloud"
         plan: dict[str, object] = {
             "type": "plan",
             "format": 1,
@@ -456,6 +457,7 @@ class Desk:
             "keys": len(keys),
             "keys_sha256": sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest(),
             "target": target,
+            "base": f"{host}/api/admin/v4",
             "api": "v4",
         }
         for field, value in other.items():

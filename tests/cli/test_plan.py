@@ -536,3 +536,26 @@ async def test_what_is_no_plan_is_refused(desk: Any, service: Any, rows: list[st
     cases = {name: (source, plan, ()) for name, plan in plans.items()}
     for reason in await refused(desk, service, cases):
         assert re.search("is not a plan|cannot be read", reason)
+
+
+async def test_a_plan_binds_the_whole_address(desk: Any, service: Any, keys: list[str]):
+    """Two tenants behind one host are two targets: 2, and no request."""
+    source, plan = desk.csv(keys[:4]), desk.folder / "tenant.plan.json"
+    target = ("--base-url", f"{service.origin}/tenant-a", "--plan", plan)
+    checked = await desk.call("check", source, *target)
+    assert checked.code == 0
+    other = ("--base-url", f"{service.origin}/tenant-b", "--plan", plan)
+    ended = await desk.call("run", source, *other, "--json")
+    assert ended.code == 2
+    assert "address" in ended.json["error"]
+    assert service.calls == []
+
+
+@pytest.mark.parametrize("consent", [(), ("--yes",)])
+async def test_an_empty_name_is_no_plan(desk: Any, service: Any, keys: list[str], consent: Any):
+    """--plan with the empty text of an unset variable is 2, also where --yes would be consent."""
+    source = desk.csv(keys[:4])
+    command = ("run", source, "--base-url", service.origin, "--json", "--plan", "", *consent)
+    ended = await desk.call(*command)
+    assert (ended.code, service.calls) == (2, [])
+    assert "--plan names no file" in ended.json["error"]

@@ -188,6 +188,8 @@ async def test_a_hold_list_must_not_be_forgotten(desk: Any, service: Any, keys: 
     assert (ended.code, ended.json["counts"]["excluded"]) == (0, 0)
     assert len(service.calls) == 20
     assert max(service.per_key.values()) == 1
+    forgotten = await desk.run(source, service)
+    assert forgotten.code == 2  # what was meant for one run is not meant for all
 
 
 async def test_a_hold_list_that_cannot_be_read_is_refused(desk: Any, service: Any, keys: list[str]):

@@ -369,6 +369,21 @@ async def test_a_dry_run_knows_the_ledger(desk: Any, service: Any, keys: list[st
     assert desk.ledger().raw == before
 
 
+async def test_a_dry_run_says_what_would_be_sent(desk: Any, service: Any, keys: list[str]):
+    """The number is that of a run: with --limit, with --retry-failed, and beside keys that were
+    refused for good, which are not settled well (3)."""
+    source = desk.csv(keys[:6])
+    limited = await desk.run(source, service, "--dry-run", "--limit", 2)
+    assert (limited.code, "Dry run: 2 keys would be sent" in limited.err) == (0, True)
+    service.answer = lambda call: 400 if call.key in keys[:3] else None
+    assert (await desk.run(source, service, "--max-failures", "100%")).code == 3
+    plain = await desk.run(source, service, "--dry-run")
+    assert (plain.code, "Dry run: 0 keys would be sent" in plain.err) == (3, True)
+    again = await desk.run(source, service, "--dry-run", "--retry-failed")
+    assert (again.code, "Dry run: 3 keys would be sent" in again.err) == (0, True)
+    assert len(service.calls) == 6
+
+
 async def test_a_rehearsal_never_touches_the_real_ledger(desk: Any, service: Any, keys: list[str]):
     """--rehearse needs no consent or API key, sends nothing to the service, has its own ledger,
     and that ledger is refused for a real run."""

@@ -283,10 +283,10 @@ def test_a_ledger_belongs_to_the_target_of_its_first_run(
     assert (history.target, history.keys_kind, history.last_input) == ("c1", "raw", facts)
 
 
-def test_the_last_run_with_an_input_says_whether_there_is_a_hold_list(
+def test_a_ledger_that_had_a_hold_list_keeps_asking_for_it(
     history: History, begins: Callable[..., bytes]
 ) -> None:
-    """A run that only follows jobs says nothing of a hold list or an input."""
+    """Neither a run that follows jobs nor one that had none takes it back."""
     follow = b'{"type":"run_started","at":"","command":"follow","target":"c1","keys":"raw"%b}\n'
     assert not history.held
     history.replay([begins(exclude_sha256="ee" * 32)])
@@ -296,7 +296,7 @@ def test_the_last_run_with_an_input_says_whether_there_is_a_hold_list(
     )
     assert history.held
     history.replay([begins()])
-    assert not history.held
+    assert history.held
 
 
 def test_replay_in_parts_is_replay_of_the_whole(

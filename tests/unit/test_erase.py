@@ -406,6 +406,20 @@ async def test_a_key_that_waits_for_its_repeat_when_the_run_stops(stage: Any):
     assert made.ledger.of(Unknown)[0].error == "interrupted"
 
 
+@pytest.mark.parametrize("throttled", [True, False])
+async def test_a_429_while_the_pool_is_throttled_counts_against_no_key(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, throttled: bool
+):
+    """Then the rate is what is wrong; a key that meets it alone is out of attempts."""
+    made = stage(3, max_attempts=2)
+    monkeypatch.setattr(type(made.pace), "is_pool_throttled", throttled)
+    made.client.answer = lambda key, nth: (
+        Answer(429, b"", True) if key == made.keys[2] and nth <= 5 else GOOD
+    )
+    await made.run()
+    assert made.states() == ({"Accepted": 3} if throttled else {"Accepted": 2, "Failed": 1})
+
+
 async def test_nothing_leaves_the_gate_after_a_stop(stage: Any):
     """Workers that wait for their turn when the run stops send nothing."""
     made = stage(60, rate=1.0)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from bulk_eraser import plan as plan_module
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
 from bulk_eraser.gate import Intake, survey_of
 from bulk_eraser.ledger.settled import KeyStanding
@@ -22,6 +23,7 @@ from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.sources.survey import Survey
 
+ACME = Target.of_cluster("acme")
 OF_PLAN = ("keys", "made_by", "hold_list", "keys_sha256", "target", "api")
 ROWS = "customerKey,asked\nk-1,2024-05-01\nk-2,\nk-1,\n,x\nk-3,\n"
 
@@ -59,7 +61,7 @@ def survey(tmp_path: Path) -> Iterator[Callable[..., Survey]]:
 def made(survey: Survey, **other: Any) -> Plan:
     """The plan for a survey; `other` takes the place of fields of it, or of its `input`."""
     plan = made_from(
-        survey, tool="t", made_by="Ada", made_at="2030-01-01T00:00:00Z", target="acme", api="v4"
+        survey, ACME, ApiVersion.V4, tool="t", made_by="Ada", made_at="2030-01-01T00:00:00Z"
     )
     of_plan = {name: value for name, value in other.items() if name in OF_PLAN}
     facts = {name: value for name, value in other.items() if name not in of_plan}
@@ -79,7 +81,7 @@ def test_what_was_planned_matches(survey: Callable[..., Survey]):
     options = {"received_field": "asked", "hold": "customerKey\nk-2\n"}
     plan = file_of(made(survey(**options)))
     again = survey(**options)
-    plan.must_suit(again.reader.asked, "acme", "v4")
+    plan.must_suit(again.reader.asked, ACME, ApiVersion.V4)
     plan.must_match(again)
 
 
@@ -151,7 +153,7 @@ def test_all_differences_are_named_at_once(survey: Callable[..., Survey]):
         assert told in str(caught.value)
     asked = Reading(format="csv", key_field="id", delimiter=";")
     with pytest.raises(UsageError) as caught:
-        plan.must_suit(asked, "acme2", "v3")
+        plan.must_suit(asked, Target.of_cluster("acme2"), ApiVersion.V3)
     for told in ("--key-field 'customerKey'", "--delimiter ','", "'acme2'", "'v3'"):
         assert told in str(caught.value)
 
@@ -177,26 +179,28 @@ def test_an_encoding_has_many_names(
     plan = file_of(made(survey(content, encoding=planned)))
     for encoding in same:
         again = survey(content, encoding=encoding)
-        plan.must_suit(again.reader.asked, None, "v4")
+        plan.must_suit(again.reader.asked, None, ApiVersion.V4)
         plan.must_match(again)
     for encoding in other:
         with pytest.raises(UsageError, match="--encoding"):
-            plan.must_suit(Reading(format="csv", encoding=encoding), None, "v4")
+            plan.must_suit(Reading(format="csv", encoding=encoding), None, ApiVersion.V4)
 
 
 def test_an_unknown_encoding_is_for_the_reader_to_tell(survey: Callable[..., Survey]):
     """What no encoding is called is not said to be a difference."""
-    file_of(made(survey())).must_suit(Reading(format="csv", encoding="klingon"), None, "v4")
+    file_of(made(survey())).must_suit(
+        Reading(format="csv", encoding="klingon"), None, ApiVersion.V4
+    )
 
 
 def test_what_is_not_asked_for_is_found_in_the_file(survey: Callable[..., Survey]):
     """An option that is left out is no difference in itself; what is then found may be one."""
     plan = file_of(made(survey(ROWS.replace("customerKey", "id"), key_field="id")))
-    plan.must_suit(Reading(format="csv"), None, "v4")
+    plan.must_suit(Reading(format="csv"), None, ApiVersion.V4)
     with pytest.raises(UsageError, match="without --received-field"):
-        plan.must_suit(Reading(format="csv", received_field="asked"), None, "v4")
+        plan.must_suit(Reading(format="csv", received_field="asked"), None, ApiVersion.V4)
     with pytest.raises(UsageError, match="without --no-header"):
-        plan.must_suit(Reading(format="csv", header=False), None, "v4")
+        plan.must_suit(Reading(format="csv", header=False), None, ApiVersion.V4)
 
 
 def test_an_input_that_changes_under_the_check(survey: Callable[..., Survey], tmp_path: Path):
@@ -363,8 +367,8 @@ def test_a_rehearsal_has_no_target_to_compare(survey: Callable[..., Survey]):
     """Without a target all else is compared."""
     plan = file_of(made(survey()))
     asked = survey().reader.asked
-    plan.must_suit(asked, None, "v4")
+    plan.must_suit(asked, None, ApiVersion.V4)
     with pytest.raises(UsageError, match="API version"):
-        plan.must_suit(asked, None, "v3")
+        plan.must_suit(asked, None, ApiVersion.V3)
     with pytest.raises(UsageError, match="--format 'csv', this run has 'ndjson'"):
-        plan.must_suit(replace(asked, format="ndjson"), None, "v4")
+        plan.must_suit(replace(asked, format="ndjson"), None, ApiVersion.V4)

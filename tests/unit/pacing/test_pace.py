@@ -303,3 +303,13 @@ async def test_a_worker_that_is_cancelled_blocks_nobody(time: Any):
     await time.run(send(pace, time, sent, 2))
     assert len(sent) == 2
     assert OUTSTANDING == 4
+
+
+@pytest.mark.parametrize(("keys", "throttled"), [(5, True), (4, False)])
+async def test_whether_the_pool_is_throttled_or_a_few_keys(time: Any, keys: int, throttled: bool):
+    """A cut rate, and five different keys among the latest 429s: then no key is to blame."""
+    pace = pace_on(time)
+    for number in range(40):
+        pace.saw_bad(f"key-{number % keys}", "http_429", None)
+    assert pace.throttled_to is not None
+    assert pace.is_pool_throttled is throttled

@@ -460,3 +460,10 @@ def test_a_second_header_is_no_row_to_send(read: Read) -> None:
     """Where two files were joined the header stands twice; it is rejected, the rest goes on."""
     found = read("customerKey,n\nk1,1\ncustomerKey,n\nk2,2\n")
     assert found == [("k1", 2), ("!repeated_header", 3), ("k2", 4)]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_comma_of_decimals_in_a_lone_column_is_no_delimiter(read: Read, line_end: str) -> None:
+    """A German spreadsheet writes one column without quotes: the rounded key is seen as one."""
+    text = line_end.join(["customerKey", "K-10001", "4,01235E+15", ""])
+    assert read(text) == [("K-10001", 2), ("4,01235E+15", 3)]

@@ -763,3 +763,9 @@ def test_the_words_are_those_of_the_ledger(read_book: Read) -> None:
     words = {word for word, _ in read_book(saved(table(rows)))}
     assert words == {f"!{word}" for word in ROW_ERRORS} & words
     assert len(words) == 4
+
+
+def test_a_second_header_in_a_sheet_is_no_row_to_send(read_book: Read) -> None:
+    """Where two sheets were joined the header stands twice; it is rejected."""
+    rows = [["customerKey", "n"], ["k1", "x"], [" customerKey", "mail"], ["k2", "y"]]
+    assert read_book(saved(table(rows))) == [("k1", 2), ("!repeated_header", 3), ("k2", 4)]
