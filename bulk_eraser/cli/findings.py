@@ -89,8 +89,8 @@ def findings_table(survey: Survey) -> str:
 
 def at_least(keys: int, rate: float) -> str:
     """How long a run takes if the service keeps up; `rate` in requests a second."""
-    time = duration(max(1, keys / rate))
-    return f"At {rate:g} requests a second, {counted(keys, 'key')} take {time} at least."
+    takes = f"{counted(keys, 'key')} {'takes' if keys == 1 else 'take'}"
+    return f"At {rate:g} requests a second, {takes} {duration(max(1, keys / rate))} at least."
 
 
 def _how(facts: InputFacts) -> str:
