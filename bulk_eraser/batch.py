@@ -202,6 +202,7 @@ class Batch:
             tool=f"bulk-eraser {__version__}",
             api=self.settings.api_version.value,
             target=self.settings.target.name,
+            base=self.settings.target.named_base,
             simulated=self.settings.simulated,
             input=self.survey.facts(),
             exclude_sha256=hold_list.sha256 if hold_list else None,
@@ -297,6 +298,12 @@ def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
         raise ConfigurationError(
             f"The ledger {file.path} belongs to the target {history.target}, this run to "
             f"{settings.target.name}. A ledger has one target: name another with --ledger."
+        )
+    base = settings.target.named_base
+    if history.base is not None and base is not None and history.base != base:
+        raise ConfigurationError(
+            f"The ledger {file.path} belongs to the address {history.base}, this run to {base}. "
+            "A ledger has one target: name another with --ledger."
         )
     if history.keys_kind not in (None, "raw"):
         raise ConfigurationError(

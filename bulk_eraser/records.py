@@ -110,7 +110,10 @@ class PlanFacts(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RunStarted(Record, tag="run_started", kw_only=True):
-    """Who erases what, where, with which settings. `keys` is `raw`: keys stand as they were."""
+    """Who erases what, where, with which settings. `keys` is `raw`: keys stand as they were.
+
+    `base` is what `--base-url` named (everything before `/api/…`), None for a cluster.
+    """
 
     format: int = 1
     run: str
@@ -118,6 +121,7 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     tool: str
     api: str
     target: str
+    base: str | None = None
     simulated: bool
     keys: str = "raw"
     input: InputFacts

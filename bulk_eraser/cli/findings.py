@@ -25,6 +25,8 @@ def describe_input(survey: Survey, output: Output) -> None:
         f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
         f"{counted(facts.keys, 'different key')} ({_how(facts)})"
     )
+    if assumed := _assumed_column(survey):
+        output.say(f"  {assumed}")
     if survey.errors:
         output.say(f"  {counted(survey.errors.total(), 'row')} rejected, and not sent:")
         for word, count in survey.errors.most_common():
@@ -83,6 +85,8 @@ def findings_table(survey: Survey) -> str:
         lines = _lines(found.lines, found.keys)
         rows.append((0, found.keys, f"{word}: {SUSPECTS[word]} ({lines})"))
     how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {_how(facts)}"
+    if assumed := _assumed_column(survey):
+        how += f"\n{assumed}"
     table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
     return "\n".join([how, f"SHA-256 {facts.sha256}", "", *table])
 
@@ -102,6 +106,19 @@ def _how(facts: InputFacts) -> str:
     if facts.format != "xlsx":
         how.append(facts.encoding)
     return ", ".join(map(printable, how))
+
+
+def _assumed_column(survey: Survey) -> str | None:
+    """What to say where the first line was taken for a header for want of a known name."""
+    asked, name = survey.reader.asked, survey.reader.reading.key_field
+    if asked.format == "ndjson" or not asked.header or asked.key_field is not None:
+        return None
+    if name in (None, "customerKey"):
+        return None
+    return (
+        f"The first line was taken for the name of the only column ({printable(name or '')}); if "
+        "it is a customer key, say --no-header."
+    )
 
 
 def _lines(lines: list[int], count: int) -> str:

@@ -203,6 +203,8 @@ def _target(
 
 def _ledger_path(path: str, ledger: str | None, reading: Reading, *, rehearse: bool) -> str:
     """The ledger's path; a rehearsal always has its own, beside the real one."""
+    if ledger == "":
+        raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
     if ledger is None:
         if path == "-" or (not os.path.isfile(path) and os.path.exists(path)):
             raise UsageError("Reading from a pipe needs a name for the ledger: give --ledger.")

@@ -90,6 +90,11 @@ class Target:
         return f"{self.base_of(version)}/event-data/create-remove-customer-job?customerKey="
 
     @property
+    def named_base(self) -> str | None:
+        """What `--base-url` named; None for a cluster and for a rehearsal."""
+        return None if self.cluster else self.base or None
+
+    @property
     def is_loopback(self) -> bool:
         return not self.cluster and is_loopback(URL(self.base).host or "")
 

@@ -52,6 +52,7 @@ class ReplayLine(msgspec.Struct):
     jid: str = ""
     status: str | None = None
     target: str = ""
+    base: str | None = None
     keys: str = ""
     exclude_sha256: str | None = None
     input: InputFacts | None = None
@@ -75,12 +76,13 @@ _KEPT_WHEN_EXCLUDED = {KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.JO
 class History:
     """What a ledger's proven lines say; filled by `replay`.
 
-    `target` and `keys_kind` are those of the first run (None for a new ledger), `held` tells
-    whether any run had a hold list, `last_input` what the last one read.
+    `target`, `base` and `keys_kind` are those of the first run (None for a new ledger; `base` also
+    where no --base-url was given), `held` tells whether any run had a hold list, `last_input` what the last one read.
     """
 
     def __init__(self) -> None:
         self.target: str | None = None
+        self.base: str | None = None
         self.keys_kind: str | None = None
         self.held = False
         self.last_input: InputFacts | None = None
@@ -115,7 +117,7 @@ class History:
 
     def _begin_run(self, entry: ReplayLine) -> None:
         if self.target is None:
-            self.target, self.keys_kind = entry.target, entry.keys
+            self.target, self.base, self.keys_kind = entry.target, entry.base, entry.keys
         if entry.input is not None:
             self.last_input = entry.input
             self.held = self.held or entry.exclude_sha256 is not None

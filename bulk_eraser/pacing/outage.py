@@ -11,6 +11,8 @@ __all__ = ["Outage"]
 
 MANY_KEYS = 10
 NEVER_GOOD_S = 30.0
+FEW_FAILURES = 3
+"""Fewer failures since the last good answer are no outage, however long ago that was."""
 
 
 class Outage:
@@ -27,6 +29,7 @@ class Outage:
         self._ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()
+        self._failures = 0
         self._bad_answers: set[str] = set()
         self._errors: set[str] = set()
 
@@ -53,6 +56,7 @@ class Outage:
         if not self._ever_good or self._failing:
             self._ever_good = True
             self._failing.clear()
+            self._failures = 0
             self._bad_answers.clear()
             self._errors.clear()
 
@@ -65,6 +69,7 @@ class Outage:
         """An attempt that calls for another. Returns why to stop, if it is to stop (76)."""
         if len(self._failing) < 2 * MANY_KEYS:
             self._failing.add(key)
+        self._failures += 1
         self._errors.add(error)
         if error != "bad_answer":
             self._bad_answers.clear()
@@ -74,7 +79,8 @@ class Outage:
 
     def expired(self, now: float) -> BulkEraserError | None:
         """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
-        if not self._failing or self._good_at is None:
+        enough = FEW_FAILURES if self._ever_good else 1
+        if self._failures < enough or self._good_at is None:
             return None
         limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
         if now - self._good_at < limit:

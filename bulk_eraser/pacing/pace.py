@@ -252,6 +252,8 @@ class Pace:
         return self.throttled_to is not None and len(set(self._throttled)) >= THROTTLED_KEYS
 
     def _pause(self, now: float, seconds: float) -> None:
+        if seconds <= 0:
+            return
         until = now + seconds
         if until > self._paused_until:
             self._paused_s += until - max(now, self._paused_until)

@@ -9,6 +9,7 @@ import codecs
 import errno
 import io
 import os
+import select
 import stat
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from bulk_eraser.sources.compression import CutOff, unpacked
 __all__ = ["Fingerprint", "InputFile", "physical_lines"]
 
 BLOCK = 1 << 20
+LOOK_S = 0.25
 MAX_LINE = 1 << 20
 """Characters; a longer line is cut there, and its row rejected."""
 
@@ -215,6 +217,30 @@ class InputFile:
             line += text.count(self.line_end)
             offset += len(block)
 
+    def must_not_be_utf8(self, encoding: str) -> None:
+        """Raises `InputError` if what was read as `encoding` is UTF-8 after all, and not ASCII.
+
+        Such bytes have a meaning in most encodings, so every key with an accent would be a wrong
+        one, and an entry of a hold list would hold nobody. Text of another encoding is hardly ever
+        valid UTF-8.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with self._text("latin-1", self.line_end, lambda _index, _block: None) as stream:
+            is_ascii = True
+            try:
+                while block := bytes(stream.buffer.read(BLOCK)):
+                    is_ascii &= block.isascii()
+                    decoder.decode(block)
+                decoder.decode(b"", final=True)
+            except UnicodeDecodeError:
+                return
+        if not is_ascii:
+            raise InputError(
+                f"{self.name} is UTF-8 with letters beyond ASCII, but --encoding says {encoding}, "
+                "which would garble its keys. Leave --encoding out; if another file needs it, save "
+                "both in one encoding. Nothing was sent."
+            )
+
     def _encoding(self, head: bytes, asked: str | None) -> str:
         found = next((name for bom, name in _BOMS if head.startswith(bom)), None)
         if asked is None:
@@ -352,13 +378,20 @@ def _spool(fd: int) -> IO[bytes]:
     """Copy a pipe into an unlinked file, which only this process can read."""
     spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the input
     try:
-        while block := os.read(fd, BLOCK):
+        while block := _read_or_notice_signal(fd):
             spool.write(block)
         spool.flush()
     except BaseException:  # the copy is given back, whatever it was
         spool.close()
         raise
     return spool
+
+
+def _read_or_notice_signal(fd: int) -> bytes:
+    """What comes next. A signal that arrives just before a read would wait with it for ever."""
+    while not select.select([fd], [], [], LOOK_S)[0]:
+        pass
+    return os.read(fd, BLOCK)
 
 
 def _block_digest(block: bytearray) -> bytes:

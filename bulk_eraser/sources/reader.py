@@ -76,6 +76,8 @@ class InputReader:
                     yield from ndjson_rows(text, key_field, asked)
         except UnicodeError:
             raise self.file.explain_undecodable(asked.encoding, line_end) from None
+        if survey and asked.encoding and not (self.reading.encoding or "").startswith("utf"):
+            self.file.must_not_be_utf8(asked.encoding)
 
 
 def format_of(path: str) -> str:

@@ -314,6 +314,12 @@ class Ended:
         return found
 
 
+def hear_signals() -> None:
+    """Signals that this process was started deaf to (a job in the background) are heard again."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+
+
 @dataclass
 class Running:
     """A command on its way."""
@@ -496,6 +502,7 @@ class Desk:
             "stdin": asyncio.subprocess.DEVNULL,
             "stdout": asyncio.subprocess.PIPE,
             "stderr": asyncio.subprocess.PIPE,
+            "preexec_fn": hear_signals,
         } | streams
         process = await asyncio.create_subprocess_exec(
             *command, cwd=self.folder, env=self._environment() | (env or {}), **streams

@@ -314,6 +314,18 @@ async def test_nothing_is_sent_and_nothing_is_written(desk: Any, service: Any, k
     assert service.calls == []
 
 
+async def test_a_header_that_is_assumed_is_told(desk: Any):
+    """Where the first line is a column's name only by its place, check and run say so."""
+    source = desk.file("keys.csv", "alice\nbob\ncarol\n")
+    for command in ("check", "run"):
+        options = () if command == "check" else ("--dry-run", "--cluster-id", "acme")
+        ended = await desk.call(command, source, *options)
+        assert "name of the only column (alice)" in ended.out + ended.err
+        assert "--no-header" in ended.out + ended.err
+        named = await desk.call(command, source, "--key-field", "alice", *options)
+        assert "only column" not in named.out + named.err
+
+
 async def test_a_kill_leaves_nothing_behind(desk: Any, keys: list[str]):
     """Killed while it copies a pipe, no copy of the keys is left in the temporary folder."""
     running = await desk.start_check("-", "--format", "csv", stdin=asyncio.subprocess.PIPE)

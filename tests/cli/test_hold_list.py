@@ -119,6 +119,16 @@ async def test_the_environment_names_the_hold_list(desk: Any, service: Any, keys
     assert set(service.per_key) == set(keys[3:8])
 
 
+async def test_a_hold_list_in_another_encoding_is_refused(desk: Any, service: Any):
+    """An input in cp1252 with a hold list in UTF-8 would hold nobody: 65, and nothing is sent."""
+    source = desk.file("keys.csv", "customerKey\nÅsa\nBo\n".encode("cp1252"))
+    hold = desk.file("hold.csv", "customerKey\nÅsa\n".encode())
+    ended = await desk.run(source, service, "--encoding", "cp1252", "--exclude", hold)
+    assert (ended.code, ended.json["outcome"]) == (65, "refused")
+    assert "hold.csv is UTF-8" in ended.json["error"]
+    assert service.calls == []
+
+
 async def test_unknown_entries_are_counted(desk: Any, service: Any, keys: list[str]):
     """Entries of the hold list that the input does not have are counted in a warning, each once,
     and neither stop the run nor are named."""

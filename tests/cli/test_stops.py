@@ -39,6 +39,7 @@ WRONG_OPTIONS = [
     ("--base-url", "http://user:word@127.0.0.1"),
     ("--exclude", "keys.csv", "--no-exclude"),
     ("--ledger", "keys.csv"),
+    ("--ledger", ""),
     ("another.csv",),
 ]
 
@@ -143,7 +144,8 @@ async def test_a_ledger_of_another_target_is_refused(desk: Any, service: Any, ke
     source = desk.csv(keys[:3])
     await desk.run(source, service)
     before = desk.ledger().raw
-    for target in (("--base-url", "http://127.0.0.1:1"), ("--cluster-id", "wfoo")):
+    other_base = ("--base-url", f"{service.origin}/gateway")
+    for target in (("--base-url", "http://127.0.0.1:1"), ("--cluster-id", "wfoo"), other_base):
         ended = await desk.call("run", source, *target, "--yes", "--json")
         assert (ended.code, ended.json["outcome"]) == (78, "refused")
     assert desk.ledger().raw == before

@@ -70,12 +70,26 @@ def test_a_good_answer_ends_it():
 def test_it_is_left_when_there_was_no_good_answer_for_too_long():
     """At --max-outage after the last good answer, not before; 69, and the reason is named."""
     found = outage(300.0, good_at=50.0)
-    fail(found, 1, "http_503")
+    fail(found, 2, "http_503")
     fail(found, 1, "timeout")
     assert found.expired(349.9) is None
     why = found.expired(350.0)
     assert isinstance(why, ServiceDown)
     assert "http_503, timeout" in str(why)
+
+
+def test_two_failures_are_no_outage_however_long_ago_the_last_answer_was():
+    """Where few requests are sent (a low rate, a long pause), few failures end no run."""
+    found = outage(300.0, good_at=50.0)
+    fail(found, 1)
+    assert found.expired(1e6) is None
+    fail(found, 1)
+    assert found.expired(1e6) is None
+    found.saw_good(1e6)
+    fail(found, 2)
+    assert found.expired(2e6) is None
+    fail(found, 1)
+    assert isinstance(found.expired(2e6), ServiceDown)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(300.0, 30.0), (12.0, 12.0)])

@@ -106,6 +106,16 @@ async def test_a_pause_is_waited_out_before_the_service_is_left(time: Any):
     assert isinstance(pace.expired(), ServiceDown)
 
 
+async def test_a_pause_of_no_time_puts_nothing_off(time: Any):
+    """`Retry-After: 0` asks for no pause, so the time without a good answer goes on as it was."""
+    pace = pace_on(time, max_outage=5)
+    await turn(pace)
+    time.now += 1
+    assert pace.saw_bad("a", "http_503", 0.0) is None
+    time.now += 5
+    assert isinstance(pace.expired(), ServiceDown)
+
+
 async def test_pauses_without_end_are_left(time: Any):
     """A service that answers every request after a pause with another one is left in the end."""
     pace, asked = pace_on(time, max_outage=5), []

@@ -87,6 +87,21 @@ def test_cp1252_is_not_guessed(read: Read) -> None:
         read(content.replace(b"\xc5", b"\x81"), encoding="cp1252")
 
 
+@pytest.mark.parametrize("asked", ["cp1252", "latin-1", "iso8859-15", "mac-roman", "cp437"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_utf_8_is_not_read_as_something_else(read: Read, asked: str, packed: bool) -> None:
+    """An option that would garble every letter beyond ASCII is refused; where there is none, or
+    the bytes cannot be UTF-8, it is taken at its word."""
+    name = "keys.csv.gz" if packed else "keys.csv"
+    pack = gzip.compress if packed else bytes
+    long = "".join(f"k{number}\n" for number in range(200_000))
+    with pytest.raises(InputError, match=f"is UTF-8 with letters .*--encoding says {asked}"):
+        read(pack(f"customerKey\n{long}Åsa\n".encode()), name, encoding=asked)
+    assert read(pack(b"customerKey\nAsa\n"), name, encoding=asked) == [("Asa", 2)]
+    both = "customerKey\nÅsa\n".encode() + "Å\n".encode("latin-1")
+    assert len(read(pack(both), name, encoding=asked)) == 2
+
+
 @pytest.mark.parametrize("place", [100, BLOCK - 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7777])
 @pytest.mark.parametrize(
     ("bom", "encoding", "bad"),
