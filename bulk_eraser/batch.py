@@ -28,6 +28,7 @@ from bulk_eraser.errors import (
 from bulk_eraser.gate import Intake, must_be_usable, survey_of
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.naming import PSEUDONYMS, RAW, KeyNaming
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.plan import PlanFile
 from bulk_eraser.records import RunFinished, RunStarted
@@ -94,6 +95,7 @@ class Batch:
         self.file = file
         self.survey_s = survey_s
         self.tally = Tally(survey.fates)
+        self.started: RunStarted | None = None
         self.to_send = min(self.tally.to_send, settings.limit or self.tally.to_send)
 
     @property
@@ -128,14 +130,14 @@ class Batch:
             on_commit=lambda records: erasure.committed(records) if erasure else None,
             on_failure=lambda error: erasure.stop(error) if erasure else None,
         )
-        started = self._run_started()
+        self.started = started = self._run_started()
         error: BulkEraserError | None = None
         try:
             await ledger.commit([*recovered, started])
             async with self._client(api_key) as client:
                 erasure = Erasure(
                     self.survey,
-                    self.file.history.recorded_until(started.input),
+                    self.file.history.recorded_until(self.survey.facts()),
                     ledger,
                     client,
                     pace,
@@ -195,7 +197,7 @@ class Batch:
         )
 
     def _run_started(self) -> RunStarted:
-        hold_list, plan = self.survey.hold_list, self.order.plan
+        hold_list, plan, naming = self.survey.hold_list, self.order.plan, self.survey.naming
         return RunStarted(
             run=str(uuid.uuid4()),
             command="run",
@@ -204,6 +206,8 @@ class Batch:
             target=self.settings.target.name,
             base=self.settings.target.named_base,
             simulated=self.settings.simulated,
+            keys=naming.kind,
+            pepper_check=naming.pepper_check,
             input=self.survey.facts(),
             exclude_sha256=hold_list.sha256 if hold_list else None,
             settings=self.settings.recorded(),
@@ -274,6 +278,7 @@ def prepare(
     survey: Survey | None = None
     try:
         _must_be_the_same_target(file, settings)
+        _must_name_keys_alike(file, intake.naming)
         if file.history.held and not intake.hold_list and not order.no_hold_list:
             raise UsageError(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
@@ -305,10 +310,26 @@ def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
             f"The ledger {file.path} belongs to the address {history.base}, this run to {base}. "
             "A ledger has one target: name another with --ledger."
         )
-    if history.keys_kind not in (None, "raw"):
+
+
+def _must_name_keys_alike(file: LedgerFile, naming: KeyNaming) -> None:
+    """A ledger has one kind of names, or a key would look new that was sent long ago."""
+    history = file.history
+    if history.keys_kind is None:
+        return
+    if history.keys_kind != naming.kind:
+        advice = {
+            (RAW, PSEUDONYMS): "holds the customer keys as they are: leave --pseudonymize out, or "
+            "convert it with `bulk-eraser pseudonymize`",
+            (PSEUDONYMS, RAW): "holds pseudonyms of the keys: say --pseudonymize, with the pepper "
+            "that it was begun with",
+        }.get((history.keys_kind, naming.kind), "names keys in a way that this version cannot")
+        raise ConfigurationError(f"The ledger {file.path} {advice}. Nothing was sent.")
+    if history.pepper_check != naming.pepper_check:
         raise ConfigurationError(
-            f"The ledger {file.path} holds pseudonyms, not customer keys, which this version "
-            "cannot continue. Name another ledger with --ledger."
+            f"The ledger {file.path} was begun with another pepper than the one in "
+            "BULK_ERASER_PEPPER_FILE, so its keys would not be recognized. Nothing was sent. Name "
+            "the right file."
         )
 
 

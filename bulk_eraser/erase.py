@@ -123,7 +123,9 @@ class Erasure:
             await self._wait_for_room(len(batch))
             self._survey.reader.file.must_be_unchanged()
             jobs = [
-                Job(row.row.key, _whose(row.row)) for row in batch if isinstance(row.row, KeyRow)
+                Job(row.row.key, self._whose(row.row))
+                for row in batch
+                if isinstance(row.row, KeyRow)
             ]
             for row in batch:
                 self._tally.expect(row.row.line, row.fate)
@@ -331,8 +333,17 @@ class Erasure:
         if row.fate is Fate.DUPLICATE:
             if line <= self._recorded_until:
                 return None
-            return Duplicate(**_whose(row.row), first_line=row.first_line)
-        return Excluded(**_whose(row.row)) if row.fate is Fate.EXCLUDED else None
+            return Duplicate(**self._whose(row.row), first_line=row.first_line)
+        return Excluded(**self._whose(row.row)) if row.fate is Fate.EXCLUDED else None
+
+    def _whose(self, row: KeyRow) -> dict[str, Any]:
+        """What every ledger line about this row's key begins with."""
+        whose: dict[str, Any] = {"key": self._survey.naming.name_of(row.key), "line": row.line}
+        if row.received is not None:
+            whose["received"] = row.received
+        if row.reference is not None:
+            whose["reference"] = row.reference
+        return whose
 
     # ── stopping ────────────────────────────────────────────────────────────────────────────
 
@@ -415,16 +426,6 @@ def internal_error(bug: BaseException) -> BulkEraserError:
         f"Internal error: {type(bug).__name__}{place}. The ledger is in order; run the same "
         "command again, and please report this line."
     )
-
-
-def _whose(row: KeyRow) -> dict[str, Any]:
-    """What every ledger line about this row's key begins with."""
-    whose: dict[str, Any] = {"key": row.key, "line": row.line}
-    if row.received is not None:
-        whose["received"] = row.received
-    if row.reference is not None:
-        whose["reference"] = row.reference
-    return whose
 
 
 _T = TypeVar("_T")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bulk_eraser.errors import InputError, LedgerWriteError
 from bulk_eraser.ledger.settled import KeyStanding
+from bulk_eraser.naming import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.hold_list import read_hold_list
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.survey import Survey
@@ -18,12 +19,14 @@ __all__ = ["Intake", "must_be_usable", "survey_of"]
 
 @dataclass(frozen=True)
 class Intake:
-    """What is read, and what of it is let through. `hold_list` is the reader of `--exclude`."""
+    """What is read, and what of it is let through. `hold_list` is the reader of `--exclude`,
+    `naming` tells what keys are called in the ledger."""
 
     reader: InputReader
     hold_list: InputReader | None = None
     strict: bool = False
     allow_numeric_like: bool = False
+    naming: KeyNaming = RAW_KEYS
 
 
 def survey_of(
@@ -38,12 +41,14 @@ def survey_of(
     Raises `InputError` when one of them cannot be read, `LedgerWriteError` when the temporary
     folder is full.
     """
-    survey = Survey(intake.reader)
+    survey = Survey(intake.reader, intake.naming)
     try:
         survey.read(progress)
         if intake.hold_list is not None:
             survey.hold_list = read_hold_list(
-                intake.hold_list, allow_numeric_like=intake.allow_numeric_like
+                intake.hold_list,
+                intake.naming,
+                allow_numeric_like=intake.allow_numeric_like,
             )
         survey.decide(standings, retry_failed=retry_failed)
     except OSError as error:

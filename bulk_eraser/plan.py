@@ -7,12 +7,12 @@ ledger names the digest of the plan that was carried out.
 
 import codecs
 import os
-import tempfile
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from bulk_eraser.document import write_document
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
@@ -147,20 +147,9 @@ def write_plan(path: str, plan: Plan) -> None:
 
     Raises `UsageError` if there is something else, `LedgerWriteError` if it cannot be written.
     """
-    content = msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
     must_be_free(path)
     try:
-        fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".")
-        try:
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, 0o644)
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            os.replace(temporary, path)
-        except BaseException:  # Ctrl-C as well: no half-written file is left
-            os.unlink(temporary)
-            raise
+        write_document(path, plan)
     except OSError as error:
         raise LedgerWriteError(
             f"The plan {path} cannot be written: {error.strerror}. Name another place with --plan."

@@ -13,6 +13,7 @@ __all__ = [
     "ROW_ERRORS",
     "Accepted",
     "Commit",
+    "DerivedFrom",
     "Duplicate",
     "Excluded",
     "Failed",
@@ -110,8 +111,10 @@ class PlanFacts(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RunStarted(Record, tag="run_started", kw_only=True):
-    """Who erases what, where, with which settings. `keys` is `raw`: keys stand as they were.
+    """Who erases what, where, with which settings.
 
+    `keys` is `raw` (customer keys stand as they are) or `hmac-sha256`; then `pepper_check` tells
+    whether another run has the same pepper.
     `base` is what `--base-url` named (everything before `/api/…`), None for a cluster.
     """
 
@@ -124,12 +127,27 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     base: str | None = None
     simulated: bool
     keys: str = "raw"
-    input: InputFacts
+    pepper_check: str | None = None
+    input: InputFacts | None
     exclude_sha256: str | None
     settings: dict[str, Any]
     requester: str | None
     reference: str | None
     plan: PlanFacts | None = None
+
+
+class DerivedFrom(Record, tag="derived_from", kw_only=True):
+    """The first line of a ledger that was made from another: its name, its last commit, its lines.
+
+    The keys of that one were replaced by pseudonyms, see `keys` and `pepper_check`.
+    """
+
+    ledger: str
+    head: str
+    lines: int
+    tool: str
+    keys: str
+    pepper_check: str | None
 
 
 class KeyRecord(Record, kw_only=True, omit_defaults=True):

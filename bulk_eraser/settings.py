@@ -14,11 +14,12 @@ __all__ = [
     "RunSettings",
     "must_be_within",
     "read_api_key_file",
+    "read_pepper_file",
     "valid_api_key",
 ]
 
 SHARE_FROM_KEYS = 100
-API_KEY_BYTES = 4096
+SECRET_BYTES = 4096
 MAX_CONCURRENCY = 1024
 RATES = (0, 100_000)
 """What --rate may be."""
@@ -102,23 +103,40 @@ def read_api_key_file(path: str) -> tuple[str, bool]:
 
     Raises `ConfigurationError` when there is no usable key in it.
     """
+    content, exposed = _read_secret(path, "API key", "--api-key-file")
+    return valid_api_key(content.decode("latin-1"), f"in {path}"), exposed
+
+
+def read_pepper_file(path: str) -> tuple[bytes, bool]:
+    """The pepper in `path`, one trailing newline removed, and whether others can read the file.
+
+    Raises `ConfigurationError` when there is none in it.
+    """
+    pepper, exposed = _read_secret(path, "pepper", "BULK_ERASER_PEPPER_FILE")
+    if not pepper.strip():
+        raise ConfigurationError(
+            f"The pepper file {path} is empty. Put a long random secret there, and keep it: "
+            "without it no ledger with pseudonyms can be continued or read."
+        )
+    return pepper, exposed
+
+
+def _read_secret(path: str, what: str, named_by: str) -> tuple[bytes, bool]:
     try:
         with open(path, "rb") as file:
-            content = file.read(API_KEY_BYTES + 1)
+            content = file.read(SECRET_BYTES + 1)
             mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
         raise ConfigurationError(
-            f"The API key file {path} cannot be read: {reason}. Name the right file with "
-            "--api-key-file."
+            f"The {what} file {path} cannot be read: {reason}. Name the right file with {named_by}."
         ) from None
-    if len(content) > API_KEY_BYTES:
+    if len(content) > SECRET_BYTES:
         raise ConfigurationError(
-            f"The API key file {path} holds more than {API_KEY_BYTES} bytes, so it is not the API "
-            "key alone. Name the right file with --api-key-file."
+            f"The {what} file {path} holds more than {SECRET_BYTES} bytes, so it is not the {what} "
+            f"alone. Name the right file with {named_by}."
         )
-    key = valid_api_key(content.removesuffix(b"\n").decode("latin-1"), f"in {path}")
-    return key, stat.S_ISREG(mode) and bool(mode & 0o044)
+    return content.removesuffix(b"\n"), stat.S_ISREG(mode) and bool(mode & 0o044)
 
 
 def valid_api_key(key: str, where: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser import errors
-from bulk_eraser.cli.app import app
+from bulk_eraser import errors, records
+from bulk_eraser.audit import FINDINGS
+from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.findings import SUSPECTS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
@@ -18,13 +19,14 @@ README = (ROOT / "README.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    {"errors", "partitions", "records"},
-    {"pacing", "ledger", "elevate", "simulator"},
+    {"errors", "partitions", "records", "document"},
+    {"pacing", "ledger", "elevate", "simulator", "naming"},
     {"sources", "settings"},
     {"gate", "tally"},
-    {"plan"},
+    {"plan", "audit"},
     {"erase"},
     {"batch"},
+    {"receipt", "pseudonymize"},
     {"cli"},
 )
 """From the bottom up: a module may import from its own folder and from lower floors."""
@@ -67,7 +69,7 @@ def test_imports_go_down_only(module):
         assert floor_of(other) < floor_of(place), f"{place} imports {other}"
 
 
-@pytest.mark.parametrize("command", ["check", "run", "simulate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_in_the_readme(command):
     """An option that the README does not name does not exist for its users."""
     missing = {o for o in options_of(command) - {"--help"} if not documented(o)}
@@ -77,7 +79,7 @@ def test_every_option_is_in_the_readme(command):
 def test_the_readme_names_no_option_that_is_not_there():
     """What the README's tables of options promise is there."""
     named = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
-    assert named <= options_of("run") | options_of("simulate") | options_of("check")
+    assert named <= set().union(*map(options_of, COMMANDS))
 
 
 @pytest.mark.parametrize("code", sorted(errors.ExitCode))
@@ -86,7 +88,9 @@ def test_every_exit_code_is_in_the_readme(code):
     assert re.search(rf"^\| (?:\d+, )?{int(code)}(?:, \d+)? \|", README, re.MULTILINE)
 
 
-@pytest.mark.parametrize("word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS, *SUSPECTS]))
+@pytest.mark.parametrize(
+    "word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS, *SUSPECTS, *FINDINGS])
+)
 def test_every_error_word_is_in_the_readme(word):
     """Each word of the closed lists, and each simulated fault, is explained."""
     assert documented(word)
@@ -112,3 +116,14 @@ def test_the_changelog_speaks_of_this_version():
     from bulk_eraser import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_ledger_field_is_in_the_docs():
+    """docs/ledger.md names each type of line, and each field of it."""
+    text = (ROOT / "docs" / "ledger.md").read_text()
+    kinds = [kind for kind in vars(records).values() if isinstance(kind, type)]
+    for kind in kinds:
+        if issubclass(kind, records.Record) and kind not in (records.Record, records.KeyRecord):
+            names = [kind.__struct_config__.tag, *kind.__struct_encode_fields__]
+            missing = [name for name in names if name != "type" and f"`{name}`" not in text]
+            assert not missing, kind

@@ -11,8 +11,10 @@ from bulk_eraser import __version__
 from bulk_eraser.cli.check import check
 from bulk_eraser.cli.ending import as_error, refusal, tell_ending
 from bulk_eraser.cli.output import Output, fill_closed_streams
+from bulk_eraser.cli.pseudonymize import pseudonymize
 from bulk_eraser.cli.run import run
 from bulk_eraser.cli.simulate import simulate
+from bulk_eraser.cli.verify import verify
 from bulk_eraser.errors import BulkEraserError, ExitCode, UsageError
 
 __all__ = ["app", "main"]
@@ -25,10 +27,12 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(run)
+app.command()(verify)
+app.command()(pseudonymize)
 app.command()(simulate)
 
 
-COMMANDS = ("check", "run", "simulate")
+COMMANDS = ("check", "pseudonymize", "run", "simulate", "verify")
 
 
 def _show_version(wanted: bool) -> None:

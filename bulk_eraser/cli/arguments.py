@@ -13,7 +13,8 @@ from bulk_eraser.cli.output import Output, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, Interrupted, UsageError
-from bulk_eraser.settings import read_api_key_file, valid_api_key
+from bulk_eraser.naming import RAW_KEYS, KeyNaming
+from bulk_eraser.settings import read_api_key_file, read_pepper_file, valid_api_key
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
@@ -22,6 +23,7 @@ __all__ = [
     "api_key_of",
     "hold_list_of",
     "ignore_signals",
+    "naming_of",
     "progress_of",
     "raise_on_signals",
     "reading_of",
@@ -29,6 +31,9 @@ __all__ = [
     "target_of",
     "text_of",
 ]
+
+GOOD_PEPPER = 16
+"""Bytes."""
 
 
 def reading_of(
@@ -149,6 +154,26 @@ def api_key_of(path: str | None, output: Output) -> str:
         "There is no API key. Put the cluster's private key into a file and name it with "
         "--api-key-file, or set ELEVATE_API_KEY."
     )
+
+
+def naming_of(pseudonymize: bool, output: Output) -> KeyNaming:
+    """What keys are called in the ledger. Raises `ConfigurationError` for want of a pepper."""
+    if not pseudonymize:
+        return RAW_KEYS
+    path = os.environ.get("BULK_ERASER_PEPPER_FILE")
+    if not path:
+        raise ConfigurationError(
+            "Pseudonyms need a pepper: put a long random secret into a file (openssl rand -hex "
+            "32), name it in the environment variable BULK_ERASER_PEPPER_FILE, and keep it."
+        )
+    pepper, exposed = read_pepper_file(path)
+    if exposed:
+        output.warn(f"the pepper file {printable(path)} can be read by others: chmod 600 it.")
+    if len(pepper) < GOOD_PEPPER:
+        output.warn(
+            f"the pepper is shorter than {GOOD_PEPPER} bytes, so it might be found by trying."
+        )
+    return KeyNaming(pepper)
 
 
 def text_of(option: str, text: str | None) -> str | None:

@@ -8,6 +8,7 @@ from bulk_eraser.batch import Batch
 from bulk_eraser.cli.findings import at_least, describe_input
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
+from bulk_eraser.ledger.reading import network_file_system
 from bulk_eraser.sources.survey import Fate
 
 __all__ = ["Consent", "ask_consent", "describe"]
@@ -82,6 +83,11 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
 
 def _describe_ledger(batch: Batch, output: Output) -> None:
     file, fates = batch.file, batch.survey.fates
+    if kind := network_file_system(file.path):
+        output.warn(
+            f"the ledger lies on a network file system ({kind}), where a lock may not keep another "
+            "machine out. Do not run the same batch on two machines."
+        )
     if not file.exists:
         output.say(f"Ledger {printable(file.path)}: new")
         return

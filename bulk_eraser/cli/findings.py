@@ -5,7 +5,15 @@ from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.records import ROW_ERRORS, InputFacts
 from bulk_eraser.sources.survey import Fate, Survey
 
-__all__ = ["SUSPECTS", "at_least", "describe_input", "findings_table", "warn_of_hold_list"]
+__all__ = [
+    "SUSPECTS",
+    "at_least",
+    "describe_input",
+    "findings_table",
+    "how_it_was_read",
+    "lines_of",
+    "warn_of_hold_list",
+]
 
 SUSPECTS = {
     "personal": "with an @, as in e-mail addresses. Elevate's keys must not be personal data: is "
@@ -23,14 +31,14 @@ def describe_input(survey: Survey, output: Output) -> None:
     facts, fates = survey.facts(), survey.fates
     output.say(
         f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
-        f"{counted(facts.keys, 'different key')} ({_how(facts)})"
+        f"{counted(facts.keys, 'different key')} ({how_it_was_read(facts)})"
     )
     if assumed := _assumed_column(survey):
         output.say(f"  {assumed}")
     if survey.errors:
         output.say(f"  {counted(survey.errors.total(), 'row')} rejected, and not sent:")
         for word, count in survey.errors.most_common():
-            output.say(f"    {count:,} {word} ({_lines(survey.error_lines[word], count)})")
+            output.say(f"    {count:,} {word} ({lines_of(survey.error_lines[word], count)})")
     if facts.duplicate:
         output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
     if survey.stripped:
@@ -42,14 +50,14 @@ def describe_input(survey: Survey, output: Output) -> None:
         output.say(f"  on the hold list, and not sent: {held}")
     warn_of_hold_list(survey, output)
     for word, found in survey.suspects.items():
-        lines = _lines(found.lines, found.keys)
+        lines = lines_of(found.lines, found.keys)
         output.warn(f"{counted(found.keys, 'key')} {SUSPECTS[word]} ({lines})")
 
 
 def warn_of_hold_list(survey: Survey, output: Output) -> None:
     """A hold that matches nothing may be the wrong list, or a key that was mistyped."""
     if survey.held_too_late:
-        lines = _lines(survey.held_too_late_lines, survey.held_too_late)
+        lines = lines_of(survey.held_too_late_lines, survey.held_too_late)
         output.warn(
             f"{counted(survey.held_too_late, 'key')} of the hold list went out in an earlier run "
             f"({lines}): a removal job waits a day before it begins, so ask Voyado at once."
@@ -77,14 +85,14 @@ def findings_table(survey: Survey) -> str:
     if survey.errors:
         rows.append((0, facts.rejected, "rows rejected: not sent"))
         for word, count in survey.errors.most_common():
-            lines = _lines(survey.error_lines[word], count)
+            lines = lines_of(survey.error_lines[word], count)
             rows.append((1, count, f"{word}: {ROW_ERRORS[word]} ({lines})"))
     if survey.stripped:
         rows.append((0, survey.stripped, "rows with blanks around the key, which are not sent"))
     for word, found in survey.suspects.items():
-        lines = _lines(found.lines, found.keys)
+        lines = lines_of(found.lines, found.keys)
         rows.append((0, found.keys, f"{word}: {SUSPECTS[word]} ({lines})"))
-    how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {_how(facts)}"
+    how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {how_it_was_read(facts)}"
     if assumed := _assumed_column(survey):
         how += f"\n{assumed}"
     table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
@@ -97,7 +105,7 @@ def at_least(keys: int, rate: float) -> str:
     return f"At {rate:g} requests a second, {takes} {duration(max(1, keys / rate))} at least."
 
 
-def _how(facts: InputFacts) -> str:
+def how_it_was_read(facts: InputFacts) -> str:
     how = [facts.format, f"{'member' if facts.format == 'ndjson' else 'column'} {facts.key_field}"]
     if facts.sheet is not None:
         how.insert(1, f"sheet {facts.sheet}")
@@ -121,6 +129,6 @@ def _assumed_column(survey: Survey) -> str | None:
     )
 
 
-def _lines(lines: list[int], count: int) -> str:
+def lines_of(lines: list[int], count: int) -> str:
     word = "line" if len(lines) == 1 else "lines"
     return f"{word} {', '.join(f'{line:,}' for line in lines)}{', …' if count > len(lines) else ''}"

@@ -168,6 +168,22 @@ Author = Annotated[
 ]
 Requester = Annotated[str | None, _option("REQUESTER", "TEXT", "Who ordered it; for the ledger.")]
 Reference = Annotated[str | None, _option("REFERENCE", "TEXT", "Ticket or case; for the ledger.")]
+Receipt = Annotated[
+    str | None,
+    _option(
+        "RECEIPT",
+        "FILE",
+        "Write head, counts, input, target and times of this run there, to be kept elsewhere.",
+    ),
+]
+Pseudonymize = Annotated[
+    bool,
+    _flag(
+        "--pseudonymize",
+        "Write HMAC-SHA256 pseudonyms instead of the keys into the ledger; the secret is in the "
+        "file that BULK_ERASER_PEPPER_FILE names.",
+    ),
+]
 Rehearse = Annotated[
     bool,
     _flag(

@@ -12,6 +12,7 @@ from bulk_eraser.cli.arguments import (
     api_key_of,
     hold_list_of,
     ignore_signals,
+    naming_of,
     progress_of,
     raise_on_signals,
     reading_of,
@@ -25,9 +26,11 @@ from bulk_eraser.cli.ending import as_error, refusal, tell_ending
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, counted
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ExitCode, UsageError
+from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.gate import Intake
 from bulk_eraser.plan import read_plan
+from bulk_eraser.receipt import receipt_must_be_writable, receipt_of, write_receipt
+from bulk_eraser.records import RunStarted
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
@@ -77,6 +80,8 @@ def run(
     plan: options.Plan = None,
     requester: options.Requester = None,
     reference: options.Reference = None,
+    receipt: options.Receipt = None,
+    pseudonymize: options.Pseudonymize = False,
     rehearse: options.Rehearse = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
@@ -126,6 +131,7 @@ def run(
                 hold_list=hold_list_of(exclude, reading),
                 strict=strict,
                 allow_numeric_like=allow_numeric_like,
+                naming=naming_of(pseudonymize, output),
             ),
             ledger_path=_ledger_path(input_path, ledger, reading, rehearse=rehearse),
             no_hold_list=no_exclude,
@@ -134,9 +140,11 @@ def run(
             requester=text_of("--requester", requester),
             reference=text_of("--reference", reference),
         )
+        if receipt is not None:
+            receipt_must_be_writable(receipt)
         consent = Consent.PLANNED if plan else Consent.ASK
         consent = Consent.GIVEN if yes or simulated else consent
-        ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose)
+        ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose, receipt)
     except (Exception, KeyboardInterrupt) as error:
         ending = refusal(as_error(error), ledger)
     ignore_signals()
@@ -152,6 +160,7 @@ def _carry_out(
     output: Output,
     dry_run: bool,
     verbose: bool,
+    receipt: str | None,
 ) -> Ending:
     _must_not_be_the_input(order)
     settings = _within_file_limit(settings, output)
@@ -166,12 +175,24 @@ def _carry_out(
             ask_consent(batch, consent, output)
         with event_loop_runner() as runner:
             ending = runner.run(batch.carry_out(api_key, Display(output)))
+        if receipt and batch.started:
+            ending = _with_receipt(receipt, batch.started, ending)
         if errors := batch.tally.errors.most_common():
             named = ", ".join(f"{word} ({count:,})" for word, count in errors)
             output.say(f"Failed or unknown in this run: {named}")
         return ending
     finally:
         batch.close()
+
+
+def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
+    """Write the receipt; where that fails, the run ends as if its ledger could not be written."""
+    try:
+        write_receipt(path, receipt_of(started, ending))
+    except LedgerWriteError as error:
+        reasons = " ".join(filter(None, (ending.error, str(error))))
+        return replace(ending, outcome="error", exit_code=error.exit_code, error=reasons)
+    return ending
 
 
 def _dry_ending(batch: Batch) -> Ending:

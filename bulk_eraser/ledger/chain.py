@@ -7,7 +7,7 @@ import msgspec
 
 from bulk_eraser.records import Commit, Record
 
-__all__ = ["GENESIS", "encode_group", "link"]
+__all__ = ["GENESIS", "commit_group", "encode_group", "link"]
 
 GENESIS = "0" * 64
 """Stands in for the previous commit before the first one."""
@@ -29,7 +29,11 @@ def encode_group(previous: str, records: Sequence[Record], at: str) -> tuple[byt
     """
     for record in records:
         record.at = at
-    lines = _encoder.encode_lines(records)
+    return commit_group(previous, _encoder.encode_lines(records), at)
+
+
+def commit_group(previous: str, lines: bytes, at: str) -> tuple[bytes, str]:
+    """The bytes of one group, `lines` and the commit line that ends them, and the new head."""
     head = link(previous, lines)
-    commit = _encoder.encode(Commit(at=at, lines=len(records), sha256=head))
+    commit = _encoder.encode(Commit(at=at, lines=lines.count(b"\n"), sha256=head))
     return lines + commit + b"\n", head

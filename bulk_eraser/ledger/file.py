@@ -35,7 +35,7 @@ from bulk_eraser.records import Commit, Recovered
 __all__ = ["LedgerFile"]
 
 BLOCK = 1 << 20
-FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"')
+FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"', b'{"type":"derived_from"')
 FIRST_GROUP = 1 << 20
 """Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
 
@@ -65,6 +65,11 @@ class LedgerFile:
     def exists(self) -> bool:
         """Is there a ledger with at least one commit?"""
         return self.head != GENESIS
+
+    @property
+    def has_tail(self) -> bool:
+        """Does something stand behind the last commit?"""
+        return self._tail_bytes > 0
 
     def begin(self) -> list[Recovered]:
         """Create the file, or move its unproven tail aside. Returns what to tell of it.

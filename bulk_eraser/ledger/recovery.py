@@ -28,13 +28,15 @@ _STATED_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 class LedgerScan:
     """One pass over a ledger; feed it with `groups()`, then read the other attributes.
 
-    `head` is the digest of the last valid commit, `commits` their number, `valid_bytes` the
-    length of the prefix that they prove, `tail_bytes` the length of what stands behind it.
+    `head` is the digest of the last valid commit, `commits` their number, `valid_lines` and
+    `valid_bytes` the length of the prefix that they prove (commit lines included), `tail_bytes`
+    the length of what stands behind it. Kept up to date while the groups are yielded.
     """
 
     def __init__(self) -> None:
         self.head = GENESIS
         self.commits = 0
+        self.valid_lines = 0
         self.valid_bytes = 0
         self.tail_bytes = 0
 
@@ -59,15 +61,17 @@ class LedgerScan:
                 continue
             self.head = commit.sha256
             self.commits += 1
+            self.valid_lines += commit.lines + 1
             self.valid_bytes += self.tail_bytes
             self.tail_bytes = 0
             yield lines
 
     def _damage(self) -> str:
         return (
-            f"The ledger was changed after commit {self.commits} ({self.head[:12]}…): further "
-            "commits stand behind a line that is not what was written. Nothing was written. "
-            "Keep the file as it is and restore the ledger from a copy before you run again."
+            f"The ledger was changed after commit {self.commits} ({self.head[:12]}…, line "
+            f"{self.valid_lines}): what stands between there and commit {self.commits + 1} is not "
+            "what was written, and further commits follow. Nothing was written. Keep the file as "
+            "it is and restore the ledger from a copy before you run again."
         )
 
 

@@ -19,6 +19,7 @@ status of the same jid takes JOB_LOST back.
 from collections.abc import Iterable
 from enum import IntEnum
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 
@@ -26,7 +27,15 @@ from bulk_eraser.errors import LedgerDamaged
 from bulk_eraser.partitions import KeyPartitions, digest_of
 from bulk_eraser.records import InputFacts
 
-__all__ = ["History", "KeyStanding", "standing_after"]
+__all__ = [
+    "History",
+    "KeyStanding",
+    "ReplayLine",
+    "decode_group",
+    "event_code",
+    "jid_number",
+    "standing_after",
+]
 
 
 class KeyStanding(IntEnum):
@@ -54,10 +63,12 @@ class ReplayLine(msgspec.Struct):
     target: str = ""
     base: str | None = None
     keys: str = ""
+    pepper_check: str | None = None
     exclude_sha256: str | None = None
     input: InputFacts | None = None
 
 
+_T = TypeVar("_T", bound=ReplayLine)
 _decoder = msgspec.json.Decoder(ReplayLine)
 _JOB_ALIVE = 255
 """The event of a `job_status` line whose word is neither `error` nor `not_found`."""
@@ -76,14 +87,15 @@ _KEPT_WHEN_EXCLUDED = {KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.JO
 class History:
     """What a ledger's proven lines say; filled by `replay`.
 
-    `target`, `base` and `keys_kind` are those of the first run (None for a new ledger; `base` also
-    where no --base-url was given), `held` tells whether any run had a hold list, `last_input` what the last one read.
+    `target`, `base`, `keys_kind` and `pepper_check` are those of the first run (None for a new
+    ledger; `base` also where no --base-url was given), `held` tells whether any run had a hold list, `last_input` what the last one read.
     """
 
     def __init__(self) -> None:
         self.target: str | None = None
         self.base: str | None = None
         self.keys_kind: str | None = None
+        self.pepper_check: str | None = None
         self.held = False
         self.last_input: InputFacts | None = None
         self._recorded: dict[tuple[object, ...], int] = {}
@@ -96,9 +108,9 @@ class History:
     def replay(self, groups: Iterable[bytes]) -> None:
         """Take in proven groups of lines, oldest first. Unknown types and fields are ignored."""
         for lines in groups:
-            for entry in _decode(lines):
-                if (code := _event_code(entry)) is not None:
-                    self._events.add(digest_of(entry.key), code, _jid_number(entry.jid))
+            for entry in decode_group(lines, _decoder):
+                if (code := event_code(entry)) is not None:
+                    self._events.add(digest_of(entry.key), code, jid_number(entry.jid))
                 elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
                     identity = self.last_input.identity()
                     self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
@@ -117,7 +129,8 @@ class History:
 
     def _begin_run(self, entry: ReplayLine) -> None:
         if self.target is None:
-            self.target, self.base, self.keys_kind = entry.target, entry.base, entry.keys
+            self.target, self.base = entry.target, entry.base
+            self.keys_kind, self.pepper_check = entry.keys, entry.pepper_check
         if entry.input is not None:
             self.last_input = entry.input
             self.held = self.held or entry.exclude_sha256 is not None
@@ -137,32 +150,30 @@ def standing_after(
     return _STANDINGS[code], jid
 
 
-def _decode(lines: bytes) -> Iterable[ReplayLine]:
-    """A group's lines as far as this version can read them."""
-    try:
-        return _decoder.decode_lines(lines)
-    except ValueError:
-        entries = (_decode_line(line) for line in lines.split(b"\n"))
-        return [entry for entry in entries if entry is not None]
-
-
-def _decode_line(line: bytes) -> ReplayLine | None:
-    """None for a type of line that a later version introduced.
+def decode_group(lines: bytes, decoder: "msgspec.json.Decoder[_T]") -> list[_T]:
+    """A group's lines, one entry each; of a type that a later version introduced, the name alone.
 
     Raises `LedgerDamaged` for a proven line of a known type that does not hold what it must.
     """
     try:
-        return _decoder.decode(line)
+        return decoder.decode_lines(lines)
+    except ValueError:
+        return [_decode_line(line, decoder) for line in lines.split(b"\n")[:-1]]
+
+
+def _decode_line(line: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
+    try:
+        return decoder.decode(line)
     except ValueError:
         if any(line.startswith(b'{"type":"%b"' % word.encode()) for word in _KNOWN_TYPES):
             raise LedgerDamaged(
                 "The ledger holds a line that this version cannot read. Nothing was written. "
                 "Use the version of bulk-eraser that wrote it, or a newer one."
             ) from None
-        return None
+        return decoder.decode(b'{"type":"?"}')
 
 
-def _event_code(entry: ReplayLine) -> int | None:
+def event_code(entry: ReplayLine) -> int | None:
     """What the line says of its key; None if it says nothing of one."""
     if not entry.key:
         return None
@@ -173,7 +184,7 @@ def _event_code(entry: ReplayLine) -> int | None:
     return _STANDING_OF.get(entry.type)
 
 
-def _jid_number(jid: str) -> int:
+def jid_number(jid: str) -> int:
     """64 bits that stand for a jid; 0 for none. Compared only within one key."""
     if not jid:
         return 0

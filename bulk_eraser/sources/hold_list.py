@@ -7,7 +7,8 @@ is refused, and so is an entry that is some key of the input but for case or Uni
 from collections.abc import Iterator, Mapping
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.partitions import KeyPartitions, digest_of
+from bulk_eraser.naming import RAW_KEYS, KeyNaming
+from bulk_eraser.partitions import KeyPartitions
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import RejectedRow
 from bulk_eraser.sources.suspects import EXAMPLES, folded, is_numeric_like
@@ -22,9 +23,10 @@ class HoldList:
     `near_misses` names the first lines of those that it has in another spelling.
     """
 
-    def __init__(self, name: str, sha256: str = "") -> None:
+    def __init__(self, name: str, naming: KeyNaming = RAW_KEYS) -> None:
         self.name = name
-        self.sha256 = sha256
+        self.sha256 = ""
+        self._digest_of = naming.digest_of
         self.entries = 0
         self.unknown = 0
         self.near_misses: list[int] = []
@@ -34,13 +36,13 @@ class HoldList:
         self._folds = KeyPartitions("16sQ")
 
     def add(self, key: str, line: int) -> None:
-        digest = digest_of(key)
+        digest = self._digest_of(key)
         self._keys.add(digest)
-        self._folds.add(digest_of(folded(key)), digest, line)
+        self._folds.add(self._digest_of(folded(key)), digest, line)
 
     def note_header(self, name: str) -> None:
         """The first line was taken for a header for want of a name that is known."""
-        self._header = digest_of(name)
+        self._header = self._digest_of(name)
 
     def match(
         self, partition: int, keys: Mapping[bytes, int], groups: Mapping[bytes, set[bytes]]
@@ -62,13 +64,15 @@ class HoldList:
         self._folds.close()
 
 
-def read_hold_list(reader: InputReader, *, allow_numeric_like: bool = False) -> HoldList:
+def read_hold_list(
+    reader: InputReader, naming: KeyNaming = RAW_KEYS, *, allow_numeric_like: bool = False
+) -> HoldList:
     """The hold list that `reader` reads; reads it to its end and closes it.
 
     Raises `InputError` when a row of it has no usable key, or one that a spreadsheet seems to
     have rounded: a hold that cannot be read must not be passed over.
     """
-    held = HoldList(reader.file.name)
+    held = HoldList(reader.file.name, naming)
     try:
         for row in _rows(reader, allow_numeric_like):
             held.add(*row)

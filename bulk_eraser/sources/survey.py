@@ -16,7 +16,8 @@ from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError
 from bulk_eraser.ledger.settled import KeyStanding
-from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.naming import RAW_KEYS, KeyNaming
+from bulk_eraser.partitions import PARTITIONS, KeyPartitions
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.hold_list import HoldList
 from bulk_eraser.sources.reader import InputReader
@@ -79,15 +80,17 @@ class RowFate(NamedTuple):
 class Survey:
     """What the input holds. `read` it, then `decide` with the ledger's standings.
 
-    Keys of `hold_list`, which is set between the two, are not sent.
+    Keys are remembered by their digest as `naming` has it, which is how a ledger knows them. Those
+    of `hold_list`, which is set between the two, are not sent.
 
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `fates` counts the rows by fate once `decide` has run, `last_line_not_sent` is the line of the
     last rejected or duplicate row.
     """
 
-    def __init__(self, reader: InputReader) -> None:
+    def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
         self.reader = reader
+        self.naming = naming
         self.hold_list: HoldList | None = None
         self.rows = 0
         self.last_line_not_sent = 0
@@ -98,7 +101,7 @@ class Survey:
         self._plan = bytearray()
         self._keys = KeyPartitions("QQB")
         self._suspects = Suspects()
-        self._look_alikes = LookAlikes()
+        self._look_alikes = LookAlikes(naming)
         self._first_lines: IO[bytes] | None = None
         self.held_too_late = 0
         self.held_too_late_lines: list[int] = []
@@ -108,6 +111,7 @@ class Survey:
 
         Raises `InputError` when the input is unusable.
         """
+        digest_of = self.naming.digest_of
         for row in self.reader.survey_rows():
             if isinstance(row, KeyRow):
                 digest = digest_of(row.key)
@@ -157,6 +161,10 @@ class Survey:
                     self.held_too_late += 1
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._plan[place] = Fate.EXCLUDED
+
+    def digests(self, partition: int) -> set[bytes]:
+        """The digests of the input's keys in one partition."""
+        return {entry[0] for entry in self._keys.read(partition)}
 
     @property
     def to_send(self) -> int:

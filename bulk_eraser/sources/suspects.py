@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bulk_eraser.partitions import KeyPartitions, digest_of
+from bulk_eraser.naming import RAW_KEYS, KeyNaming
+from bulk_eraser.partitions import KeyPartitions
 
 __all__ = ["EXAMPLES", "Finding", "LookAlikes", "Suspects", "folded", "is_numeric_like"]
 
@@ -82,15 +83,16 @@ class Suspects:
 class LookAlikes:
     """Keys under what they are when case and Unicode form do not count; only if that differs."""
 
-    def __init__(self) -> None:
+    def __init__(self, naming: KeyNaming = RAW_KEYS) -> None:
         self.keys = 0
         self.lines: list[int] = []
+        self._digest_of = naming.digest_of
         self._entries = KeyPartitions("16sQ")
 
     def add(self, key: str, digest: bytes, line: int) -> None:
         fold = folded(key)
         if fold != key:
-            self._entries.add(digest_of(fold), digest, line)
+            self._entries.add(self._digest_of(fold), digest, line)
 
     def groups(self, partition: int, plain: Mapping[bytes, int]) -> dict[bytes, set[bytes]]:
         """Digest of the folded key → digests of the keys that fold to it, for one partition.

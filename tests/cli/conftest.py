@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,8 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
+
+from bulk_eraser.audit import Audit
 
 ROOT = Path(__file__).parents[2]
 API_KEY = "ek-live-0f5b6d1c7e"
@@ -129,6 +131,14 @@ class Ledger:
                 assert line["key"] not in accepted
             elif line["type"] == "accepted":
                 accepted.add(line["key"])
+
+
+def must_be_as_a_run_writes(path: Path) -> None:
+    """What `verify` calls forged must be in no ledger that a run wrote."""
+    with closing(Audit([str(path)])) as audit:
+        audit.walk()
+        assert audit.ledgers[0].damage is None
+        assert not audit.findings.is_forged, audit.findings
 
 
 def counts_of(ledger: Ledger, rows: list[tuple[int, str]], held: frozenset[str]) -> dict[str, int]:
@@ -576,6 +586,7 @@ class Desk:
         """
         ledger = self.ledger(name)
         assert ledger.tail == b""
+        must_be_as_a_run_writes(self.folder / name)
         ending = ended.json
         counts = counts_of(ledger, input_.rows, frozenset(held))
         assert ending["counts"] == counts

@@ -1,0 +1,106 @@
+"""A receipt: what a run leaves outside of its ledger, so that the ledger cannot be replaced.
+
+A ledger proves its own lines, but not that it is all there is: it could be cut off at a commit, or
+written anew. Whoever keeps the head elsewhere can tell. A receipt holds it, and no customer key.
+"""
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bulk_eraser.document import write_document
+from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.records import InputFacts, PlanFacts, RunStarted
+
+if TYPE_CHECKING:
+    from bulk_eraser.batch import Ending
+
+__all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
+
+MOST_BYTES = 1 << 20
+
+
+class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="receipt"):
+    """The content of a receipt. `ledger` is the file's name, `head` the digest of its last commit;
+    times are UTC, `counts` those of `--json`."""
+
+    format: int = 1
+    tool: str
+    ledger: str
+    head: str | None
+    run: str
+    command: str
+    outcome: str
+    exit_code: int
+    counts: dict[str, int]
+    requests: int
+    started_at: str
+    finished_at: str
+    elapsed_s: float
+    target: str
+    base: str | None
+    api: str
+    simulated: bool
+    keys: str
+    input: InputFacts | None
+    exclude_sha256: str | None
+    plan: PlanFacts | None
+    requester: str | None
+    reference: str | None
+
+
+def receipt_of(started: RunStarted, ending: "Ending") -> Receipt:
+    """The receipt of a run that began and has ended."""
+    return Receipt(
+        tool=started.tool,
+        ledger=os.path.basename(ending.ledger or ""),
+        head=ending.head,
+        run=started.run,
+        command=started.command,
+        outcome=ending.outcome,
+        exit_code=ending.exit_code,
+        counts=ending.counts,
+        requests=ending.requests,
+        started_at=started.at,
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        elapsed_s=ending.elapsed_s,
+        target=started.target,
+        base=started.base,
+        api=started.api,
+        simulated=started.simulated,
+        keys=started.keys,
+        input=started.input,
+        exclude_sha256=started.exclude_sha256,
+        plan=started.plan,
+        requester=started.requester,
+        reference=started.reference,
+    )
+
+
+def receipt_must_be_writable(path: str) -> None:
+    """Raises `UsageError` where a receipt could not be put, or would destroy something else."""
+    folder = os.path.dirname(path) or "."
+    if not path or not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"A receipt cannot be written to {path!r}. Name another place.")
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            msgspec.json.decode(file.read(MOST_BYTES), type=Receipt)
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{path} is there already, and no receipt. Name another file with --receipt."
+        ) from None
+
+
+def write_receipt(path: str, receipt: Receipt) -> None:
+    """Raises `LedgerWriteError`; the ledger is complete all the same."""
+    try:
+        write_document(path, receipt)
+    except OSError as error:
+        raise LedgerWriteError(
+            f"The receipt {path} cannot be written: {error.strerror}. The ledger is in order; keep "
+            f"its head yourself: {receipt.head}."
+        ) from None

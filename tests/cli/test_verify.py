@@ -1,0 +1,265 @@
+"""`verify`: the chain, the runs, every row of the input; 0, 3 or 79, and nothing is changed."""
+
+import asyncio
+import csv
+import json
+import shutil
+import signal
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+LEDGER = "keys.ledger.ndjson"
+
+
+async def verify(desk: Any, *arguments: object, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and the one object; whatever it finds, nothing is changed."""
+    before = desk.everything()
+    ended = await desk.call("verify", *arguments, "--json", **more)
+    assert ended.out.count("\n") == 1
+    found = json.loads(ended.out)
+    assert found["exit_code"] == ended.code
+    assert (found["error"] is None) == (ended.code in (0, 3))
+    assert desk.everything() == before
+    return ended.code, found
+
+
+async def test_a_whole_run_holds(desk: Any, service: Any, keys: list[str]):
+    """Every row of a finished run is accounted for, without a word about how the file is read; the
+    run is told as it was, and the head is the one that `run` printed."""
+    source = desk.csv([*keys[:40], keys[3], "", keys[4]])
+    options = ("--requester", "Ada", "--reference", "T-1")
+    ran = await desk.run(source, service, *options)
+    code, found = await verify(desk, LEDGER, "--input", source, "--expect-head", ran.json["head"])
+    assert (code, found["outcome"], found["unaccounted"], found["extra"]) == (0, "complete", 0, 0)
+    states = {state: count for state, count in found["states"].items() if count}
+    assert states == {"accepted": 40, "duplicate": 2, "rejected": 1}
+    (ledger,) = found["ledgers"]
+    assert (ledger["head"], ledger["tail_bytes"], ledger["damage"]) == (ran.json["head"], 0, None)
+    raw = desk.ledger().raw
+    assert (ledger["lines"], ledger["bytes"]) == (raw.count(b"\n"), len(raw))
+    assert ledger["commits"] == raw.count(b'{"type":"commit"')
+    (run,) = ledger["runs"]
+    assert (run["requester"], run["reference"], run["conserved"]) == ("Ada", "T-1", True)
+    assert (run["outcome"], run["counts"]) == ("complete", ran.json["counts"])
+    kept = found["expected_heads"][ran.json["head"]]
+    assert (kept["commit"], kept["commits_after"]) == (ledger["commits"], 0)
+
+
+async def test_it_is_told_to_people(desk: Any, service: Any, keys: list[str]):
+    """Without --json the findings are lines on stdout, the verdict is the last on stderr."""
+    source = desk.csv(keys[:5])
+    ran = await desk.run(source, service, "--limit", 3, "--requester", "Ada")
+    ended = await desk.call("verify", LEDGER, "--input", source, "--expect-head", ran.json["head"])
+    assert ended.code == 3
+    for words in ("intact", ran.json["head"], "requester Ada", "3 accepted", "incomplete (75)"):
+        assert words in ended.out
+    assert "2 rows unaccounted for (lines 5, 6)" in ended.out
+    assert "nothing follows it" in ended.out
+    assert ended.err.endswith("Not all holds: 2 rows unaccounted for.\n")
+    await desk.run(source, service)
+    ended = await desk.call("verify", LEDGER, "--input", source, "--expect-head", ran.json["head"])
+    assert ended.code == 0
+    assert ended.err.startswith("All holds: the chain is intact, and every row")
+    assert "after it" in ended.out
+
+
+async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
+    """Refused, unknown, held, rejected and duplicate rows are accounted for as what they are; the
+    table has each row, and no key that a spreadsheet would run."""
+    service.answer = lambda call: {keys[1]: 400, keys[2]: 500}.get(call.key)
+    source = desk.csv([*keys[:4], keys[0], "", "=1+1", "@SUM"])
+    hold = desk.csv([keys[3]], "hold.csv")
+    ran = await desk.run(source, service, "--exclude", hold, "--max-attempts", 2)
+    assert ran.code == 3
+    table = desk.folder / "rows.csv"
+    desk.may_hold_keys.add(table)
+    ended = await desk.call("verify", LEDGER, "--input", source, "--rows", table, "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, found["unaccounted"]) == (0, 0)
+    assert found["states"] == {
+        "accepted": 3,
+        "job_lost": 0,
+        "failed": 1,
+        "unknown": 1,
+        "excluded": 1,
+        "rejected": 1,
+        "duplicate": 1,
+        "sent": 0,
+        "missing": 0,
+    }
+    assert table.stat().st_mode & 0o777 == 0o600
+    rows = list(csv.reader(table.read_text().splitlines()))
+    states = [
+        "accepted",
+        "failed",
+        "unknown",
+        "excluded",
+        "duplicate",
+        "rejected",
+        *["accepted"] * 2,
+    ]
+    shown = [*keys[:4], keys[0], "", "'=1+1", "'@SUM"]
+    lines = map(str, range(2, 10))
+    assert rows == [["line", "key", "state"], *map(list, zip(lines, shown, states, strict=True))]
+    again = await desk.call("verify", LEDGER, "--input", source, "--rows", table)
+    assert (again.code, "is there already" in again.err) == (2, True)
+
+
+async def test_a_killed_run_is_not_accounted_for(desk: Any, service: Any, keys: list[str]):
+    """Keys whose request may have left, without an outcome, and those that were never begun are
+    unaccounted for until the run was continued; a second ledger does not hide it."""
+    service.answer = lambda call: asyncio.sleep(99) if call.n > 20 else None
+    source = desk.csv(keys[:400])
+    running = await desk.start_run(source, service, "--concurrency", 4)
+    await service.saw(24)
+    running.signal(signal.SIGKILL)
+    await running.ended()
+    code, found = await verify(desk, LEDGER, "--input", source)
+    states = found["states"]
+    assert code == 3
+    assert states["sent"] >= 4
+    assert states["missing"] > 300
+    assert states["accepted"] + states["sent"] + states["missing"] == 400
+    assert found["unaccounted"] == states["sent"] + states["missing"]
+    assert found["ledgers"][0]["runs"][0]["outcome"] is None
+    service.answer = lambda call: None
+    await desk.run(source, service)
+    code, found = await verify(desk, LEDGER, "--input", source)
+    assert (code, found["states"]["accepted"]) == (0, 400)
+
+
+async def test_what_the_input_lacks_is_extra(desk: Any, service: Any, keys: list[str]):
+    """Keys in the ledger that the input does not have are counted and named by their line there."""
+    await desk.run(desk.csv(keys[:6]), service)
+    part = desk.csv(keys[2:5], "part.csv")
+    code, found = await verify(desk, LEDGER, "--input", part)
+    assert (code, found["states"]["accepted"], found["extra"]) == (0, 3, 3)
+    lines = desk.ledger().raw.splitlines()
+    named = {json.loads(lines[place["line"] - 1])["key"] for place in found["extra_lines"]}
+    assert named == {keys[0], keys[1], keys[5]}
+    other = desk.csv(keys[10:14], "other.csv")
+    code, found = await verify(desk, LEDGER, "--input", other)
+    assert (code, found["states"]["missing"], found["extra"]) == (3, 4, 6)
+    assert found["unaccounted_lines"] == [2, 3, 4, 5]
+
+
+async def test_a_rejected_row_must_be_on_record(desk: Any, service: Any, keys: list[str]):
+    """A row without a usable key is accounted for by the run that read this very file, not by one
+    that read another."""
+    await desk.run(desk.csv(keys[:3]), service)
+    longer = desk.csv([*keys[:3], "", ""], "longer.csv")
+    code, found = await verify(desk, LEDGER, "--input", longer)
+    assert (code, found["unaccounted"], found["unaccounted_lines"]) == (3, 2, [5, 6])
+    await desk.run(longer, service, "--ledger", LEDGER)
+    code, found = await verify(desk, LEDGER, "--input", longer)
+    assert (code, found["unaccounted"]) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["torn", "zeros", "half a group"])
+async def test_a_tail_is_no_damage(desk: Any, service: Any, keys: list[str], how: str):
+    """What a crash leaves behind the last commit is 3, and its size is told."""
+    await desk.run(desk.csv(keys[:9]), service)
+    path = desk.folder / LEDGER
+    whole = path.read_bytes()
+    tail = {"torn": b'{"type":"se', "zeros": bytes(5000), "half a group": whole[:300]}[how]
+    path.write_bytes(whole + tail)
+    code, found = await verify(desk, LEDGER)
+    assert (code, found["ledgers"][0]["tail_bytes"]) == (3, len(tail))
+    assert found["ledgers"][0]["bytes"] == len(whole)
+
+
+@pytest.mark.parametrize("damage", ["edit", "remove", "swap", "insert", "commit"])
+async def test_damage_is_79_and_named(desk: Any, service: Any, keys: list[str], damage: str):
+    """A changed line is 79, and the last intact commit before it is named by number and line."""
+    await desk.run(desk.csv(keys[:200]), service, "--concurrency", 2)
+    path = desk.folder / LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    commits = [n for n, line in enumerate(lines) if line.startswith(b'{"type":"commit"')]
+    begin = commits[3] + 1
+    if damage == "edit":
+        lines[begin] = lines[begin].replace(b"c0ffee", b"c0ffef")
+    elif damage == "remove":
+        del lines[begin]
+    elif damage == "swap":
+        lines[begin], lines[commits[4] + 1] = lines[commits[4] + 1], lines[begin]
+    elif damage == "insert":
+        lines.insert(begin, lines[begin])
+    else:
+        lines[commits[4]] = lines[commits[4]].replace(b'"lines":', b'"lines":1')
+    path.write_bytes(b"".join(lines))
+    code, found = await verify(desk, LEDGER)
+    assert (code, found["outcome"]) == (79, "refused")
+    assert f"after commit 4 ({found['ledgers'][0]['head'][:12]}…, line {begin})" in found["error"]
+    assert found["ledgers"][0]["commits"] == 4
+
+
+async def test_a_ledger_cut_at_a_commit_needs_its_head(desk: Any, service: Any, keys: list[str]):
+    """Cut off behind a commit, the chain holds, and only the head that was kept shows it: 79. An
+    earlier head is a commit of it, and what follows is counted."""
+    ran = await desk.run(desk.csv(keys[:200]), service)
+    path = desk.folder / LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    commits = [n for n, line in enumerate(lines) if line.startswith(b'{"type":"commit"')]
+    path.write_bytes(b"".join(lines[: commits[-2] + 1]))
+    assert (await verify(desk, LEDGER))[0] == 0
+    code, found = await verify(desk, LEDGER, "--expect-head", ran.json["head"])
+    assert (code, found["expected_heads"]) == (79, {ran.json["head"]: None})
+    early = json.loads(lines[commits[1]])["sha256"]
+    code, found = await verify(desk, LEDGER, "--expect-head", early.upper())
+    kept = found["expected_heads"][early]
+    assert (code, kept["commit"], kept["commits_after"]) == (0, 2, len(commits) - 3)
+    assert kept["lines_after"] == commits[-2] - commits[1]
+
+
+async def test_several_ledgers_account_together(desk: Any, service: Any, keys: list[str]):
+    """The shards of an input account for it together; a key that two of them accepted is found."""
+    whole = desk.csv(keys[:30], "whole.csv")
+    for name, part in (("a", keys[:15]), ("b", keys[15:30])):
+        await desk.run(desk.csv(part, f"{name}.csv"), service)
+    both = ("a.ledger.ndjson", "b.ledger.ndjson")
+    code, found = await verify(desk, *both, "--input", whole)
+    assert (code, found["states"]["accepted"], found["findings"]) == (0, 30, {})
+    assert (await verify(desk, both[0], "--input", whole))[0] == 3
+    await desk.run(desk.csv([keys[0], keys[20]], "c.csv"), service)
+    code, found = await verify(desk, *both, "c.ledger.ndjson", "--input", whole)
+    assert (code, found["findings"]["key_with_several_jids"]["count"]) == (3, 2)
+    assert found["states"]["accepted"] == 30
+
+
+async def test_one_jid_for_two_keys_is_found(desk: Any, service: Any, keys: list[str]):
+    """A service that answers two keys with one jid made one job: 3, with the line that repeats."""
+    jid = {"jid": "the-same", "status": "created"}
+    service.answer = lambda call: web.json_response(jid) if call.key in keys[:2] else None
+    source = desk.csv(keys[:5])
+    assert (await desk.run(source, service, "--concurrency", 1)).code == 0
+    code, found = await verify(desk, LEDGER, "--input", source)
+    assert (code, found["findings"]["jid_of_several_keys"]["count"]) == (3, 1)
+    (place,) = found["findings"]["jid_of_several_keys"]["lines"]
+    assert b'"jid":"the-same"' in desk.ledger().raw.splitlines()[place["line"] - 1]
+
+
+async def test_what_cannot_be_verified_is_refused(desk: Any, service: Any, keys: list[str]):
+    """No file, a folder, no digest, a table without an input: 2; another file: 79; none: 3."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    (desk.folder / "empty").write_bytes(b"")
+    shutil.copy(desk.folder / LEDGER, desk.folder / "copy.ledger.ndjson")
+    cases = [
+        (2, ("absent",)),
+        (2, (desk.folder,)),
+        (2, (LEDGER, "--expect-head", "12ab")),
+        (2, (LEDGER, "--rows", "rows.csv")),
+        (65, (LEDGER, "--input", "absent.csv")),
+        (79, (source,)),
+        (79, (LEDGER, source)),
+        (3, ("empty",)),
+        (0, (LEDGER, "copy.ledger.ndjson")),
+    ]
+    for expected, arguments in cases:
+        code, found = await verify(desk, *arguments)
+        assert code == expected, arguments
+        if expected == 2:
+            assert found["outcome"] == "refused"
+    assert found["findings"] == {}
