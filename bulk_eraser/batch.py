@@ -4,19 +4,18 @@
 ledger, erases, and closes the ledger with `run_finished`.
 """
 
-import asyncio
-import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from bulk_eraser import __version__
+from bulk_eraser.dispatch import internal_error
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import loopback_target
 from bulk_eraser.elevate.route import Route
-from bulk_eraser.erase import Erasure, internal_error
+from bulk_eraser.erase import Erasure
 from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
@@ -33,6 +32,7 @@ from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.plan import PlanFile
 from bulk_eraser.records import RunFinished, RunStarted
 from bulk_eraser.settings import RunSettings
+from bulk_eraser.signals import Signals
 from bulk_eraser.simulator import FaultPlan, Simulator
 from bulk_eraser.sources.survey import Survey
 from bulk_eraser.tally import Tally
@@ -99,6 +99,16 @@ class Batch:
         self.to_send = min(self.tally.to_send, settings.limit or self.tally.to_send)
 
     @property
+    def settled(self) -> int:
+        return self.tally.settled
+
+    def told(self) -> list[str]:
+        """How far it is, for the display."""
+        tally = self.tally
+        parts = [f"{tally.settled:,} of {self.to_send:,} keys", f"{tally['accepted']:,} accepted"]
+        return parts + [f"{tally[name]:,} {name}" for name in ("failed", "unknown") if tally[name]]
+
+    @property
     def left(self) -> int:
         """How many keys --limit leaves for a later run, whatever their state."""
         return self.tally.to_send - self.to_send
@@ -116,7 +126,7 @@ class Batch:
 
         Raises what makes the start impossible (`LedgerWriteError`, `LedgerBusy`).
         """
-        signals = _Signals()
+        signals = Signals()
         pace = Pace(
             self.settings.rate,
             self.settings.max_outage,
@@ -331,37 +341,3 @@ def _must_name_keys_alike(file: LedgerFile, naming: KeyNaming) -> None:
             "BULK_ERASER_PEPPER_FILE, so its keys would not be recognized. Nothing was sent. Name "
             "the right file."
         )
-
-
-class _Signals:
-    """The first signal drains what is in flight, a second one gives that up at once.
-
-    Installed before the ledger is touched, and left in place: the loop's own handlers would end
-    with the loop, and a signal between its end and the process's would kill with a wrong code.
-    """
-
-    def __init__(self) -> None:
-        self._erasure: Erasure | None = None
-        self._early: int | None = None
-        handled = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
-            handled.append(signal.SIGHUP)
-        self._loop = asyncio.get_running_loop()
-        for signum in handled:
-            signal.signal(signum, self._hand_over)
-
-    def attach(self, erasure: Erasure) -> None:
-        self._erasure = erasure
-        if self._early is not None:
-            self._on_signal(self._early)
-
-    def _hand_over(self, signum: int, _frame: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it what could be stopped
-            self._loop.call_soon_threadsafe(self._on_signal, signum)
-
-    def _on_signal(self, signum: int) -> None:
-        if self._erasure is None:
-            self._early = signum
-        else:
-            stopping = self._erasure.stopped_by is not None
-            self._erasure.stop(Interrupted(signum), hurry=stopping)

@@ -48,7 +48,7 @@ class KeyPartitions:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, digest: bytes, *values: int | bytes) -> None:
+    def add(self, digest: bytes, *values: float | bytes) -> None:
         """Append one entry to the digest's partition."""
         self._buffers[digest[0]] += self._entry.pack(digest, *values)
         self._count += 1

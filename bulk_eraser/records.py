@@ -18,6 +18,7 @@ __all__ = [
     "Excluded",
     "Failed",
     "InputFacts",
+    "JobStatus",
     "KeyRecord",
     "PlanFacts",
     "Record",
@@ -214,6 +215,19 @@ class Duplicate(KeyRecord, tag="duplicate", kw_only=True):
 
 class Excluded(KeyRecord, tag="excluded", kw_only=True):
     """On the hold list; not sent in this run."""
+
+
+class JobStatus(Record, tag="job_status", kw_only=True):
+    """One answer of job-status about an accepted key's job, the word as it came.
+
+    `next_check_at` is when it is due again (UTC), None for a job that is finished: `done`, `error`
+    or `not_found`.
+    """
+
+    key: str
+    jid: str
+    status: str
+    next_check_at: str | None
 
 
 class Recovered(Record, tag="recovered", kw_only=True):

@@ -24,8 +24,9 @@ FLOORS = (
     {"sources", "settings"},
     {"gate", "tally"},
     {"plan", "audit"},
-    {"erase"},
-    {"batch"},
+    {"dispatch"},
+    {"erase", "signals", "deadlines"},
+    {"batch", "follow"},
     {"receipt", "pseudonymize"},
     {"cli"},
 )

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from bulk_eraser import __version__
 from bulk_eraser.cli.check import check
 from bulk_eraser.cli.ending import as_error, refusal, tell_ending
+from bulk_eraser.cli.follow import follow
 from bulk_eraser.cli.output import Output, fill_closed_streams
 from bulk_eraser.cli.pseudonymize import pseudonymize
 from bulk_eraser.cli.run import run
@@ -27,12 +28,13 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(run)
+app.command()(follow)
 app.command()(verify)
 app.command()(pseudonymize)
 app.command()(simulate)
 
 
-COMMANDS = ("check", "pseudonymize", "run", "simulate", "verify")
+COMMANDS = ("check", "follow", "pseudonymize", "run", "simulate", "verify")
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.request import getproxies, proxy_bypass
 
 import typer
@@ -30,8 +31,10 @@ __all__ = [
     "route_of",
     "target_of",
     "text_of",
+    "warn_of_end_of_life",
 ]
 
+END_IS_NEAR_DAYS = 120
 GOOD_PEPPER = 16
 """Bytes."""
 
@@ -181,6 +184,18 @@ def text_of(option: str, text: str | None) -> str | None:
     if text is not None and text != text.encode(errors="replace").decode():
         raise UsageError(f"{option} is not valid UTF-8 text. Write it in UTF-8.")
     return text
+
+
+def warn_of_end_of_life(version: ApiVersion, output: Output) -> None:
+    """Tell of a version that the vendor removes soon, or has removed."""
+    end = version.end_of_life
+    if end is None:
+        return
+    today = datetime.now(UTC).date()
+    if today > end:
+        output.warn(f"API version {version} reached its end of life on {end}. Use v4.")
+    elif today > end - timedelta(days=END_IS_NEAR_DAYS):
+        output.warn(f"API version {version} ends on {end}. Change to v4; the ledger goes on.")
 
 
 def progress_of(output: Output) -> Callable[[int], None]:

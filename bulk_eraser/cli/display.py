@@ -5,15 +5,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulk_eraser.batch import Batch
 from bulk_eraser.cli.output import Output
-from bulk_eraser.erase import Erasure
+from bulk_eraser.dispatch import Dispatch
 from bulk_eraser.pacing.pace import Pace
 
 __all__ = ["Display", "counts_table", "duration"]
@@ -35,26 +35,38 @@ LABELS = {
 }
 
 
+class Watched(Protocol):
+    """What is shown of a run: how much there is to do, how much is done, and what came of it."""
+
+    @property
+    def to_send(self) -> int: ...
+
+    @property
+    def settled(self) -> int: ...
+
+    def told(self) -> list[str]: ...
+
+
 class Display:
-    """Watches a run from its tally; call it as the `observe` of `Batch.carry_out`."""
+    """Watches a run; call it as the `observe` of `Batch.carry_out`."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._seen: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def __call__(self, batch: Batch, erasure: Erasure, pace: Pace) -> Iterator[None]:
+    def __call__(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> Iterator[None]:
         if self._output.quiet:
             yield
             return
         show = self._live if self._output.is_terminal else self._lines
-        task = asyncio.create_task(show(batch, erasure, pace))
+        task = asyncio.create_task(show(watched, dispatch, pace))
         try:
             yield
         finally:
             task.cancel()
 
-    async def _live(self, batch: Batch, erasure: Erasure, pace: Pace) -> None:
+    async def _live(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> None:
         console = self._output.messages
         with (
             Live(console=console, auto_refresh=False, transient=True) as live,
@@ -63,34 +75,32 @@ class Display:
             while True:
                 panel = Table.grid()
                 panel.add_row(
-                    ProgressBar(max(1, batch.to_send), batch.tally.settled, width=BAR_WIDTH)
+                    ProgressBar(max(1, watched.to_send), watched.settled, width=BAR_WIDTH)
                 )
-                panel.add_row(Text(self.line(batch, erasure, pace)))
+                panel.add_row(Text(self.line(watched, dispatch, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
-    async def _lines(self, batch: Batch, erasure: Erasure, pace: Pace) -> None:
+    async def _lines(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> None:
         while True:
             await asyncio.sleep(LINE_S)
-            self._output.say(self.line(batch, erasure, pace))
+            self._output.say(self.line(watched, dispatch, pace))
 
-    def line(self, batch: Batch, erasure: Erasure, pace: Pace) -> str:
+    def line(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
-        tally = batch.tally
-        rate = self._rate(tally.settled)
-        left = batch.to_send - tally.settled
-        parts = [f"{tally.settled:,} of {batch.to_send:,} keys", f"{tally['accepted']:,} accepted"]
-        parts += [f"{tally[name]:,} {name}" for name in ("failed", "unknown") if tally[name]]
-        if erasure.retries:
-            parts.append(f"{erasure.retries:,} repeats")
-        parts.append(f"{rate:,.0f} keys/s")
+        rate = self._rate(watched.settled)
+        left = watched.to_send - watched.settled
+        parts = watched.told()
+        if dispatch.retries:
+            parts.append(f"{dispatch.retries:,} repeats")
+        parts.append(f"{rate:,.0f}/s")
         if rate > 0:
             parts.append(f"{duration(left / rate)} left")
-        return " · ".join(parts) + self._holdup(erasure, pace)
+        return " · ".join(parts) + self._holdup(dispatch, pace)
 
-    def _holdup(self, erasure: Erasure, pace: Pace) -> str:
-        if erasure.stopped_by is not None:
-            return f" · stopping: waiting for {len(erasure.in_flight)} requests in flight"
+    def _holdup(self, dispatch: Dispatch, pace: Pace) -> str:
+        if dispatch.stopped_by is not None:
+            return f" · stopping: waiting for {len(dispatch.in_flight)} requests in flight"
         if pace.pause_left:
             return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
         if pace.breaker.is_open:

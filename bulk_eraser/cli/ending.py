@@ -10,7 +10,7 @@ from dataclasses import asdict
 from bulk_eraser.batch import Ending
 from bulk_eraser.cli.display import counts_table, duration
 from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.erase import internal_error
+from bulk_eraser.dispatch import internal_error
 from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted
 from bulk_eraser.tally import COUNTS
 

@@ -19,6 +19,7 @@ from bulk_eraser.cli.arguments import (
     route_of,
     target_of,
     text_of,
+    warn_of_end_of_life,
 )
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
@@ -167,6 +168,7 @@ def _carry_out(
     batch = prepare(order, settings, dry_run=dry_run, progress=progress_of(output))
     try:
         describe(batch, output, verbose=verbose)
+        warn_of_end_of_life(settings.api_version, output)
         if dry_run:
             would = f"{counted(batch.to_send, 'key')} would be sent"
             output.always(f"Dry run: {would}. Nothing was sent, nothing was written.")

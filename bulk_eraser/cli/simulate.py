@@ -59,6 +59,14 @@ def simulate(
             "minute; as it is, after 6 real days.",
         ),
     ] = 86_400.0,
+    archive_days: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="After so many days the data of a day is archived; a job is done one day later.",
+        ),
+    ] = 5.0,
     seed: Annotated[
         int,
         typer.Option(
@@ -82,7 +90,7 @@ def simulate(
         raise UsageError("--api-key needs plain letters, digits or signs, without spaces.")
     try:
         plan = FaultPlan(_rates(fault or []), retry_after, delay, seed)
-        simulator = Simulator(api_key, plan, day, log=log)
+        simulator = Simulator(api_key, plan, day, log=log, archive_days=archive_days)
     except ValueError as error:
         raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     with event_loop_runner() as runner:

@@ -250,8 +250,9 @@ def _run_line(run: dict[str, Any]) -> str:
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
     ending = f"{run['outcome']} ({run['exit_code']})" if run["outcome"] else "broke off"
-    accepted = f"{run['lines'].get('accepted', 0):,} accepted"
-    return printable(f"  {run['at']} {run['command']}: {', '.join(parts)}: {accepted}, {ending}")
+    word = "job_status" if run["command"] == "follow" else "accepted"
+    what = f"{run['lines'].get(word, 0):,} {word}"
+    return printable(f"  {run['at']} {run['command']}: {', '.join(parts)}: {what}, {ending}")
 
 
 def _head_line(head: str, place: dict[str, Any] | None) -> str:

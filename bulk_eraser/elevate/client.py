@@ -1,4 +1,4 @@
-"""The only aiohttp client: one removal job per call, an `Answer` or a `NetworkFault` as value."""
+"""The only aiohttp client: one call at a time, an `Answer` or a `NetworkFault` as value."""
 
 import re
 import select
@@ -103,6 +103,7 @@ class ElevateClient:
         route: Route = Route(),  # noqa: B008 frozen
     ) -> None:
         self._removal_url = target.removal_url(version)
+        self._status_url = target.status_url(version)
         self._secret_header = {"Api-Key": api_key}
         forms = sorted(spellings(api_key), key=len, reverse=True)
         self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
@@ -147,11 +148,20 @@ class ElevateClient:
 
     async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
         """POST create-remove-customer-job once; never raises for what the network does."""
-        url = URL(self._removal_url + encode_key(customer_key), encoded=True)
+        return await self._request("POST", self._removal_url + encode_key(customer_key))
+
+    async def job_status(self, jid: str) -> Answer | NetworkFault:
+        """GET job-status once; never raises for what the network does."""
+        return await self._request("GET", self._status_url + encode_key(jid))
+
+    async def _request(self, method: str, url: str) -> Answer | NetworkFault:
         _reused.set(False)
         try:
-            response = await self._session.post(
-                url, headers=self._secret_header, allow_redirects=False
+            response = await self._session.request(
+                method,
+                URL(url, encoded=True),
+                headers=self._secret_header,
+                allow_redirects=False,
             )
             return self._without_api_key(await self._read(response))
         except aiohttp.ClientHttpProxyError as refusal:

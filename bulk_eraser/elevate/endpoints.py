@@ -6,6 +6,7 @@ Source of the bases: the vendor's reference for v2, admin v3 and admin v4.
 import ipaddress
 import re
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from urllib.parse import quote
 
@@ -27,6 +28,11 @@ class ApiVersion(StrEnum):
     V4 = "v4"
     V3 = "v3"
     V2 = "v2"
+
+    @property
+    def end_of_life(self) -> date | None:
+        """The day after which the vendor removes it; None where none is announced."""
+        return {ApiVersion.V2: date(2024, 4, 30), ApiVersion.V3: date(2026, 12, 31)}.get(self)
 
     @property
     def path(self) -> str:
@@ -88,6 +94,10 @@ class Target:
     def removal_url(self, version: ApiVersion) -> str:
         """The create-remove-customer-job URL up to the key, which comes percent-encoded."""
         return f"{self.base_of(version)}/event-data/create-remove-customer-job?customerKey="
+
+    def status_url(self, version: ApiVersion) -> str:
+        """The job-status URL up to the jid, which comes percent-encoded."""
+        return f"{self.base_of(version)}/event-data/job-status?jid="
 
     @property
     def named_base(self) -> str | None:

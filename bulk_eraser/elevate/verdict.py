@@ -39,6 +39,7 @@ __all__ = [
     "NetworkFault",
     "Verdict",
     "classify",
+    "classify_status",
     "evidence",
     "parse_retry_after",
     "spellings",
@@ -140,6 +141,14 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
     if 500 <= status < 600:
         return Verdict(Kind.AGAIN, error, status, perhaps=True, retry_after=came.retry_after)
     return Verdict(Kind.AGAIN, "bad_answer", status, perhaps=True)
+
+
+def classify_status(came: Answer | NetworkFault, version: ApiVersion) -> Verdict:
+    """The verdict on one question for a job's status: as above, but 200 needs a status word."""
+    verdict = classify(came, version)
+    if verdict.kind is Kind.ACCEPTED and not (verdict.status or "").strip():
+        return Verdict(Kind.AGAIN, "bad_answer", 200)
+    return verdict
 
 
 def evidence(body: bytes, key: str) -> str | None:

@@ -21,8 +21,12 @@ FAULT_DESCRIPTIONS = {
     "html": "an HTML page instead of JSON, no job made",
     "redirect": "302 to another path, no job made",
     "delay": "the answer is held back, then comes as usual",
+    "job_error": "the job is created, and ends in error",
+    "job_lost": "the job is created, and not found afterwards",
 }
 FAULTS = tuple(FAULT_DESCRIPTIONS)
+_NOT_DRAWN = ("http_400", "job_error", "job_lost")
+"""They hit a customer key or a job for good, not a request by chance."""
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%?)", re.ASCII)
 
@@ -32,8 +36,9 @@ class FaultPlan:
     """How often each fault happens.
 
     `rates` maps a name of `FAULTS` to a fraction of the requests, 0 to 1; for `http_400` it is a
-    fraction of the customer keys. `retry_after_s` (whole seconds, None for no header) goes with 429
-    and 503, `delay_s` (seconds) with `delay`. The same `seed` refuses the same keys.
+    fraction of the customer keys, for `job_error` and `job_lost` one of the jobs. `retry_after_s`
+    (whole seconds, None for no header) goes with 429 and 503, `delay_s` (seconds) with `delay`. The
+    same `seed` refuses the same keys.
     Raises `ValueError` for an unknown name, a rate outside 0..1, rates that add up to more than 1,
     or negative seconds.
     """
@@ -67,19 +72,29 @@ class FaultPlan:
             draw *= 1 - refused  # the others keep their share of all requests
         return next((name for ceiling, name in self._ceilings if draw < ceiling), None)
 
+    def is_lost(self, jid: str) -> bool:
+        """Is the job not found after its creation?"""
+        return self._position(jid) < self.rates.get("job_lost", 0)
+
+    def fails(self, jid: str) -> bool:
+        """Does the job end in error? Never one that is lost."""
+        return 1 - self._position(jid) <= self.rates.get("job_error", 0)
+
     @cached_property
     def _ceilings(self) -> list[tuple[float, str]]:
         """Running totals of the rates of the faults that are drawn for each request."""
         ceilings, total = [], 0.0
-        for name in FAULTS[1:]:  # without http_400
+        for name in FAULTS:
+            if name in _NOT_DRAWN:
+                continue
             if rate := self.rates.get(name, 0):
                 total += rate
                 ceilings.append((total, name))
         return ceilings
 
-    def _position(self, customer_key: str) -> float:
+    def _position(self, key_or_jid: str) -> float:
         """A number from 0 to 1 that depends on seed and key alone."""
-        hashed = blake2b(f"{self.seed} {customer_key}".encode(), digest_size=6).digest()
+        hashed = blake2b(f"{self.seed} {key_or_jid}".encode(), digest_size=6).digest()
         return int.from_bytes(hashed) / 2**48
 
 

@@ -1,6 +1,7 @@
 """The life of a removal job, told by its age: no timers, and nothing kept for a job.
 
-    created ──1/10 day──► waiting ──5 days──► running ──6 days──► done
+    created ──1/10 day──► waiting ──5 days──► running ──6 days──► done, or error
+        └─ lost: not_found
 
 The jid itself carries the moment of creation, so a million jobs cost no memory and a simulator that
 was restarted still knows the jobs of its predecessor, as the service would.
@@ -11,10 +12,12 @@ import secrets
 import zlib
 from collections.abc import Callable
 
-__all__ = ["DAY_S", "Jobs"]
+__all__ = ["ARCHIVED_AFTER_DAYS", "DAY_S", "Jobs"]
 
 DAY_S = 86_400.0
-_STAGES = ((6.0, "done"), (5.0, "running"), (0.1, "waiting"))  # reached after so many days
+WAITS_FROM_DAY = 0.1
+ARCHIVED_AFTER_DAYS = 5.0
+RUNS_DAYS = 1.0
 _JID = re.compile(
     r"([0-9a-f]{8})-([0-9a-f]{4})-4([0-9a-f]{3})-8([0-9a-f]{3})-([0-9a-f]{12})", re.ASCII
 )
@@ -24,12 +27,28 @@ class Jobs:
     """Creates removal jobs and tells their status.
 
     `clock` returns seconds, never negative; with a wall clock jobs keep ageing over a restart.
-    A simulated day lasts `day_s` seconds. Raises `ValueError` when `day_s` is not positive.
+    A simulated day lasts `day_s` seconds; the data of a day is archived after `archive_days`.
+    `fails` and `is_lost` tell which jobs, by their jid, end in `error` and are not found. Raises
+    `ValueError` when `day_s` is not positive.
     """
 
-    def __init__(self, clock: Callable[[], float], day_s: float = DAY_S) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        day_s: float = DAY_S,
+        archive_days: float = ARCHIVED_AFTER_DAYS,
+        fails: Callable[[str], bool] = lambda _jid: False,
+        is_lost: Callable[[str], bool] = lambda _jid: False,
+    ) -> None:
         if not day_s > 0:
             raise ValueError(f"a simulated day must last more than 0 seconds, not {day_s}")
+        self._fails = fails
+        self._is_lost = is_lost
+        self._stages = (  # reached after so many days
+            (archive_days + RUNS_DAYS, "done"),
+            (archive_days, "running"),
+            (WAITS_FROM_DAY, "waiting"),
+        )
         self._clock = clock
         self._day_s = day_s
         # Starts anywhere, so that two simulators never hand out the same jid, even in the same
@@ -45,15 +64,17 @@ class Jobs:
         return jid, "created"
 
     def status(self, jid: str) -> str:
-        """`created`, `waiting`, `running` or `done`; `not_found` if no simulator made this jid."""
+        """`created`, `waiting`, `running`, `done` or `error`; `not_found` if it was lost, or no
+        simulator made this jid."""
         form = _JID.fullmatch(jid)
         if form is None:
             return "not_found"
         octets = bytes.fromhex("".join(form.groups()))
-        if _checksum(octets[:12]) != octets[12:]:
+        if _checksum(octets[:12]) != octets[12:] or self._is_lost(jid):
             return "not_found"
         days = (self._clock() - int.from_bytes(octets[:7]) / 1e6) / self._day_s
-        return next((status for after, status in _STAGES if days >= after), "created")
+        status = next((status for after, status in self._stages if days >= after), "created")
+        return "error" if status == "done" and self._fails(jid) else status
 
 
 def _checksum(content: bytes) -> bytes:

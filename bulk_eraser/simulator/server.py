@@ -2,8 +2,8 @@
 
 It serves create-remove-customer-job and job-status of API v2, admin v3 and admin v4, checks the
 API key, and lets jobs move on with time. What it does not imitate: export jobs and their results
-and the rest of the API; TLS; rate limits (429 comes only as a fault); the job status `error`; jobs
-of other services (`not_found`); the removal itself, for it knows no customers and takes any key.
+and the rest of the API; TLS; rate limits (429 comes only as a fault); jobs of other services
+(`not_found`); the removal itself, for it knows no customers and takes any key.
 Messages in refusals and the order of checks (path, method, API key, parameters) are made up.
 
 Answers are written as ready bytes, which takes a quarter less processor time than `web.Response`.
@@ -29,7 +29,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from bulk_eraser.simulator.faults import FaultPlan
-from bulk_eraser.simulator.jobs import DAY_S, Jobs
+from bulk_eraser.simulator.jobs import ARCHIVED_AFTER_DAYS, DAY_S, Jobs
 from bulk_eraser.simulator.request_log import RequestLine, RequestLog
 
 __all__ = ["BASES", "Counts", "Simulator"]
@@ -142,8 +142,9 @@ class Simulator:
     """The service; `async with` starts it on a free port of 127.0.0.1 and stops it.
 
     `api_key` is the only one that is let in. `clock` returns the seconds that jobs age by (a wall
-    clock lets them age over a restart); `day_s` is the length of a simulated day. `log` is the path
-    of a request log (see `request_log`). Without its name in `versions` an API version answers 404.
+    clock lets them age over a restart); `day_s` is the length of a simulated day, `archive_days`
+    the archiving delay. `log` is the path of a request log (see `request_log`). Without its name in
+    `versions` an API version answers 404.
     `sleep` holds back the answers of the fault `delay`.
 
     When the log cannot be written, `log_error` says why, `ended` is set, and nothing more is
@@ -159,6 +160,7 @@ class Simulator:
         log: str | os.PathLike[str] | None = None,
         *,
         versions: Iterable[str] = tuple(BASES),
+        archive_days: float = ARCHIVED_AFTER_DAYS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.counts = Counts()
@@ -168,7 +170,7 @@ class Simulator:
         self._plan = faults or FaultPlan()
         self._fault_answers = _fault_answers(self._plan)
         self._random = random.Random(self._plan.seed)  # noqa: S311 - repeatable, not secret
-        self._jobs = Jobs(clock, day_s)
+        self._jobs = Jobs(clock, day_s, archive_days, self._plan.fails, self._plan.is_lost)
         self._calls = {
             f"{BASES[version]}/event-data/{name}": call
             for version in versions

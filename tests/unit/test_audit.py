@@ -140,6 +140,16 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
         ([*TWO, finished(rejected=0, duplicate=1)], "counts_differ"),
         ([*TWO, finished(accepted=3, rejected=0)], "counts_differ"),
         ([started(), sent("a"), failed("a"), finished(accepted=0, unknown=2)], "counts_differ"),
+        ([*TWO, finished(not_reached=1)], "counts_differ"),
+        (
+            [
+                started(),
+                sent("a"),
+                Unknown(key="a", line=2, error="timeout", attempts=1),
+                finished(accepted=0, failed=2),
+            ],
+            "counts_differ",
+        ),
         ([*TWO, Excluded(key="c", line=4), finished()], "counts_differ"),
     ],
 )

@@ -1,0 +1,53 @@
+"""What SIGINT, SIGTERM and SIGHUP do while requests are on their way."""
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import Protocol
+
+from bulk_eraser.errors import BulkEraserError, Interrupted
+
+__all__ = ["Signals", "Stoppable"]
+
+
+class Stoppable(Protocol):
+    """What a signal stops: a `Dispatch`, or a wait."""
+
+    @property
+    def stopped_by(self) -> BulkEraserError | None: ...
+
+    def stop(self, why: BulkEraserError, *, hurry: bool = False) -> None: ...
+
+
+class Signals:
+    """The first signal drains what is in flight, a second one gives that up at once.
+
+    Installed before the ledger is touched, and left in place: the loop's own handlers would end
+    with the loop, and a signal between its end and the process's would kill with a wrong code.
+    """
+
+    def __init__(self) -> None:
+        self._running: Stoppable | None = None
+        self._early: int | None = None
+        handled = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+            handled.append(signal.SIGHUP)
+        self._loop = asyncio.get_running_loop()
+        for signum in handled:
+            signal.signal(signum, self._hand_over)
+
+    def attach(self, running: Stoppable) -> None:
+        self._running = running
+        if self._early is not None:
+            self._on_signal(self._early)
+
+    def _hand_over(self, signum: int, _frame: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it what could be stopped
+            self._loop.call_soon_threadsafe(self._on_signal, signum)
+
+    def _on_signal(self, signum: int) -> None:
+        if self._running is None:
+            self._early = signum
+        else:
+            stopping = self._running.stopped_by is not None
+            self._running.stop(Interrupted(signum), hurry=stopping)

@@ -1,0 +1,105 @@
+"""Which jobs a ledger knows, in which state, and when they are due."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk_eraser.deadlines import Calendar
+from bulk_eraser.ledger.chain import GENESIS, encode_group
+from bulk_eraser.ledger.jobs import JobBook, JobState
+from bulk_eraser.records import Accepted, JobStatus, Record
+
+FIRST = "2024-05-01T10:00:00.000Z"
+
+
+def accepted(key: str, jid: str) -> Accepted:
+    return Accepted(
+        key=key, line=2, jid=jid, status="created", http_status=200, attempts=1, elapsed_ms=5
+    )
+
+
+def status(key: str, jid: str, word: str, again: str | None = None) -> JobStatus:
+    return JobStatus(key=key, jid=jid, status=word, next_check_at=again)
+
+
+@pytest.fixture
+def book(tmp_path: Path, run_started: Any) -> Iterator[Callable[..., JobBook]]:
+    """The book of a ledger of these records, each a group of its own, one a day at 10:00."""
+    books = []
+
+    def build(*records: Record) -> JobBook:
+        path, head = tmp_path / "keys.ledger.ndjson", GENESIS
+        with path.open("wb") as file:
+            for day, record in enumerate([run_started(), *records], 1):
+                group, head = encode_group(head, [record], f"2024-05-{day:02}T10:00:00.000Z")
+                file.write(group)
+        books.append(JobBook(str(path), Calendar().next_check_at))
+        return books[-1]
+
+    yield build
+    for opened in books:
+        opened.close()
+
+
+def due(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_new_job_is_due_the_day_after(book: Any):
+    """From its `accepted` line on, at 00:00 UTC of the next day; the line is found again."""
+    made = book(accepted("a", "ja"), accepted("b", "jb"))
+    jobs = sorted(made.jobs(), key=lambda job: job.place)
+    assert [made.accepted(job.place).jid for job in jobs] == ["ja", "jb"]
+    assert [job.state for job in jobs] == [JobState.NEVER_ASKED] * 2
+    assert [job.due_at for job in jobs] == [due("2024-05-03T00:00Z"), due("2024-05-04T00:00Z")]
+    assert made.run_starts == [FIRST]
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("done", JobState.DONE),
+        ("error", JobState.ERROR),
+        ("not_found", JobState.NOT_FOUND),
+        ("created", JobState.PENDING),
+        ("waiting", JobState.PENDING),
+        ("running", JobState.PENDING),
+        ("started", JobState.PENDING),
+        ("Done", JobState.PENDING),
+    ],
+)
+def test_the_last_answer_counts(book: Any, word: str, state: JobState):
+    """A word that is not known is pending; what is not finished is due when its line says."""
+    again = "2024-05-09T00:00:00.000Z"
+    made = book(accepted("a", "ja"), status("a", "ja", "running", again), status("a", "ja", word))
+    (job,) = made.jobs()
+    assert job.state is state
+    made = book(accepted("a", "ja"), status("a", "ja", "running", again))
+    (job,) = made.jobs()
+    assert (job.state, job.due_at) == (JobState.PENDING, due(again))
+
+
+def test_a_superseded_job_is_followed_no_more(book: Any):
+    """A key's last `accepted` counts; an answer about an earlier jid says nothing of it."""
+    made = book(
+        accepted("a", "old"),
+        status("a", "old", "error"),
+        accepted("a", "new"),
+        status("a", "old", "done"),
+        status("b", "jb", "done"),
+    )
+    (job,) = made.jobs()
+    assert (made.accepted(job.place).jid, job.state) == ("new", JobState.NEVER_ASKED)
+
+
+def test_an_answer_that_is_noted_counts_at_once(book: Any):
+    """What this run recorded is known without reading the file again."""
+    made = book(accepted("a", "ja"))
+    made.note(status("a", "ja", "waiting", "2024-05-07T00:00:00.000Z"))
+    (job,) = made.jobs()
+    assert (job.state, job.due_at) == (JobState.PENDING, due("2024-05-07T00:00Z"))
+    made.note(status("a", "ja", "done"))
+    assert [job.state for job in made.jobs()] == [JobState.DONE]
