@@ -96,7 +96,7 @@ class Dispatch(ABC):
         """Make one call."""
 
     @abstractmethod
-    def _judge(self, came: Answer | NetworkFault) -> Verdict:
+    def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:
         """What came of it."""
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Dispatch(ABC):
                 came = await self._call(job)
             finally:
                 del self.in_flight[task]
-            verdict = self._judge(came)
+            verdict = self._judge(job, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
         job.perhaps = perhaps_before or verdict.perhaps
         if verdict.kind is not Kind.ACCEPTED:

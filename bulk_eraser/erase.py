@@ -86,7 +86,7 @@ class Erasure(Dispatch):
     async def _call(self, job: Job) -> Answer | NetworkFault:
         return await self._client.create_removal_job(job.key)
 
-    def _judge(self, came: Answer | NetworkFault) -> Verdict:
+    def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         return classify(came, self._settings.api_version)
 
     # ── outcomes ────────────────────────────────────────────────────────────────────────────

@@ -129,17 +129,17 @@ class Asking(Dispatch):
     async def _call(self, job: Job) -> Answer | NetworkFault:
         return await self._client.job_status(job.key)
 
-    def _judge(self, came: Answer | NetworkFault) -> Verdict:
-        return classify_status(came, self._settings.api_version)
+    def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:
+        return classify_status(came, job.key, self._settings.api_version)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
-        if verdict.kind is Kind.ACCEPTED and verdict.jid == job.key:
+        if verdict.kind is Kind.ACCEPTED:
             status = verdict.status or ""
             finished = status in ("done", "error", "not_found")
             again = None if finished else text_of_time(self._calendar.next_check_at(time.time()))
             self._ledger.append(JobStatus(**job.whose, status=status, next_check_at=again))
         else:
-            self.errors[verdict.error or "bad_answer"] += 1
+            self.errors[verdict.error] += 1
         self._settled()
 
     def _leave(self, job: Job, error: str) -> None:

@@ -2,8 +2,8 @@
 
 Run it with `make demo`. It starts the simulator in a process of its own, checks `demo.csv` and
 writes a plan, carries the plan out against the simulator, kills that run without warning, gives the
-same command again, and compares the ledger with what the simulator says it served. Nothing leaves
-this computer.
+same command again, follows the jobs until all are done (a day lasts two seconds here), and compares
+the ledger with what the simulator says it served. Nothing leaves this computer.
 """
 
 import json
@@ -22,6 +22,7 @@ KEY = "a-made-up-key"
 FAULTS = ("http_500=1%", "http_503=1%", "http_429=0.2%", "drop_before=1%", "drop_after=1%")
 PROGRAM = (sys.executable, "-m", "bulk_eraser")
 KILL_AFTER = 1000
+DAY = "2"
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     log, ledger = PLACE / "simulator.log", PLACE / "keys.ledger.ndjson"
 
     step("1. A simulated Elevate service starts. About 4 % of its answers are faults, on purpose.")
-    command = ["simulate", "--port", "0", "--api-key", KEY, "--log", str(log)]
+    command = ["simulate", "--port", "0", "--api-key", KEY, "--day", DAY, "--log", str(log)]
     for fault in FAULTS:
         command += ["--fault", fault]
     with start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:
@@ -58,10 +59,21 @@ def main() -> int:
         step("4. The same command again. It knows what is settled and continues.")
         with start(run, shown=True) as resumed:
             code = resumed.wait()
+
+        step(f"5. Only “done” means erased, so the jobs are followed. A day lasts {DAY} s here.")
+        following = ["follow", ledger.name, "--wait", "--day", DAY, "--rate", "400"]
+        with start(following, shown=True) as followed:
+            all_done = followed.wait() == 0
         simulator.terminate()
 
-    step("5. Does the ledger agree with what the service saw?")
-    return 0 if agrees(ledger, log, code) else 1
+    step("6. An auditor looks at the ledger and at the file.")
+    with start(["verify", ledger.name, "--input", "keys.csv"], shown=True) as verified:
+        holds = verified.wait() == 0
+
+    step("7. Does the ledger agree with what the service saw?")
+    tell(f"{'yes' if all_done else 'NO '}  every job is done")
+    tell(f"{'yes' if holds else 'NO '}  verify: the chain is intact, every row is accounted for")
+    return 0 if agrees(ledger, log, code) and all_done and holds else 1
 
 
 def agrees(ledger: Path, log: Path, code: int) -> bool:
@@ -69,8 +81,9 @@ def agrees(ledger: Path, log: Path, code: int) -> bool:
     records = list(lines(ledger))
     sent = Counter(line["key"] for line in records if line["type"] == "sent")
     accepted = Counter(line["key"] for line in records if line["type"] == "accepted")
-    jobs = {line["jid"]: line["key"] for line in lines(log) if line["jid"]}
-    served = Counter(line["key"] for line in lines(log))
+    posts = [line for line in lines(log) if line["method"] == "POST"]
+    jobs = {line["jid"]: line["key"] for line in posts if line["jid"]}
+    served = Counter(line["key"] for line in posts)
     facts = next(line["input"] for line in records if line["type"] == "run_started")
     promises = {
         f"{facts['keys']:,} different keys, {len(accepted):,} of them accepted": (

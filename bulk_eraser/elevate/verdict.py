@@ -143,10 +143,12 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
     return Verdict(Kind.AGAIN, "bad_answer", status, perhaps=True)
 
 
-def classify_status(came: Answer | NetworkFault, version: ApiVersion) -> Verdict:
-    """The verdict on one question for a job's status: as above, but 200 needs a status word."""
+def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) -> Verdict:
+    """The verdict on one question for a job's status: as above, but 200 needs the jid that was
+    asked for and a status word; no answer is ever booked on another job."""
     verdict = classify(came, version)
-    if verdict.kind is Kind.ACCEPTED and not (verdict.status or "").strip():
+    said_it = verdict.jid == jid and (verdict.status or "").strip()
+    if verdict.kind is Kind.ACCEPTED and not said_it:
         return Verdict(Kind.AGAIN, "bad_answer", 200)
     return verdict
 

@@ -185,6 +185,9 @@ HANG_UP = object()
 class Service:
     """A service on loopback whose `answer` to each request is decided by the test.
 
+    `status` does the same for job-status: a word, a status code or a response for each jid; `asked`
+    counts the questions.
+
     `answer` takes a `Call` and returns, or is a coroutine that returns, None for a new job, a
     status, a response, or HANG_UP. A job's answer is read to the end by well-behaved clients only.
     """
@@ -196,6 +199,8 @@ class Service:
         self.calls: list[Call] = []
         self.per_key: Counter[str] = Counter()
         self.jids: dict[str, list[str]] = {}
+        self.status: Callable[[str], Any] = lambda jid: "done"
+        self.asked: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
         self.port = 0
@@ -219,9 +224,16 @@ class Service:
             self._runner = None
 
     async def saw(self, requests: int) -> None:
-        """Return once there were so many requests."""
+        """Return once there were so many requests for jobs."""
+        await self._until(lambda: len(self.calls) >= requests)
+
+    async def was_asked(self, times: int) -> None:
+        """Return once it was asked so many times for a job's status."""
+        await self._until(lambda: self.asked.total() >= times)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while len(self.calls) < requests:
+            while not condition():
                 self._came.clear()
                 await self._came.wait()
 
@@ -231,10 +243,22 @@ class Service:
         self.jids.setdefault(call.key, []).append(jid)
         return web.json_response({"jid": jid, "status": status})
 
+    async def _tell_status(self, request: web.BaseRequest, jid: str) -> web.StreamResponse:
+        assert request.method == "GET"
+        self.asked[jid] += 1
+        self._came.set()
+        answer = self.status(jid)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if isinstance(answer, str):
+            return web.json_response({"jid": jid, "status": answer})
+        return web.Response(status=answer) if isinstance(answer, int) else answer
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        key = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)).get(
-            "customerKey", ""
-        )
+        query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
+        if request.path.endswith("/event-data/job-status"):
+            return await self._tell_status(request, query["jid"])
+        key = query.get("customerKey", "")
         self.per_key[key] += 1
         call = Call(
             key,

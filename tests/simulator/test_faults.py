@@ -11,7 +11,7 @@ from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FAULTS, FaultPlan, parse_f
 def test_every_fault_is_described() -> None:
     """Help texts can explain each name in one line."""
     assert tuple(FAULT_DESCRIPTIONS) == FAULTS
-    assert len(FAULTS) == 12
+    assert len(FAULTS) == 14
     assert all(text and "\n" not in text for text in FAULT_DESCRIPTIONS.values())
 
 
@@ -21,7 +21,25 @@ def test_without_rates_nothing_fails() -> None:
     assert FaultPlan().choose(None, 0.0) is None
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name != "http_400"])
+FOR_GOOD = ("http_400", "job_error", "job_lost")
+
+
+def test_jobs_are_hit_for_good() -> None:
+    """A job that fails or is lost does so whenever it is asked about, no job both, in its share;
+    its creation is never hit."""
+    plan = FaultPlan({"job_error": 0.1, "job_lost": 0.2})
+    jids = [f"jid {number}" for number in range(20_000)]
+    failing, lost = set(filter(plan.fails, jids)), set(filter(plan.is_lost, jids))
+    assert len(failing) / 20_000 == pytest.approx(0.1, abs=0.01)
+    assert len(lost) / 20_000 == pytest.approx(0.2, abs=0.01)
+    assert not failing & lost
+    assert failing == set(filter(FaultPlan({"job_error": 0.1}).fails, jids))
+    assert not any(plan.choose(key, draw) for key in ("k", None) for draw in (0.0, 0.5))
+    assert not any(map(FaultPlan().fails, jids))
+    assert not any(map(FaultPlan().is_lost, jids))
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in FOR_GOOD])
 def test_a_rate_of_one_hits_every_request(name: str) -> None:
     """With 100 % each draw is a hit, for job-status as well."""
     plan = FaultPlan({name: 1.0})

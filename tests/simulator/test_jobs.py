@@ -51,6 +51,27 @@ def test_the_status_follows_the_age(days: float, status: str, day_s: float) -> N
     assert jobs.status(jid) == status
 
 
+def test_the_archiving_delay_is_another() -> None:
+    """A job runs once the data is archived, and is done a day later."""
+    clock = Clock()
+    jobs = Jobs(clock, DAY, archive_days=2)
+    jid, _ = jobs.create()
+    clock.now += 2 * DAY
+    assert jobs.status(jid) == "running"
+    clock.now += DAY
+    assert jobs.status(jid) == "done"
+
+
+def test_some_jobs_end_badly() -> None:
+    """One that fails does so where it would be done; one that is lost is so from the beginning."""
+    clock = Clock()
+    failing, lost = Jobs(clock, fails=lambda _jid: True), Jobs(clock, is_lost=lambda _jid: True)
+    jid = failing.create()[0]
+    assert (failing.status(jid), lost.status(jid)) == ("created", "not_found")
+    clock.now += 6 * DAY + 1
+    assert (failing.status(jid), lost.status(jid)) == ("error", "not_found")
+
+
 def test_a_clock_that_goes_back_leaves_a_job_created() -> None:
     """A job from the future is merely new."""
     clock = Clock()

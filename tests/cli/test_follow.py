@@ -1,0 +1,398 @@
+"""`follow`: every job that is due is asked about, each answer is on record, only `done` is done."""
+
+import asyncio
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+LEDGER = "keys.ledger.ndjson"
+LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
+
+
+def days_ago(path: Path, days: float) -> None:
+    """Rewrite a ledger as if all of it had happened so many days earlier."""
+    head, group, written = "0" * 64, b"", b""
+    for raw in path.read_bytes().splitlines():
+        line = json.loads(raw)
+        for field in ("at", "next_check_at"):
+            if line.get(field):
+                then = datetime.fromisoformat(line[field]) - timedelta(days=days)
+                line[field] = then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if line["type"] == "commit":
+            head = line["sha256"] = sha256(head.encode() + group).hexdigest()
+        encoded = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        group = b"" if line["type"] == "commit" else group + encoded
+        written += encoded
+    path.write_bytes(written)
+
+
+async def follow(desk: Any, *options: object, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and the one object, checked against what is promised of it."""
+    ended = await desk.call("follow", LEDGER, "--json", *options, **more)
+    return ended.code, told(ended)
+
+
+def told(ended: Any) -> dict[str, Any]:
+    assert ended.out.count("\n") == 1
+    found = json.loads(ended.out)
+    assert found["exit_code"] == ended.code
+    counts = found["counts"]
+    assert counts["jobs"] == sum(count for name, count in counts.items() if name != "jobs")
+    assert found["listed"] == {} or all(found["listed"][n] == len(found[n]) for n in LISTS)
+    return found
+
+
+async def test_jobs_are_followed_to_their_end(desk: Any, service: Any, keys: list[str]):
+    """A day after their creation all jobs are asked about once; while some are pending it is 75,
+    when all are done 0; each answer is a line, and `accepted` stays as it was."""
+    source = desk.csv(keys[:12])
+    ran = await desk.run(source, service)
+    days_ago(desk.folder / LEDGER, 2)
+    accepted = desk.ledger().of("accepted")
+    jids = {line["jid"]: line["key"] for line in accepted}
+    late = set(list(jids)[:3])
+    service.status = lambda jid: "running" if jid in late else "done"
+    code, found = await follow(desk)
+    assert (code, found["outcome"], found["asked"]) == (75, "incomplete", 12)
+    assert found["counts"] == {"jobs": 12, "done": 9, "error": 0, "not_found": 0, "pending": 3}
+    assert service.asked == dict.fromkeys(jids, 1)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT00:00:00.000Z")
+    assert found["next_check_at"] == tomorrow
+    ledger = desk.ledger()
+    answers = ledger.of("job_status")
+    assert {line["jid"]: line["key"] for line in answers} == jids
+    for line in answers:
+        pending = line["jid"] in late
+        assert line["status"] == ("running" if pending else "done")
+        assert line["next_check_at"] == (tomorrow if pending else None)
+        assert set(line) == {"type", "at", "key", "jid", "status", "next_check_at"}
+    started, finished = ledger.runs[-1][0], ledger.runs[-1][-1]
+    assert (started["command"], started["input"]) == ("follow", None)
+    assert (started["target"], started["keys"]) == (service.origin, "raw")
+    assert (finished["exit_code"], finished["counts"]) == (75, found["counts"])
+    assert found["head"] == ledger.head != ran.json["head"]
+    code, found = await follow(desk)
+    assert (code, found["asked"], found["requests"]) == (75, 0, 0)
+    days_ago(desk.folder / LEDGER, 1)
+    service.status = lambda jid: "done"
+    code, found = await follow(desk)
+    assert (code, found["asked"], found["counts"]["done"]) == (0, 3, 12)
+    assert desk.ledger().of("accepted") == [
+        line | {"at": new["at"]}
+        for line, new in zip(accepted, desk.ledger().of("accepted"), strict=True)
+    ]
+    again = await desk.run(source, service)
+    assert (again.code, again.json["requests"]) == (0, 0)
+    verified = await desk.call("verify", LEDGER, "--input", source)
+    assert verified.code == 0
+
+
+async def test_nothing_is_due_on_the_first_day(desk: Any, service: Any, keys: list[str]):
+    """A job waits until the next day, so it is not asked about before; --now asks all the same."""
+    await desk.run(desk.csv(keys[:4]), service)
+    service.status = lambda jid: "created"
+    assert (await follow(desk))[1]["asked"] == 0
+    code, found = await follow(desk, "--now")
+    assert (code, found["asked"], found["counts"]["pending"]) == (75, 4, 4)
+    assert (await follow(desk, "--now"))[1]["asked"] == 4
+
+
+async def test_jobs_that_ended_badly_are_findings(desk: Any, service: Any, keys: list[str]):
+    """`error` and `not_found` are finished and listed with line and jid: 3 at the end. With
+    --retry-failed they get new jobs, and the old ones are asked about no more."""
+    source = desk.csv(keys[:6])
+    await desk.run(source, service)
+    jid = {line["key"]: line["jid"] for line in desk.ledger().of("accepted")}
+    bad = {jid[keys[1]]: "error", jid[keys[4]]: "not_found"}
+    service.status = lambda jid: bad.get(jid, "done")
+    code, found = await follow(desk, "--now")
+    assert (code, found["outcome"]) == (3, "complete")
+    assert [(job["line"], job["jid"]) for job in found["error_jobs"]] == [(3, jid[keys[1]])]
+    assert [(job["line"], job["jid"]) for job in found["not_found_jobs"]] == [(6, jid[keys[4]])]
+    told_to_people = await desk.call("follow", LEDGER, "--now")
+    assert f"line 3, jid {jid[keys[1]]}" in told_to_people.out
+    assert told_to_people.code == 3
+    asked = service.asked.copy()
+    plain = await desk.run(source, service)
+    assert plain.json["requests"] == 0
+    ended = await desk.run(source, service, "--retry-failed")
+    assert (ended.code, ended.json["counts"]["accepted"]) == (0, 2)
+    assert (service.per_key[keys[1]], service.per_key[keys[4]]) == (2, 2)
+    code, found = await follow(desk, "--now")
+    assert (code, found["counts"]["done"], found["asked"]) == (0, 6, 2)
+    assert all(service.asked[old] == asked[old] for old in bad)
+
+
+async def test_unknown_words_are_kept_and_pending(desk: Any, service: Any, keys: list[str]):
+    """A word outside of the list breaks nothing: it is recorded as it came."""
+    await desk.run(desk.csv(keys[:2]), service)
+    service.status = lambda jid: "Archivé \u200b"
+    code, found = await follow(desk, "--now")
+    assert (code, found["counts"]["pending"]) == (75, 2)
+    assert {line["status"] for line in desk.ledger().of("job_status")} == {"Archivé \u200b"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"status": "done"}',
+        '{"jid": "another", "status": "done"}',
+        '{"jid": "JID"}',
+        '{"jid": "JID", "status": ""}',
+        '{"jid": "JID", "status": 7}',
+        "<html>done</html>",
+        "",
+    ],
+)
+async def test_an_answer_that_is_none_is_not_booked(
+    desk: Any, service: Any, keys: list[str], body: str
+):
+    """Without the jid that was asked for and a word, nothing is recorded; the job is pending."""
+    await desk.run(desk.csv(keys[:3]), service)
+    good = desk.ledger().of("accepted")[0]["jid"]
+
+    async def status(jid: str) -> Any:
+        if jid == good:
+            return "done"
+        await service.was_asked(3)  # so that a good answer comes first
+        return web.Response(text=body.replace("JID", jid))
+
+    service.status = status
+    code, found = await follow(desk, "--now", "--max-attempts", 2)
+    assert (code, found["asked"], found["unanswered"]) == (75, 1, 2)
+    assert [line["jid"] for line in desk.ledger().of("job_status")] == [good]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(403, 77), (401, 77), (404, 76), (302, 76), (410, 76)]
+)
+async def test_what_concerns_every_job_stops(
+    desk: Any, service: Any, keys: list[str], answer: int, code: int
+):
+    """Refused credentials, a version that is gone, a redirect: as in `run`; the ledger is closed
+    properly, and nothing is booked."""
+    await desk.run(desk.csv(keys[:60]), service)
+    service.status = lambda jid: answer
+    ended, found = await follow(desk, "--now", "--concurrency", 4)
+    assert (ended, found["outcome"]) == (code, "stopped")
+    assert service.asked.total() <= 8
+    assert desk.ledger().of("run_finished")[-1]["exit_code"] == code
+    assert found["counts"]["pending"] == 60
+
+
+async def test_a_bad_day_at_the_service(desk: Any, service: Any, keys: list[str]):
+    """5xx and lost connections are repeated, each from the budget, until all have answered; what
+    never answers is asked again next time."""
+    await desk.run(desk.csv(keys[:40]), service)
+    jids = [line["jid"] for line in desk.ledger().of("accepted")]
+    poisoned = jids[7]
+
+    def status(jid: str) -> Any:
+        if jid == poisoned:
+            return 500
+        return 503 if service.asked[jid] == 1 and jids.index(jid) % 4 == 0 else "done"
+
+    service.status = status
+    code, found = await follow(desk, "--now", "--max-attempts", 3, "--rate", 0)
+    assert (code, found["counts"]["done"], found["unanswered"]) == (75, 39, 1)
+    assert found["retries"] == 12
+    service.status = lambda jid: "done"
+    code, found = await follow(desk, "--now")
+    assert (code, found["asked"]) == (0, 1)
+
+
+async def test_deadlines(desk: Any, service: Any, keys: list[str]):
+    """The month begins with the row's own date, else with --received, else with the run; what is
+    over or near is listed with its line, and --fail-if-overdue makes it 3."""
+    today = datetime.now(UTC).date()
+
+    def ago(days: int) -> str:
+        return (today - timedelta(days=days)).isoformat()
+
+    rows = [(keys[0], ago(40)), (keys[1], ago(27)), (keys[2], ago(3)), (keys[3], "")]
+    lines = "".join(f"{key},{asked}\n" for key, asked in rows)
+    source = desk.file("keys.csv", f"customerKey,asked\n{lines}")
+    ran = await desk.run(source, service, "--received-field", "asked")
+    assert ran.code == 0
+    service.status = lambda jid: "waiting"
+    code, found = await follow(desk, "--now")
+    assert code == 75
+    assert [job["line"] for job in found["overdue_jobs"]] == [2]
+    assert [job["line"] for job in found["at_risk_jobs"]] == [3]
+    code, found = await follow(desk, "--now", "--received", ago(90), "--fail-if-overdue")
+    assert (code, [job["line"] for job in found["overdue_jobs"]]) == (3, [2, 5])
+    days_ago(desk.folder / LEDGER, 35)
+    code, found = await follow(desk, "--fail-if-overdue")
+    assert (code, [job["line"] for job in found["overdue_jobs"]]) == (3, [2, 5])
+    assert [job["line"] for job in found["slow_jobs"]] == [2, 3, 4, 5]
+    service.status = lambda jid: "done"
+    code, found = await follow(desk, "--now", "--fail-if-overdue")
+    assert (code, found["listed"]) == (0, dict.fromkeys(LISTS, 0))
+
+
+async def test_a_kill_loses_no_answer(desk: Any, service: Any, keys: list[str]):
+    """Killed while it asks, what was recorded is not asked again that day, the rest is."""
+    await desk.run(desk.csv(keys[:300]), service)
+    days_ago(desk.folder / LEDGER, 2)
+    service.status = lambda jid: asyncio.sleep(99) if service.asked.total() > 150 else "running"
+    running = await desk.start("follow", LEDGER, "--json", "--concurrency", 8, "--rate", 0)
+    await service.was_asked(155)
+    running.signal(signal.SIGKILL)
+    await running.ended()
+    answered = {line["jid"] for line in desk.ledger().of("job_status")}
+    assert len(answered) >= 100
+    service.status, service.asked = (lambda jid: "running"), type(service.asked)()
+    code, found = await follow(desk, "--rate", 0)
+    assert (code, found["asked"]) == (75, 300 - len(answered))
+    assert not answered & set(service.asked)
+
+
+async def test_an_interrupt_drains(desk: Any, service: Any, keys: list[str]):
+    """SIGINT lets what is in flight finish: 130, and the command that continues is the same."""
+    await desk.run(desk.csv(keys[:50]), service)
+    go_on = asyncio.Event()
+
+    async def status() -> str:
+        await go_on.wait()
+        return "done"
+
+    service.status = lambda jid: status() if service.asked.total() > 20 else "done"
+    options = ("--json", "--now", "--concurrency", 4, "--rate", 0)
+    running = await desk.start("follow", LEDGER, *options)
+    await service.was_asked(24)
+    running.signal(signal.SIGINT)
+    go_on.set()
+    ended = await running.ended()
+    found = told(ended)
+    assert (ended.code, found["outcome"]) == (130, "interrupted")
+    assert found["counts"]["done"] == service.asked.total() == 24
+    assert (await follow(desk, "--now"))[1]["asked"] == 26
+
+
+async def test_waiting_goes_on_day_after_day(desk: Any, service: Any, keys: list[str]):
+    """--wait stays until all are finished: with a short day each job is asked once a day, in one
+    run; a signal between two days ends it."""
+    await desk.run(desk.csv(keys[:5]), service)
+    service.status = lambda jid: "done" if service.asked[jid] == 3 else "running"
+    code, found = await follow(desk, "--wait", "--day", 0.4)
+    assert (code, found["asked"], found["counts"]["done"]) == (0, 15, 5)
+    assert set(service.asked.values()) == {3}
+    assert len(desk.ledger().of("run_started")) == 2
+    other = desk.csv(keys[10:12], "other.csv")
+    await desk.run(other, service)
+    service.status = lambda jid: "running"
+    asked = service.asked.total()
+    running = await desk.start(
+        "follow", "other.ledger.ndjson", "--json", "--wait", "--now", "--day", 1000
+    )
+    await service.was_asked(asked + 2)
+    await desk.until(lambda: b'"job_status"' in (desk.folder / "other.ledger.ndjson").read_bytes())
+    running.signal(signal.SIGTERM)
+    ended = await running.ended()
+    assert (ended.code, told(ended)["outcome"]) == (143, "interrupted")
+
+
+async def test_the_target_is_the_ledgers(desk: Any, service: Any, keys: list[str]):
+    """Options may repeat the target; another one is 78, no ledger 2, one in use 75, and a short day
+    is for this computer only. Nothing is asked or written."""
+    await desk.run(desk.csv(keys[:2]), service)
+    assert (await follow(desk, "--base-url", service.origin))[0] == 75
+    cluster = desk.folder / "acme.ledger.ndjson"
+    whole = (desk.folder / LEDGER).read_bytes()
+    before = desk.everything()
+    refused = [
+        (78, (LEDGER, "--base-url", f"{service.origin}/other"), {}),
+        (78, (LEDGER, "--cluster-id", "acme"), {}),
+        (78, (LEDGER,), {"ELEVATE_API_KEY": ""}),
+        (2, ("absent.ledger.ndjson",), {}),
+        (2, (LEDGER, "--received", "yesterday"), {}),
+        (2, (LEDGER, "--received", "2024-02-30"), {}),
+        (2, (LEDGER, "--day", "0"), {}),
+        (79, ("keys.csv",), {}),
+    ]
+    for code, arguments, env in refused:
+        ended = await desk.call("follow", *arguments, "--json", env=env)
+        assert (ended.code, told(ended)["outcome"]) == (code, "refused"), arguments
+    assert desk.everything() == before
+    assert service.asked == {}
+    cluster.write_bytes(_as_of_cluster(whole, service.origin))
+    cluster.chmod(0o600)
+    ended = await desk.call("follow", cluster, "--day", 2, "--json")
+    assert (ended.code, "simulated service" in told(ended)["error"]) == (2, True)
+
+
+def _as_of_cluster(content: bytes, origin: str) -> bytes:
+    """The same ledger, as if it had been written for the cluster acme."""
+    head, group, written = "0" * 64, b"", b""
+    for raw in content.splitlines():
+        line = json.loads(raw)
+        if line["type"] == "run_started":
+            line |= {"target": "acme", "base": None}
+        if line["type"] == "commit":
+            head = line["sha256"] = sha256(head.encode() + group).hexdigest()
+        encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        group = b"" if line["type"] == "commit" else group + encoded
+        written += encoded
+    assert origin.encode() not in written
+    return written
+
+
+async def test_one_hand_at_a_time(desk: Any, service: Any, keys: list[str]):
+    """While a run writes the ledger, `follow` is 75 and writes nothing, and the other way round."""
+    service.answer = lambda call: asyncio.sleep(99) if call.n > 2 else None
+    source = desk.csv(keys[:8])
+    running = await desk.start_run(source, service, "--concurrency", 2)
+    await service.saw(4)
+    code, found = await follow(desk)
+    assert (code, found["outcome"]) == (75, "refused")
+    running.signal(signal.SIGKILL)
+    await running.ended()
+    service.status = lambda jid: asyncio.sleep(99)
+    following = await desk.start("follow", LEDGER, "--now")
+    await service.was_asked(1)
+    ended = await desk.run(source, service)
+    assert (ended.code, ended.json["outcome"]) == (75, "refused")
+    following.signal(signal.SIGKILL)
+    await following.ended()
+
+
+async def test_another_version_goes_on(desk: Any, service: Any, keys: list[str]):
+    """A ledger begun on v3 is followed on v4, and each run says its own; v3 warns of its end."""
+    ran = await desk.run(desk.csv(keys[:2]), service, "--api-version", "v3")
+    assert "API version v3" in ran.err
+    assert "2026-12-31" in ran.err
+    assert (await follow(desk, "--now"))[0] == 0
+    assert [line["api"] for line in desk.ledger().of("run_started")] == ["v3", "v4"]
+    old = await desk.call("follow", LEDGER, "--api-version", "v2")
+    assert "end of life on 2024-04-30" in old.err
+
+
+async def test_pseudonyms_are_followed_without_pepper(desk: Any, service: Any, keys: list[str]):
+    """A jid is all that is needed, so the pepper may stay where it is."""
+    pepper = desk.folder / "pepper"
+    pepper.write_bytes(b"long enough to be none to guess")
+    pepper.chmod(0o600)
+    source = desk.csv(keys[:3])
+    env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    await desk.run(source, service, "--pseudonymize", env=env)
+    assert (await follow(desk, "--now"))[0] == 0
+    assert not any(key.encode() in desk.ledger().raw for key in keys[:3])
+    again = await desk.run(source, service, "--pseudonymize", env=env)
+    assert (again.code, again.json["requests"]) == (0, 0)
+
+
+async def test_a_rehearsal_is_followed_too(desk: Any, service: Any, keys: list[str]):
+    """Its jobs live in their jids, so the embedded simulator knows them again."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service, "--rehearse")
+    ended = await desk.call(
+        "follow", "keys.rehearsal.ndjson", "--json", "--wait", "--day", 0.2, "--rate", 0
+    )
+    assert (ended.code, told(ended)["counts"]["done"]) == (0, 3)
+    assert service.asked == {}
