@@ -20,7 +20,6 @@ whole, is noticed (compare the head that the run printed).
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from hashlib import sha256
 
 from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS
+from bulk_eraser.ledger.disk import Disk
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.settled import History
 from bulk_eraser.records import Commit, Recovered
@@ -44,17 +44,18 @@ class LedgerFile:
     """One ledger on disk, held by one process. Not for use by two threads at once.
 
     Opening reads and proves what is there but changes nothing; `begin` makes it ready to append.
-    `readonly` neither locks nor allows `begin` (for a dry run).
+    `readonly` neither locks nor allows `begin` (for a dry run). Every byte goes through `disk`.
 
     Raises on opening: `LedgerBusy` when another process holds it, `LedgerDamaged` when it fails
     verification or is no ledger, `LedgerWriteError` when it cannot be opened for writing or read.
     """
 
-    def __init__(self, path: str, *, readonly: bool = False) -> None:
+    def __init__(self, path: str, *, readonly: bool = False, disk: Disk | None = None) -> None:
         self.path = path
         self.readonly = readonly
         self.head = GENESIS
         self.history = History()
+        self._disk = disk or Disk()
         self._size = 0
         self._tail_bytes = 0
         self._fd = self._open()
@@ -79,9 +80,9 @@ class LedgerFile:
                 self._create()
                 return []
             self._must_be_in_place()
-            os.fchmod(self._fd, 0o600)
+            self._disk.chmod(self._fd, 0o600)
             recovered = [self._move_tail_aside()] if self._tail_bytes else []
-            os.fdatasync(self._fd)
+            self._disk.sync_content(self._fd)
             self._sync_folder()
         except OSError as error:
             raise self._write_error(error) from None
@@ -96,8 +97,8 @@ class LedgerFile:
         """
         try:
             self._must_be_in_place()
-            _write_all(self._fd, group)
-            os.fdatasync(self._fd)
+            self._disk.write_all(self._fd, group)
+            self._disk.sync_content(self._fd)
         except OSError as error:
             raise self._write_error(error) from None
         self._size += len(group)
@@ -106,30 +107,30 @@ class LedgerFile:
         """Release the lock. Does not write."""
         self.history.close()
         if self._fd >= 0:
-            os.close(self._fd)
+            self._disk.close(self._fd)
             self._fd = -1
 
     def _open(self) -> int:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND)
+        flags = os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND
         try:
-            fd = os.open(self.path, flags | os.O_NONBLOCK)
+            fd = self._disk.open(self.path, flags | os.O_NONBLOCK)
         except FileNotFoundError:
             self._must_be_creatable()
             return -1
         except OSError as error:
             raise self._write_error(error) from None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            if not stat.S_ISREG(self._disk.fstat(fd).st_mode):
                 raise LedgerWriteError(
                     f"The ledger {self.path} is not a regular file. Name another with --ledger."
                 )
             if not self.readonly:
                 self._lock(fd)
         except OSError as error:
-            os.close(fd)
+            self._disk.close(fd)
             raise self._write_error(error) from None
         except BaseException:  # the descriptor is given back, whatever it was
-            os.close(fd)
+            self._disk.close(fd)
             raise
         return fd
 
@@ -152,22 +153,22 @@ class LedgerFile:
             )
 
     def _create(self) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
         try:
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = self._disk.open(self.path, flags, 0o600)
         except FileExistsError:
             raise LedgerBusy(
                 f"The ledger {self.path} was created by another process a moment ago. Run the "
                 "same command again when that one has ended."
             ) from None
         self._lock(self._fd)
-        os.fchmod(self._fd, 0o600)
-        os.fsync(self._fd)
+        self._disk.chmod(self._fd, 0o600)
+        self._disk.sync(self._fd)
         self._sync_folder()
 
     def _lock(self, fd: int) -> None:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.lock(fd)
         except BlockingIOError:
             raise LedgerBusy(
                 f"The ledger {self.path} is in use by another process. Nothing was sent or "
@@ -198,15 +199,15 @@ class LedgerFile:
 
         After a power loss it may be all zeros, or begin with zeros and still hold its commit line.
         """
-        start = os.pread(self._fd, 64, 0)
+        start = self._disk.read(self._fd, 64, 0)
         if start.strip(b"\0"):
             return any(start.startswith(first[: len(start)]) for first in FIRST_LINES)
-        group = os.pread(self._fd, FIRST_GROUP, 0)
-        is_whole = os.fstat(self._fd).st_size == len(group)
+        group = self._disk.read(self._fd, FIRST_GROUP, 0)
+        is_whole = self._disk.fstat(self._fd).st_size == len(group)
         return is_whole and (not group.strip(b"\0") or Commit.PREFIX in group)
 
     def _blocks(self, offset: int = 0) -> Iterator[bytes]:
-        while block := os.pread(self._fd, BLOCK, offset):
+        while block := self._disk.read(self._fd, BLOCK, offset):
             yield block
             offset += len(block)
 
@@ -216,32 +217,32 @@ class LedgerFile:
         for block in self._blocks(begin):
             digest.update(block)
         name = f"{self.path}.{begin}-{digest.hexdigest()[:12]}.tail"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        fd = self._disk.open(name, flags, 0o600)
         try:
-            os.fchmod(fd, 0o600)
+            self._disk.chmod(fd, 0o600)
             for block in self._blocks(begin):
-                _write_all(fd, block)
-            os.fsync(fd)
+                self._disk.write_all(fd, block)
+            self._disk.sync(fd)
         finally:
-            os.close(fd)
+            self._disk.close(fd)
         self._sync_folder()
-        os.ftruncate(self._fd, begin)
+        self._disk.cut(self._fd, begin)
         self._size, self._tail_bytes = begin, 0
         return Recovered(bytes=size, sha256=digest.hexdigest(), file=_as_text(name))
 
     def _sync_folder(self) -> None:
-        fd = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+        fd = self._disk.open(os.path.dirname(self.path) or ".", os.O_RDONLY)
         try:
-            os.fsync(fd)
+            self._disk.sync(fd)
         finally:
-            os.close(fd)
+            self._disk.close(fd)
 
     def _must_be_in_place(self) -> None:
         """The path must still name the file that is written, or the evidence would be lost."""
-        mine = os.fstat(self._fd)
+        mine = self._disk.fstat(self._fd)
         try:
-            there = os.stat(self.path)
+            there = self._disk.stat(self.path)
         except OSError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
@@ -267,16 +268,6 @@ class LedgerFile:
             f"The ledger {self.path} cannot be {what}: {reason}. Nothing (further) was sent. "
             f"{advice}"
         )
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    """Write until nothing is left: a full disk may take a part of it without an error."""
-    view = memoryview(content)
-    while view:
-        written = os.write(fd, view)
-        if written == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
 
 
 def _as_text(path: str) -> str:
