@@ -23,6 +23,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
@@ -107,8 +108,13 @@ class LedgerFile:
         """Release the lock. Does not write."""
         self.history.close()
         if self._fd >= 0:
-            self._disk.close(self._fd)
+            self._let_go(self._fd)
             self._fd = -1
+
+    def _let_go(self, fd: int) -> None:
+        """Whatever must be on disk was synced before, so an error of closing is none."""
+        with suppress(OSError):
+            self._disk.close(fd)
 
     def _open(self) -> int:
         flags = os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND
@@ -127,10 +133,10 @@ class LedgerFile:
             if not self.readonly:
                 self._lock(fd)
         except OSError as error:
-            self._disk.close(fd)
+            self._let_go(fd)
             raise self._write_error(error) from None
         except BaseException:  # the descriptor is given back, whatever it was
-            self._disk.close(fd)
+            self._let_go(fd)
             raise
         return fd
 
@@ -225,7 +231,7 @@ class LedgerFile:
                 self._disk.write_all(fd, block)
             self._disk.sync(fd)
         finally:
-            self._disk.close(fd)
+            self._let_go(fd)
         self._sync_folder()
         self._disk.cut(self._fd, begin)
         self._size, self._tail_bytes = begin, 0
@@ -236,7 +242,7 @@ class LedgerFile:
         try:
             self._disk.sync(fd)
         finally:
-            self._disk.close(fd)
+            self._let_go(fd)
 
     def _must_be_in_place(self) -> None:
         """The path must still name the file that is written, or the evidence would be lost."""
