@@ -39,6 +39,20 @@ class Disk:
         """Append. May take only a part without an error; returns how many bytes."""
         return os.write(fd, content)
 
+    def write_again(self, fd: int, content: bytes, offset: int) -> None:
+        """Write over the same bytes, so that the next sync takes them for new.
+
+        Linux appends wherever one points while a file is open for appending, so it is not here.
+        """
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
+        try:
+            while content:
+                written = os.pwrite(fd, content, offset)
+                content, offset = content[written:], offset + written
+        finally:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
     def sync(self, fd: int) -> None:
         """Have all of the file, or of the folder, on disk."""
         os.fsync(fd)

@@ -7,6 +7,7 @@ What each gap between two steps leaves behind, and what the next run makes of it
 | after creating the file, before the first commit | empty, or a torn first group | begins anew (and syncs the folder again); a torn group is moved aside |
 | while a group is written, or before it is synced | a torn or unproven tail | tail moved aside into a `.tail` file, `recovered` line; its `sent` requests had not left, its outcomes are asked for again |
 | after the sync, before the requests leave | `sent` is the key's last line | the key is sent again |
+| after a sync that failed, whatever part of the group arrived | the group, or a torn tail | a whole group is written again over itself before it counts; else as above, without a second sync |
 | while requests are in flight | `sent` is the key's last line | the key is sent again; a second removal job is harmless |
 | after an answer, before its outcome is committed | `sent` is the key's last line | as above |
 | after the outcome's commit | the outcome | the key is settled |
@@ -59,6 +60,7 @@ class LedgerFile:
         self._disk = disk or Disk()
         self._size = 0
         self._tail_bytes = 0
+        self._last_group = b""
         self._fd = self._open()
         if self._fd >= 0:
             self._prove()
@@ -83,6 +85,7 @@ class LedgerFile:
             self._must_be_in_place()
             self._disk.chmod(self._fd, 0o600)
             recovered = [self._move_tail_aside()] if self._tail_bytes else []
+            self._write_last_group_again()
             self._disk.sync_content(self._fd)
             self._sync_folder()
         except OSError as error:
@@ -198,6 +201,7 @@ class LedgerFile:
             self.close()
             raise
         self.head, self._tail_bytes = scan.head, scan.tail_bytes
+        self._last_group = b"".join(scan.last_group)
         self._size = scan.valid_bytes + scan.tail_bytes
 
     def _begins_like_a_ledger(self) -> bool:
@@ -236,6 +240,16 @@ class LedgerFile:
         self._disk.cut(self._fd, begin)
         self._size, self._tail_bytes = begin, 0
         return Recovered(bytes=size, sha256=digest.hexdigest(), file=_as_text(name))
+
+    def _write_last_group_again(self) -> None:
+        """Make sure that what was read is on disk, and not only in the page cache.
+
+        After a failed sync the pages of a group may look clean: they are read as written, the
+        next sync succeeds without them, and later they are gone, in the middle of the ledger.
+        Only the last group can be such a one. See https://wiki.postgresql.org/wiki/Fsync_Errors
+        """
+        group, self._last_group = self._last_group, b""
+        self._disk.write_again(self._fd, group, self._size - len(group))
 
     def _sync_folder(self) -> None:
         fd = self._disk.open(os.path.dirname(self.path) or ".", os.O_RDONLY)

@@ -30,11 +30,13 @@ class LedgerScan:
 
     `head` is the digest of the last valid commit, `commits` their number, `valid_bytes` the
     length of the prefix that they prove, `tail_bytes` the length of what stands behind it.
+    `last_group` is what the last valid commit ends: its lines, and the commit line itself.
     """
 
     def __init__(self) -> None:
         self.head = GENESIS
         self.commits = 0
+        self.last_group = (b"", b"")
         self.valid_bytes = 0
         self.tail_bytes = 0
 
@@ -59,6 +61,7 @@ class LedgerScan:
                 continue
             self.head = commit.sha256
             self.commits += 1
+            self.last_group = (lines, commit_line)
             self.valid_bytes += self.tail_bytes
             self.tail_bytes = 0
             yield lines

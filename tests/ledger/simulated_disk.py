@@ -67,6 +67,7 @@ class SimulatedDisk(Disk):
     """The disk under all ledgers of one folder; outlives the processes that use it.
 
     `calls` names the calls of the present process. `fail_at` and `crash_at` count them from 1.
+    `share` of the dirty pages survive, and every size; None: both are drawn by chance.
     """
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
@@ -76,6 +77,7 @@ class SimulatedDisk(Disk):
         self.nameless: set[str] = set()
         self.short_writes = 0.0
         self.write_back = 0.0
+        self.share: float | None = None
         self._fds: dict[int, str] = {}
         self.be_calm()
 
@@ -177,6 +179,16 @@ class SimulatedDisk(Disk):
         if self.chance.random() < self.short_writes:
             content = content[: self.chance.randint(1, len(content))]
         return self._put(fd, content)
+
+    def write_again(self, fd: int, content: bytes, offset: int) -> None:
+        self._begin("write_again")
+        fails = self._must_fail() or self._is_last()
+        size = self.chance.randint(0, len(content)) if fails else len(content)
+        super().write_again(fd, content[:size], offset)
+        if size:
+            self._was_written(self._platter(fd), offset, offset + size)
+        if fails:
+            self._fail_or_crash()
 
     def sync(self, fd: int) -> None:
         self._sync("sync", fd)
@@ -291,7 +303,8 @@ class SimulatedDisk(Disk):
 
     def _write_torn(self, platter: Platter) -> None:
         """Any of the dirty pages, or any of their sectors, reach the platter."""
-        share = self.chance.choice([0.0, 0.2, 0.5, 0.9, 1.0])
+        drawn = self.chance.choice([0.0, 0.2, 0.5, 0.9, 1.0])
+        share = drawn if self.share is None else self.share
         step = self.chance.choice([PAGE, SECTOR])
         for page in sorted(platter.dirty):
             cached = self._cached(platter, page)
@@ -301,25 +314,28 @@ class SimulatedDisk(Disk):
 
     def _lose(self, platter: Platter) -> None:
         if platter.sizes or platter.dirty or platter.lost:
-            kept = [0, len(platter.sizes), self.chance.randint(0, len(platter.sizes))]
+            last = len(platter.sizes)
+            kept = self.chance.choice([0, last, self.chance.randint(0, last)])
             self._write_torn(platter)
-            platter.settle_sizes(self.chance.choice(kept))
+            platter.settle_sizes(kept if self.share is None else last)
             Path(platter.path).write_bytes(platter.as_read())
             platter.sizes.clear()
             platter.dirty.clear()
             platter.lost.clear()
 
     def _drop_some_lost_pages(self, platter: Platter) -> None:
+        """They are read from the platter again, at the length that the file has by now."""
         for page in sorted(platter.lost):
-            if self.chance.random() < 0.3:
-                with Path(platter.path).open("r+b") as file:
-                    there = bytes(platter.content[page * PAGE :][:PAGE])
-                    file.seek(page * PAGE)
-                    file.write(there.ljust(PAGE, b"\0")[: len(self._cached(platter, page))])
+            if self.share is None and self.chance.random() < 0.3:
                 platter.lost.discard(page)
+                begin, size = page * PAGE, os.path.getsize(platter.path)
+                there = bytes(platter.content[begin : begin + PAGE]).ljust(PAGE, b"\0")
+                with Path(platter.path).open("r+b") as file:
+                    file.seek(begin)
+                    file.write(there[: size - begin])
 
     def _cached(self, platter: Platter, page: int) -> bytes:
-        """The page as processes see it; the last one of a file is short."""
+        """The page as processes see it; zeros behind the end of the file."""
         with Path(platter.path).open("rb") as file:
             file.seek(page * PAGE)
-            return file.read(PAGE)
+            return file.read(PAGE).ljust(PAGE, b"\0")

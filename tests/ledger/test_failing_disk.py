@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from simulated_disk import SimulatedDisk
+from simulated_disk import Crash, SimulatedDisk
 
-from bulk_eraser.errors import LedgerBusy
+from bulk_eraser.errors import LedgerBusy, LedgerWriteError
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.records import Sent
@@ -69,3 +69,93 @@ def test_a_tail_whose_copy_was_synced_is_moved_aside_even_if_it_cannot_be_closed
     file.append(encode_group(file.head, [*recovered, sent("k")], AT)[0])
     file.close()
     assert [told.bytes for told in recovered] == [11]
+
+
+# ── a sync that fails ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def next_group(sent: Callable[[str], Sent]) -> Callable[[LedgerFile], bytes]:
+    """A group of three pages that follows what the file holds."""
+    return lambda file: encode_group(file.head, [sent("k" * 500 + str(n)) for n in range(20)], AT)[
+        0
+    ]
+
+
+@pytest.fixture
+def failed(
+    path: Path,
+    begun: LedgerFile,
+    disk: SimulatedDisk,
+    next_group: Callable[[LedgerFile], bytes],
+) -> bytes:
+    """The group whose sync failed: in the page cache it is whole, none of it is on the platter."""
+    disk.share = 0.0
+    group = next_group(begun)
+    disk.fail_next("sync_content")
+    with pytest.raises(LedgerWriteError) as raised:
+        begun.append(group)
+    assert raised.value.exit_code == 74
+    disk.end_process()
+    assert path.read_bytes().endswith(group)
+    return group
+
+
+def test_a_group_whose_sync_failed_counts_only_when_it_is_really_on_disk(
+    path: Path, groups: list[bytes], failed: bytes, disk: SimulatedDisk
+) -> None:
+    """It is read as if it were there, and a second sync succeeds without it: what `begin` says is
+    in the ledger is there after a power loss all the same."""
+    file = LedgerFile(str(path), disk=disk)
+    assert file.begin() == []
+    disk.power_loss()
+    assert path.read_bytes() == b"".join(groups) + failed
+
+
+def test_what_follows_a_failed_sync_does_not_stand_behind_a_hole(
+    path: Path,
+    groups: list[bytes],
+    failed: bytes,
+    disk: SimulatedDisk,
+    next_group: Callable[[LedgerFile], bytes],
+) -> None:
+    """The next process goes on behind that group, and a power loss makes no damage (79) of it."""
+    file = LedgerFile(str(path), disk=disk)
+    file.begin()
+    following = next_group(file)
+    file.append(following)
+    disk.power_loss()
+    file = LedgerFile(str(path), disk=disk)
+    assert file.begin() == []
+    assert path.read_bytes() == b"".join(groups) + failed + following
+
+
+def test_a_cut_whose_sync_failed_leaves_nothing_of_the_tail(
+    path: Path, begun: LedgerFile, groups: list[bytes], disk: SimulatedDisk
+) -> None:
+    """The rest of the last page was zeroed in the cache alone; it is written by the next process,
+    so that the old tail does not come back behind a new group."""
+    disk.share = 1.0
+    disk.crash_at(len(disk.calls) + 4)  # at the sync
+    with pytest.raises(Crash):
+        begun.append(b'{"type":"sent"}\n{"type":"commit"')
+    disk.power_loss()
+    disk.share = 0.0
+    file = LedgerFile(str(path), disk=disk)
+    disk.fail_next("sync_content")
+    with pytest.raises(LedgerWriteError):
+        file.begin()
+    disk.end_process()
+    LedgerFile(str(path), disk=disk).begin()
+    (platter,) = (p for p in disk.platters.values() if p.path == str(path))
+    assert bytes(platter.content).rstrip(b"\0") == b"".join(groups)
+
+
+def test_a_group_that_was_dropped_after_a_failed_sync_is_a_torn_tail(
+    path: Path, groups: list[bytes], failed: bytes, disk: SimulatedDisk
+) -> None:
+    """What the cache shows no longer is moved aside, as after a crash."""
+    disk.power_loss()
+    file = LedgerFile(str(path), disk=disk)
+    assert [told.bytes for told in file.begin()] == [len(failed)]
+    assert path.read_bytes() == b"".join(groups)
