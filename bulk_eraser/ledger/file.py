@@ -37,6 +37,8 @@ from bulk_eraser.records import Commit, Recovered
 __all__ = ["LedgerFile"]
 
 BLOCK = 1 << 20
+SECTOR = 512
+"""Bytes; a disk writes no less than this at a time."""
 FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"')
 FIRST_GROUP = 1 << 20
 """Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
@@ -207,14 +209,20 @@ class LedgerFile:
     def _begins_like_a_ledger(self) -> bool:
         """A first group torn by a crash begins like one too.
 
-        After a power loss it may be all zeros, or begin with zeros and still hold its commit line.
+        After a power loss its first bytes may be zeros; then all of it must be what a group can
+        leave: sectors that arrived, which hold no zeros, between sectors that did not.
         """
         start = self._disk.read(self._fd, 64, 0)
-        if start.strip(b"\0"):
-            return any(start.startswith(first[: len(start)]) for first in FIRST_LINES)
+        text = start.rstrip(b"\0")
+        if not any(text.startswith(first[: len(text)]) for first in FIRST_LINES):
+            return False
+        if text == start or len(text) >= len(FIRST_LINES[0]):
+            return True
         group = self._disk.read(self._fd, FIRST_GROUP, 0)
-        is_whole = self._disk.fstat(self._fd).st_size == len(group)
-        return is_whole and (not group.strip(b"\0") or Commit.PREFIX in group)
+        if self._disk.fstat(self._fd).st_size != len(group):
+            return False
+        rest = [group[n : n + SECTOR] for n in range(SECTOR, len(group), SECTOR)]
+        return Commit.PREFIX in group or all(b"\0" not in s or not s.strip(b"\0") for s in rest)
 
     def _blocks(self, offset: int = 0) -> Iterator[bytes]:
         while block := self._disk.read(self._fd, BLOCK, offset):
