@@ -1,17 +1,20 @@
 """Single faults of the disk, one by one, and what the next process makes of them."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from simulated_disk import Crash, SimulatedDisk
 
-from bulk_eraser.errors import LedgerBusy, LedgerWriteError
+from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerWriteError
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.records import Sent
+from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.records import Record, Sent
 
 AT = "2024-03-01T12:00:01.000Z"
+Key = Callable[[str], Sent]
 
 
 @pytest.fixture
@@ -159,3 +162,92 @@ def test_a_group_that_was_dropped_after_a_failed_sync_is_a_torn_tail(
     file = LedgerFile(str(path), disk=disk)
     assert [told.bytes for told in file.begin()] == [len(failed)]
     assert path.read_bytes() == b"".join(groups)
+
+
+async def test_after_a_failed_sync_the_writer_says_so_to_all_and_syncs_no_more(
+    path: Path, begun: LedgerFile, disk: SimulatedDisk, groups: list[bytes], sent: Key
+) -> None:
+    """One error (74) for who waits, and for who comes later; one call of the disk."""
+    told: list[BulkEraserError] = []
+    counted: list[Record] = []
+    ledger = Ledger(begun, counted.extend, told.append)
+    disk.fail_next("sync_content")
+    before = len(disk.calls)
+    waiting = [asyncio.create_task(ledger.commit([sent(f"k{n}")])) for n in range(3)]
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    with pytest.raises(LedgerWriteError):
+        ledger.append(sent("late"))
+    with pytest.raises(LedgerWriteError):
+        await ledger.commit([sent("later")])
+    with pytest.raises(LedgerWriteError):
+        await ledger.close()
+    assert [int(error.exit_code) for error in told] == [74]
+    assert failures == told * 3
+    assert disk.calls[before:] == ["fstat", "stat", "write", "sync_content"]
+    assert counted == []
+    disk.power_loss()
+    LedgerFile(str(path), disk=disk).begin()
+    assert path.read_bytes().startswith(b"".join(groups))
+
+
+async def test_what_the_writer_acknowledged_survives_a_power_loss(
+    path: Path, begun: LedgerFile, disk: SimulatedDisk, sent: Key
+) -> None:
+    """At the moment in which `commit` returns, and in which a record is counted."""
+    disk.share = 0.0
+    counted: list[int] = []
+    ledger = Ledger(begun, lambda _: counted.append(len(platter_of(disk, path))), pytest.fail)
+    await ledger.commit([sent("k1"), sent("k2")])
+    on_disk = platter_of(disk, path)
+    assert on_disk == path.read_bytes()
+    assert counted == [len(on_disk)]
+    await ledger.close()
+
+
+def platter_of(disk: SimulatedDisk, path: Path) -> bytes:
+    """What would be left of the ledger by a power loss in this moment."""
+    (platter,) = (platter for platter in disk.platters.values() if platter.path == str(path))
+    return platter.as_read()
+
+
+# ── a sync that fails before anything is appended ───────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"type":"se'], ids=["clean", "torn"])
+def test_a_failed_sync_while_a_run_begins_is_not_repeated(
+    path: Path, begun: LedgerFile, disk: SimulatedDisk, groups: list[bytes], torn: bytes
+) -> None:
+    """74 before anything is sent, and the next process finds the same ledger."""
+    begun.close()
+    with path.open("ab") as file:
+        file.write(torn)
+    disk.end_process()
+    again = LedgerFile(str(path), disk=disk)
+    disk.fail_next("sync_content")
+    with pytest.raises(LedgerWriteError) as raised:
+        again.begin()
+    assert raised.value.exit_code == 74
+    assert disk.calls[-1] == "sync_content"
+    assert disk.calls.count("sync_content") == 1
+    disk.power_loss()
+    LedgerFile(str(path), disk=disk).begin()
+    assert path.read_bytes() == b"".join(groups)
+
+
+def test_a_new_ledger_whose_folder_cannot_be_synced_is_not_used(
+    path: Path, disk: SimulatedDisk, groups: list[bytes]
+) -> None:
+    """74; the next process finds it empty, and syncs the folder before it counts on the name."""
+    file = LedgerFile(str(path), disk=disk)
+    disk.fail_at(7)  # open, open, lock, chmod, sync, open, sync
+    with pytest.raises(LedgerWriteError):
+        file.begin()
+    assert disk.calls[-2:] == ["sync", "close"]
+    disk.end_process()
+    assert disk.nameless == {str(path)}
+    file = LedgerFile(str(path), disk=disk)
+    file.begin()
+    assert disk.nameless == set()
+    file.append(groups[0])
+    disk.power_loss()
+    assert path.read_bytes() == groups[0]
