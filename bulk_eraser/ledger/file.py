@@ -210,7 +210,8 @@ class LedgerFile:
         """A first group torn by a crash begins like one too.
 
         After a power loss its first bytes may be zeros; then all of it must be what a group can
-        leave: sectors that arrived, which hold no zeros, between sectors that did not.
+        leave: sectors that arrived, which hold no zeros, between sectors that did not. (Not so
+        where the kernel took the first group in parts, wrote some back and lost its beginning.)
         """
         start = self._disk.read(self._fd, 64, 0)
         text = start.rstrip(b"\0")

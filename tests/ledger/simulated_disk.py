@@ -318,6 +318,7 @@ class SimulatedDisk(Disk):
             kept = self.chance.choice([0, last, self.chance.randint(0, last)])
             self._write_torn(platter)
             platter.settle_sizes(kept if self.share is None else last)
+            del platter.content[platter.size :]  # no file system shows again what was behind it
             Path(platter.path).write_bytes(platter.as_read())
             platter.sizes.clear()
             platter.dirty.clear()

@@ -103,6 +103,8 @@ def unlucky(witness: Witness) -> None:
     chance, disk = witness.chance, witness.disk
     disk.short_writes = chance.choice([0.0, 0.0, 0.3])
     disk.write_back = chance.choice([0.0, 0.0, 0.2])
+    if not witness.kept and disk.short_writes:
+        disk.write_back = 0.0  # a first group in parts, begun to be written back: not promised
     call = chance.randint(1, 60)
     fate = chance.choice(["crash", "crash", "crash", "fail", "fail for good", "no sync", "none"])
     if fate == "crash":
