@@ -89,7 +89,7 @@ class LedgerFile:
             recovered = [self._move_tail_aside()] if self._tail_bytes else []
             self._write_last_group_again()
             self._disk.sync_content(self._fd)
-            self._sync_folder()
+            self._sync_folder(os.path.realpath(self.path))  # its name may be elsewhere than a link
         except OSError as error:
             raise self._write_error(error) from None
         return recovered
@@ -175,7 +175,7 @@ class LedgerFile:
         self._lock(self._fd)
         self._disk.chmod(self._fd, 0o600)
         self._disk.sync(self._fd)
-        self._sync_folder()
+        self._sync_folder(self.path)
 
     def _lock(self, fd: int) -> None:
         try:
@@ -245,7 +245,7 @@ class LedgerFile:
             self._disk.sync(fd)
         finally:
             self._let_go(fd)
-        self._sync_folder()
+        self._sync_folder(self.path)
         self._disk.cut(self._fd, begin)
         self._size, self._tail_bytes = begin, 0
         return Recovered(bytes=size, sha256=digest.hexdigest(), file=_as_text(name))
@@ -260,8 +260,9 @@ class LedgerFile:
         group, self._last_group = self._last_group, b""
         self._disk.write_again(self._fd, group, self._size - len(group))
 
-    def _sync_folder(self) -> None:
-        fd = self._disk.open(os.path.dirname(self.path) or ".", os.O_RDONLY)
+    def _sync_folder(self, path: str) -> None:
+        """Have the name of the file on disk."""
+        fd = self._disk.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             self._disk.sync(fd)
         finally:

@@ -135,7 +135,7 @@ class SimulatedDisk(Disk):
         if stat.S_ISREG(state.st_mode):
             platter = self.platters.setdefault(state.st_ino, Platter(path))
             if is_new:
-                self.nameless.add(path)
+                self.nameless.add(os.path.realpath(path))
             elif flags & os.O_TRUNC:
                 self._was_cut(platter, 0)
         self._may_crash_now()
@@ -283,7 +283,8 @@ class SimulatedDisk(Disk):
                 platter.put(page * PAGE, self._cached(platter, page))
             platter.dirty.clear()
         else:
-            self.nameless.clear()
+            folder = os.path.realpath(self._fds[fd])
+            self.nameless = {path for path in self.nameless if os.path.dirname(path) != folder}
         self._may_crash_now()
 
     def _half_sync(self, platter: Platter) -> None:

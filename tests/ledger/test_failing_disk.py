@@ -234,6 +234,25 @@ def test_a_failed_sync_while_a_run_begins_is_not_repeated(
     assert path.read_bytes() == b"".join(groups)
 
 
+def test_a_ledger_behind_a_link_is_in_its_own_folder_on_disk_before_it_is_used(
+    tmp_path: Path, disk: SimulatedDisk, groups: list[bytes]
+) -> None:
+    """Who created it was killed before that; the next run comes by a link from another folder."""
+    path, link = tmp_path / "real" / "keys.ledger.ndjson", tmp_path / "link.ledger.ndjson"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    disk.crash_at(6)  # open, open, lock, chmod, sync, open
+    with pytest.raises(Crash):
+        LedgerFile(str(path), disk=disk).begin()
+    disk.end_process()
+    file = LedgerFile(str(link), disk=disk)
+    file.begin()
+    assert disk.nameless == set()
+    file.append(groups[0])
+    disk.power_loss()
+    assert link.read_bytes() == groups[0]
+
+
 def test_a_new_ledger_whose_folder_cannot_be_synced_is_not_used(
     path: Path, disk: SimulatedDisk, groups: list[bytes]
 ) -> None:
