@@ -174,6 +174,30 @@ def test_a_crash_at_every_call_and_then_at_every_call_of_the_recovery(
                 verify(witness.kept)
 
 
+@pytest.mark.parametrize("power", [True, False], ids=["power loss", "kill"])
+@pytest.mark.parametrize("beginning", ["torn", "torn first group"])
+def test_no_crash_during_recovery_costs_a_byte_of_the_tail(
+    beginning: str, power: bool, tmp_path: Path, run_started: Callable[..., RunStarted]
+) -> None:
+    """A tail that is on disk is evidence: it stands in the ledger or, as a whole, beside it."""
+    for call in range(1, 30):
+        for seed in range(6):
+            with told(f"call {call}, seed {seed}"), folder_in(tmp_path) as folder:
+                witness = started(folder, run_started, beginning, seed)
+                disk, begin = witness.disk, len(witness.kept)
+                disk.share = 1.0
+                disk.power_loss()
+                disk.share = None
+                tail = witness.path.read_bytes()[begin:]
+                for _ in range(2):
+                    disk.crash_at(call)
+                    with suppress(Crash):
+                        witness.live(0)
+                    (disk.power_loss if power else disk.end_process)()
+                    beside = [path.read_bytes() for path in folder.glob("*.tail")]
+                    assert tail in [witness.path.read_bytes()[begin:], *beside]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("for_good", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("beginning", ["new", "torn", "torn first group"])
