@@ -7,6 +7,7 @@ What each gap between two steps leaves behind, and what the next run makes of it
 | after creating the file, before the first commit | empty, or a torn first group | begins anew (and syncs the folder again); a torn group is moved aside |
 | while a group is written, or before it is synced | a torn or unproven tail | tail moved aside into a `.tail` file, `recovered` line; its `sent` requests had not left, its outcomes are asked for again |
 | after the sync, before the requests leave | `sent` is the key's last line | the key is sent again |
+| after a sync that failed, whatever part of the group arrived | the group, or a torn tail | a whole group is written again over itself before it counts; else as above, without a second sync |
 | while requests are in flight | `sent` is the key's last line | the key is sent again; a second removal job is harmless |
 | after an answer, before its outcome is committed | `sent` is the key's last line | as above |
 | after the outcome's commit | the outcome | the key is settled |
@@ -20,14 +21,15 @@ whole, is noticed (compare the head that the run printed).
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS
+from bulk_eraser.ledger.disk import Disk
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.settled import History
 from bulk_eraser.records import Commit, Recovered
@@ -35,6 +37,8 @@ from bulk_eraser.records import Commit, Recovered
 __all__ = ["LedgerFile"]
 
 BLOCK = 1 << 20
+SECTOR = 512
+"""Bytes; a disk writes no less than this at a time."""
 FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"', b'{"type":"derived_from"')
 FIRST_GROUP = 1 << 20
 """Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
@@ -44,19 +48,21 @@ class LedgerFile:
     """One ledger on disk, held by one process. Not for use by two threads at once.
 
     Opening reads and proves what is there but changes nothing; `begin` makes it ready to append.
-    `readonly` neither locks nor allows `begin` (for a dry run).
+    `readonly` neither locks nor allows `begin` (for a dry run). Every byte goes through `disk`.
 
     Raises on opening: `LedgerBusy` when another process holds it, `LedgerDamaged` when it fails
     verification or is no ledger, `LedgerWriteError` when it cannot be opened for writing or read.
     """
 
-    def __init__(self, path: str, *, readonly: bool = False) -> None:
+    def __init__(self, path: str, *, readonly: bool = False, disk: Disk | None = None) -> None:
         self.path = path
         self.readonly = readonly
         self.head = GENESIS
         self.history = History()
+        self._disk = disk or Disk()
         self._size = 0
         self._tail_bytes = 0
+        self._last_group = b""
         self._fd = self._open()
         if self._fd >= 0:
             self._prove()
@@ -84,10 +90,11 @@ class LedgerFile:
                 self._create()
                 return []
             self._must_be_in_place()
-            os.fchmod(self._fd, 0o600)
+            self._disk.chmod(self._fd, 0o600)
             recovered = [self._move_tail_aside()] if self._tail_bytes else []
-            os.fdatasync(self._fd)
-            self._sync_folder()
+            self._write_last_group_again()
+            self._disk.sync_content(self._fd)
+            self._sync_folder(os.path.realpath(self.path))  # its name may be elsewhere than a link
         except OSError as error:
             raise self._write_error(error) from None
         return recovered
@@ -101,8 +108,8 @@ class LedgerFile:
         """
         try:
             self._must_be_in_place()
-            _write_all(self._fd, group)
-            os.fdatasync(self._fd)
+            self._disk.write_all(self._fd, group)
+            self._disk.sync_content(self._fd)
         except OSError as error:
             raise self._write_error(error) from None
         self._size += len(group)
@@ -111,30 +118,35 @@ class LedgerFile:
         """Release the lock. Does not write."""
         self.history.close()
         if self._fd >= 0:
-            os.close(self._fd)
+            self._let_go(self._fd)
             self._fd = -1
 
+    def _let_go(self, fd: int) -> None:
+        """Whatever must be on disk was synced before, so an error of closing is none."""
+        with suppress(OSError):
+            self._disk.close(fd)
+
     def _open(self) -> int:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND)
+        flags = os.O_RDONLY if self.readonly else os.O_RDWR | os.O_APPEND
         try:
-            fd = os.open(self.path, flags | os.O_NONBLOCK)
+            fd = self._disk.open(self.path, flags | os.O_NONBLOCK)
         except FileNotFoundError:
             self._must_be_creatable()
             return -1
         except OSError as error:
             raise self._write_error(error) from None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            if not stat.S_ISREG(self._disk.fstat(fd).st_mode):
                 raise LedgerWriteError(
                     f"The ledger {self.path} is not a regular file. Name another with --ledger."
                 )
             if not self.readonly:
                 self._lock(fd)
         except OSError as error:
-            os.close(fd)
+            self._let_go(fd)
             raise self._write_error(error) from None
         except BaseException:  # the descriptor is given back, whatever it was
-            os.close(fd)
+            self._let_go(fd)
             raise
         return fd
 
@@ -157,22 +169,22 @@ class LedgerFile:
             )
 
     def _create(self) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
         try:
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = self._disk.open(self.path, flags, 0o600)
         except FileExistsError:
             raise LedgerBusy(
                 f"The ledger {self.path} was created by another process a moment ago. Run the "
                 "same command again when that one has ended."
             ) from None
         self._lock(self._fd)
-        os.fchmod(self._fd, 0o600)
-        os.fsync(self._fd)
-        self._sync_folder()
+        self._disk.chmod(self._fd, 0o600)
+        self._disk.sync(self._fd)
+        self._sync_folder(self.path)
 
     def _lock(self, fd: int) -> None:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.lock(fd)
         except BlockingIOError:
             raise LedgerBusy(
                 f"The ledger {self.path} is in use by another process. Nothing was sent or "
@@ -196,22 +208,30 @@ class LedgerFile:
             self.close()
             raise
         self.head, self._tail_bytes = scan.head, scan.tail_bytes
+        self._last_group = b"".join(scan.last_group)
         self._size = scan.valid_bytes + scan.tail_bytes
 
     def _begins_like_a_ledger(self) -> bool:
         """A first group torn by a crash begins like one too.
 
-        After a power loss it may be all zeros, or begin with zeros and still hold its commit line.
+        After a power loss its first bytes may be zeros; then all of it must be what a group can
+        leave: sectors that arrived, which hold no zeros, between sectors that did not. (Not so
+        where the kernel took the first group in parts, wrote some back and lost its beginning.)
         """
-        start = os.pread(self._fd, 64, 0)
-        if start.strip(b"\0"):
-            return any(start.startswith(first[: len(start)]) for first in FIRST_LINES)
-        group = os.pread(self._fd, FIRST_GROUP, 0)
-        is_whole = os.fstat(self._fd).st_size == len(group)
-        return is_whole and (not group.strip(b"\0") or Commit.PREFIX in group)
+        start = self._disk.read(self._fd, 64, 0)
+        text = start.rstrip(b"\0")
+        if not any(text.startswith(first[: len(text)]) for first in FIRST_LINES):
+            return False
+        if text == start or len(text) >= len(FIRST_LINES[0]):
+            return True
+        group = self._disk.read(self._fd, FIRST_GROUP, 0)
+        if self._disk.fstat(self._fd).st_size != len(group):
+            return False
+        rest = [group[n : n + SECTOR] for n in range(SECTOR, len(group), SECTOR)]
+        return Commit.PREFIX in group or all(b"\0" not in s or not s.strip(b"\0") for s in rest)
 
     def _blocks(self, offset: int = 0) -> Iterator[bytes]:
-        while block := os.pread(self._fd, BLOCK, offset):
+        while block := self._disk.read(self._fd, BLOCK, offset):
             yield block
             offset += len(block)
 
@@ -221,32 +241,43 @@ class LedgerFile:
         for block in self._blocks(begin):
             digest.update(block)
         name = f"{self.path}.{begin}-{digest.hexdigest()[:12]}.tail"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        fd = self._disk.open(name, flags, 0o600)
         try:
-            os.fchmod(fd, 0o600)
+            self._disk.chmod(fd, 0o600)
             for block in self._blocks(begin):
-                _write_all(fd, block)
-            os.fsync(fd)
+                self._disk.write_all(fd, block)
+            self._disk.sync(fd)
         finally:
-            os.close(fd)
-        self._sync_folder()
-        os.ftruncate(self._fd, begin)
+            self._let_go(fd)
+        self._sync_folder(self.path)
+        self._disk.cut(self._fd, begin)
         self._size, self._tail_bytes = begin, 0
         return Recovered(bytes=size, sha256=digest.hexdigest(), file=_as_text(name))
 
-    def _sync_folder(self) -> None:
-        fd = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+    def _write_last_group_again(self) -> None:
+        """Make sure that what was read is on disk, and not only in the page cache.
+
+        After a failed sync the pages of a group may look clean: they are read as written, the
+        next sync succeeds without them, and later they are gone, in the middle of the ledger.
+        Only the last group can be such a one. See https://wiki.postgresql.org/wiki/Fsync_Errors
+        """
+        group, self._last_group = self._last_group, b""
+        self._disk.write_again(self._fd, group, self._size - len(group))
+
+    def _sync_folder(self, path: str) -> None:
+        """Have the name of the file on disk."""
+        fd = self._disk.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
-            os.fsync(fd)
+            self._disk.sync(fd)
         finally:
-            os.close(fd)
+            self._let_go(fd)
 
     def _must_be_in_place(self) -> None:
         """The path must still name the file that is written, or the evidence would be lost."""
-        mine = os.fstat(self._fd)
+        mine = self._disk.fstat(self._fd)
         try:
-            there = os.stat(self.path)
+            there = self._disk.stat(self.path)
         except OSError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
@@ -272,16 +303,6 @@ class LedgerFile:
             f"The ledger {self.path} cannot be {what}: {reason}. Nothing (further) was sent. "
             f"{advice}"
         )
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    """Write until nothing is left: a full disk may take a part of it without an error."""
-    view = memoryview(content)
-    while view:
-        written = os.write(fd, view)
-        if written == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
 
 
 def _as_text(path: str) -> str:

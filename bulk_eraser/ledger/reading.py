@@ -34,8 +34,8 @@ def ledger_blocks(path: str) -> Iterator[bytes]:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UsageError(f"The ledger {path} is not a regular file. Name the right one.")
             block = file.read(BLOCK)
-            start = block[:64].lstrip(b"\0")
-            if start and not any(start.startswith(first[: len(start)]) for first in FIRST_LINES):
+            start = block[:64].rstrip(b"\0")  # of a first group torn by a power loss
+            if not any(start.startswith(first[: len(start)]) for first in FIRST_LINES):
                 raise LedgerDamaged(
                     f"{path} is not a ledger of bulk-eraser, or its first line was changed."
                 )

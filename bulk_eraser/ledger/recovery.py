@@ -30,13 +30,15 @@ class LedgerScan:
 
     `head` is the digest of the last valid commit, `commits` their number, `valid_lines` and
     `valid_bytes` the length of the prefix that they prove (commit lines included), `tail_bytes`
-    the length of what stands behind it. Kept up to date while the groups are yielded.
+    the length of what stands behind it. `last_group` is what the last valid commit ends: its lines,
+    and the commit line itself. All are up to date while the groups are yielded.
     """
 
     def __init__(self) -> None:
         self.head = GENESIS
         self.commits = 0
         self.valid_lines = 0
+        self.last_group = (b"", b"")
         self.valid_bytes = 0
         self.tail_bytes = 0
 
@@ -62,6 +64,7 @@ class LedgerScan:
             self.head = commit.sha256
             self.commits += 1
             self.valid_lines += commit.lines + 1
+            self.last_group = (lines, commit_line)
             self.valid_bytes += self.tail_bytes
             self.tail_bytes = 0
             yield lines

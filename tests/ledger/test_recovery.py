@@ -21,6 +21,7 @@ from bulk_eraser.records import Record, Recovered, RunStarted, Sent
 
 AT = "2024-03-01T12:00:01.000Z"
 PAGE = 4096
+SECTOR = 512
 COMMIT = b'{"type":"commit"'
 
 
@@ -168,10 +169,42 @@ def test_a_first_group_with_lost_pages_is_begun_anew(
 ) -> None:
     """Also without any commit on disk yet, a torn beginning is a crash and not a foreign file."""
     (group,) = chained([[run_started(requester="r" * 9000)]])
-    for survivors in ([], [0], [1, 2], [2], [0, 2]):
+    for survivors in ([], [0], [1], [0, 1], [2], [0, 2], [1, 2]):
         left = lost_pages(b"", group, survivors.__contains__)
         (told,) = recovered_from(path, left)
         assert (path.read_bytes(), told.bytes) == (b"", len(group))
+
+
+def test_a_first_group_with_lost_sectors_is_begun_anew(
+    path: Path,
+    run_started: Callable[..., RunStarted],
+    chained: Callable[[list[list[Record]]], list[bytes]],
+) -> None:
+    """A run's settings fill some sectors of 512 bytes; each may have arrived by itself."""
+    (group,) = chained([[run_started(requester="é" * 300)]])
+    assert 2 * SECTOR < len(group) < 3 * SECTOR
+    for survivors in ([0], [1], [2], [0, 1], [0, 2], [1, 2]):
+        for size in (len(group), 2 * SECTOR + 1, SECTOR + 1):
+            pieces = [bytes(SECTOR)] * 3
+            for n in survivors:
+                pieces[n] = group[n * SECTOR : (n + 1) * SECTOR]
+            left = b"".join(pieces)[:size]
+            (told,) = recovered_from(path, left)
+            assert (path.read_bytes(), told.bytes) == (b"", size)
+
+
+@pytest.mark.parametrize("arrived", range(1, 30))
+def test_a_first_write_of_some_bytes_is_begun_anew(
+    path: Path,
+    run_started: Callable[..., RunStarted],
+    chained: Callable[[list[list[Record]]], list[bytes]],
+    arrived: int,
+) -> None:
+    """A write that was short reached the disk, the rest of it only as a length."""
+    (group,) = chained([[run_started()]])
+    left = group[:arrived] + bytes(len(group) - arrived)
+    (told,) = recovered_from(path, left)
+    assert (path.read_bytes(), told.bytes) == (b"", len(group))
 
 
 def test_a_last_group_in_another_order_is_a_crash(path: Path, groups: list[bytes]) -> None:
@@ -380,6 +413,9 @@ CUSTOMERS = b"customerKey;name\n" + b"".join(b"key-%d;n\n" % number for number i
         b"\x89PNG\r\n\x1a\n" + bytes(4000),
         bytes(32768) + b"CD001" + bytes(99999),
         bytes((1 << 20) + 1),
+        bytes(600) + b"text\0with zeros\0",
+        b'{"type"' + bytes((1 << 20) + 1),
+        b'{"ty' + bytes(600) + b"text\0with zeros\0",
         b'{"type":"commit","at":"","lines":0,"sha256":""}\n',
     ],
     ids=lambda content: repr(content[:20]),
