@@ -8,8 +8,8 @@ from bulk_eraser.ledger.reading import network_file_system
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+31 30 0:45 / /mnt/share/local rw shared:7 master:2 - xfs /dev/sdb rw
 30 21 0:44 / /mnt/share rw - nfs4 server:/export rw
-31 21 0:45 / /mnt/share/local rw shared:7 master:2 - xfs /dev/sdb rw
 32 21 0:46 / /mnt/two\\040words rw - cifs //host/share rw
 33 21 0:47 / /mnt/sharedisk rw - ext4 /dev/sdc rw
 34 21 0:48 / /mnt/ssh rw - fuse.sshfs me@host: rw
@@ -24,6 +24,7 @@ MOUNTS = """\
         ("/mnt/share/local/keys.ledger.ndjson", None),
         ("/mnt/two words/keys.ledger.ndjson", "cifs"),
         ("/mnt/sharedisk/keys.ledger.ndjson", None),
+        ("/mnt/share2/keys.ledger.ndjson", None),
         ("/mnt/ssh/deep/down/keys.ledger.ndjson", "fuse.sshfs"),
     ],
 )
