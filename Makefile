@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+BENCH := build/bench-venv
+
+.PHONY: demo test check format bench clean
 
 demo: $(VENV)/.run ## the main job on a sample, killed once and continued
 	@$(BIN)/python sample_inputs/demo.py
@@ -21,6 +23,9 @@ check: $(VENV)/.dev ## formatting, lint, types
 format: $(VENV)/.dev ## format and repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(BENCH)/.ready ## speed beside other clients, a quarter of an hour; QUICK=1: two minutes
+	$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(TEN_MILLION),--ten-million)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -40,3 +45,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) with the tools for tests and checks …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+# An environment of its own, so that uvloop is not in the one of the tests.
+$(BENCH)/.ready: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	@echo "Setting up $(BENCH) for the benchmark …"
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[speed]' --requirement benchmarks/requirements.txt
+	@touch $@

@@ -10,17 +10,16 @@ the best possible one. Takes some minutes, so it is no test.
 import argparse
 import asyncio
 import json
-import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from keys import write_csv
 from plot import plot
 from weather_service import LATENCY_S, phase_at
 
@@ -47,12 +46,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        keys = Path(folder, "keys.csv")
-        chance = random.Random(3)
-        with keys.open("w") as file:
-            file.write("customerKey\n")
-            for _ in range(asked.keys):
-                file.write(f"{uuid.UUID(int=chance.getrandbits(128))}\n")
+        keys = write_csv(Path(folder, "keys.csv"), asked.keys)
         command = [sys.executable, str(Path(__file__).with_name("weather_service.py"))]
         with subprocess.Popen(
             [*command, str(asked.retry_after)], stdout=subprocess.PIPE, text=True

@@ -7,14 +7,13 @@ kept in memory until SIGTERM, when the counts by phase and second are printed as
 """
 
 import asyncio
-import json
 import random
-import signal
 import sys
 import time
 from collections import Counter, defaultdict
 from typing import NamedTuple
-from urllib.parse import unquote
+
+from raw_http import ok, serve
 
 LATENCY_S = 0.02
 
@@ -80,10 +79,20 @@ class Weather:
         wait = LATENCY_S * phase.slower
         if kind == "200":
             body = b'{"jid":"job-%d","status":"created"}' % self.seen.total()
-            return wait, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            return wait, ok(body)
         more = self._retry_after if kind == "429" else ""
         head = f"HTTP/1.1 {kind} No\r\nContent-Length: 0\r\n{more}\r\n"
         return 0.001 if kind == "429" else wait, head.encode()
+
+    def counts(self) -> dict[str, object]:
+        """When it began, the answers by second and kind, how many requests, keys, poisoned keys."""
+        return {
+            "began": self.began,
+            "by_second": self.by_second,
+            "poisoned": sum(hash_share(key) < POISONED_SHARE for key in self.seen),
+            "requests": self.seen.total(),
+            "keys": len(self.seen),
+        }
 
     def _kind(self, key: str, phase: Phase, now: float) -> str:
         if phase.down:
@@ -107,50 +116,5 @@ def hash_share(key: str) -> float:
     return random.Random(key).random()
 
 
-class Connection(asyncio.Protocol):
-    """One request after the other, each a POST without a body."""
-
-    def __init__(self, weather: Weather) -> None:
-        self._weather = weather
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            path = head.split(b" ", 2)[1].decode()
-            wait, answer = self._weather.answer(unquote(path.partition("customerKey=")[2]))
-            asyncio.get_running_loop().call_later(wait, self._say, answer)
-
-    def _say(self, answer: bytes | None) -> None:
-        if answer is None:
-            self._transport.abort()
-        elif not self._transport.is_closing():
-            self._transport.write(answer)
-
-
-async def main() -> None:
-    """Serve until SIGTERM."""
-    weather = Weather(int(sys.argv[1]))
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(weather), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    ended = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    await ended.wait()
-    counts = {
-        "began": weather.began,
-        "by_second": weather.by_second,
-        "poisoned": sum(hash_share(key) < POISONED_SHARE for key in weather.seen),
-        "requests": weather.seen.total(),
-        "keys": len(weather.seen),
-    }
-    print(json.dumps(counts), flush=True)
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(Weather(int(sys.argv[1]))))
