@@ -8,13 +8,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bulk_eraser import __version__
-from bulk_eraser.dispatch import internal_error
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import loopback_target
-from bulk_eraser.elevate.route import Route
 from bulk_eraser.erase import Erasure
 from bulk_eraser.errors import (
     BulkEraserError,
@@ -23,13 +21,14 @@ from bulk_eraser.errors import (
     Interrupted,
     LedgerWriteError,
     UsageError,
+    internal_error,
 )
-from bulk_eraser.gate import Intake, must_be_usable, survey_of
+from bulk_eraser.gate import must_be_usable, survey_of
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.naming import PSEUDONYMS, RAW, KeyNaming
+from bulk_eraser.order import REHEARSAL, Ending, Order
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.plan import PlanFile
 from bulk_eraser.records import RunFinished, RunStarted
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.signals import Signals
@@ -37,10 +36,7 @@ from bulk_eraser.simulator import FaultPlan, Simulator
 from bulk_eraser.sources.survey import Survey
 from bulk_eraser.tally import Tally
 
-__all__ = ["REHEARSAL", "Batch", "Ending", "Order", "prepare"]
-
-REHEARSAL = "rehearsal"
-"""The target that a rehearsal's ledger belongs to; it never becomes a real run."""
+__all__ = ["Batch", "prepare"]
 
 REHEARSAL_FAULTS = FaultPlan(
     {
@@ -52,35 +48,6 @@ REHEARSAL_FAULTS = FaultPlan(
         "cut_body": 0.005,
     }
 )
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be erased, with what evidence. `no_hold_list` says that none is meant."""
-
-    intake: Intake
-    ledger_path: str
-    no_hold_list: bool = False
-    route: Route = field(default_factory=Route)
-    plan: PlanFile | None = None
-    requester: str | None = None
-    reference: str | None = None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended: the object that `--json` prints."""
-
-    outcome: str
-    exit_code: int
-    error: str | None
-    counts: dict[str, int]
-    requests: int
-    retries: int
-    survey_s: float
-    elapsed_s: float
-    ledger: str | None
-    head: str | None
 
 
 class Batch:

@@ -21,12 +21,12 @@ from typing import Any
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, evidence
-from bulk_eraser.errors import BulkEraserError, LedgerWriteError
+from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.settings import RunSettings
 
-__all__ = ["Dispatch", "Job", "internal_error"]
+__all__ = ["Dispatch", "Job"]
 
 DRAIN_S = 5.0
 REPEATING = 64
@@ -323,15 +323,3 @@ class Dispatch(ABC):
             self.stop(error)
         except Exception as bug:
             self.stop(internal_error(bug))
-
-
-def internal_error(bug: BaseException) -> BulkEraserError:
-    """What to tell of a bug: its kind and place, not its text, which may hold a customer key."""
-    trace = bug.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else ""
-    return BulkEraserError(
-        f"Internal error: {type(bug).__name__}{place}. The ledger is in order; run the same "
-        "command again, and please report this line."
-    )

@@ -32,6 +32,7 @@ __all__ = [
     "LedgerWriteError",
     "ServiceDown",
     "UsageError",
+    "internal_error",
 ]
 
 
@@ -123,3 +124,15 @@ class Interrupted(BulkEraserError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"Stopped by {signal.Signals(signum).name}. What was done is recorded.")
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
+
+
+def internal_error(bug: BaseException) -> BulkEraserError:
+    """What to tell of a bug: its kind and place, not its text, which may hold a customer key."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else ""
+    return BulkEraserError(
+        f"Internal error: {type(bug).__name__}{place}. The ledger is in order; run the same "
+        "command again, and please report this line."
+    )

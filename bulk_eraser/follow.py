@@ -20,12 +20,18 @@ from typing import Any
 
 from bulk_eraser import __version__
 from bulk_eraser.deadlines import Calendar, deadline_of, is_at_risk, text_of_time
-from bulk_eraser.dispatch import Dispatch, Job, internal_error
+from bulk_eraser.dispatch import Dispatch, Job
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import loopback_target
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
-from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, LedgerWriteError
+from bulk_eraser.errors import (
+    BulkEraserError,
+    ExitCode,
+    Interrupted,
+    LedgerWriteError,
+    internal_error,
+)
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob
 from bulk_eraser.ledger.ledger import Ledger

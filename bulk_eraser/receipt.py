@@ -6,16 +6,13 @@ written anew. Whoever keeps the head elsewhere can tell. A receipt holds it, and
 
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bulk_eraser.document import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.order import Ending
 from bulk_eraser.records import InputFacts, PlanFacts, RunStarted
-
-if TYPE_CHECKING:
-    from bulk_eraser.batch import Ending
 
 __all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
 
@@ -51,7 +48,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     reference: str | None
 
 
-def receipt_of(started: RunStarted, ending: "Ending") -> Receipt:
+def receipt_of(started: RunStarted, ending: Ending) -> Receipt:
     """The receipt of a run that began and has ended."""
     return Receipt(
         tool=started.tool,

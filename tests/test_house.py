@@ -24,6 +24,7 @@ FLOORS = (
     {"sources", "settings"},
     {"gate", "tally"},
     {"plan", "audit"},
+    {"order"},
     {"dispatch"},
     {"erase", "signals", "deadlines"},
     {"batch", "follow"},
@@ -52,7 +53,7 @@ def options_of(command: str) -> set[str]:
     """All long options of a command, as typer declares them."""
     from typer.main import get_command
 
-    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined] # a group
+    parameters = get_command(app).get_command(None, command).params  # type: ignore[attr-defined] # a group
     return {option for p in parameters for option in p.opts if option.startswith("--")}
 
 
@@ -117,6 +118,17 @@ def test_the_changelog_speaks_of_this_version():
     from bulk_eraser import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command):
+    """Each command is there under its name, and its line in the help is that of its own text."""
+    from typer.main import get_command
+
+    assert re.search(rf"bulk-eraser (?:`)?{command}\b|`{command}`", README)
+    text = get_command(app).get_command(None, command).help  # type: ignore[attr-defined] # a group
+    words = set(COMMANDS[command].rstrip(".").split())
+    assert len(words & set(text.split())) >= len(words) // 2
 
 
 def test_every_ledger_field_is_in_the_docs():

@@ -3,13 +3,16 @@
 import sys
 import termios
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from bulk_eraser.batch import Batch
 from bulk_eraser.cli.findings import at_least, describe_input
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.reading import network_file_system
 from bulk_eraser.sources.survey import Fate
+
+if TYPE_CHECKING:
+    from bulk_eraser.batch import Batch
 
 __all__ = ["Consent", "ask_consent", "describe"]
 
@@ -32,7 +35,7 @@ class Consent(Enum):
     ASK = auto()
 
 
-def describe(batch: Batch, output: Output, *, verbose: bool) -> None:
+def describe(batch: "Batch", output: Output, *, verbose: bool) -> None:
     """What the survey found, what the ledger knows, what this run will do."""
     describe_input(batch.survey, output)
     _describe_ledger(batch, output)
@@ -41,7 +44,7 @@ def describe(batch: Batch, output: Output, *, verbose: bool) -> None:
             output.say(f"  {name}: {value}")
 
 
-def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
+def ask_consent(batch: "Batch", consent: Consent, output: Output) -> None:
     """Return if this run may send. Raises `UsageError` if not."""
     settings, keys = batch.settings, batch.to_send
     if settings.simulated:
@@ -81,7 +84,7 @@ def ask_consent(batch: Batch, consent: Consent, output: Output) -> None:
         )
 
 
-def _describe_ledger(batch: Batch, output: Output) -> None:
+def _describe_ledger(batch: "Batch", output: Output) -> None:
     file, fates = batch.file, batch.survey.fates
     if kind := network_file_system(file.path):
         output.warn(

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.dispatch import Dispatch
-from bulk_eraser.pacing.pace import Pace
+
+if TYPE_CHECKING:
+    from bulk_eraser.dispatch import Dispatch
+    from bulk_eraser.pacing.pace import Pace
 
 __all__ = ["Display", "counts_table", "duration"]
 
@@ -55,7 +57,7 @@ class Display:
         self._seen: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def __call__(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> Iterator[None]:
+    def __call__(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> Iterator[None]:
         if self._output.quiet:
             yield
             return
@@ -66,7 +68,7 @@ class Display:
         finally:
             task.cancel()
 
-    async def _live(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> None:
+    async def _live(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
         console = self._output.messages
         with (
             Live(console=console, auto_refresh=False, transient=True) as live,
@@ -81,12 +83,12 @@ class Display:
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
-    async def _lines(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> None:
+    async def _lines(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
         while True:
             await asyncio.sleep(LINE_S)
             self._output.say(self.line(watched, dispatch, pace))
 
-    def line(self, watched: Watched, dispatch: Dispatch, pace: Pace) -> str:
+    def line(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
         rate = self._rate(watched.settled)
         left = watched.to_send - watched.settled
@@ -98,7 +100,7 @@ class Display:
             parts.append(f"{duration(left / rate)} left")
         return " · ".join(parts) + self._holdup(dispatch, pace)
 
-    def _holdup(self, dispatch: Dispatch, pace: Pace) -> str:
+    def _holdup(self, dispatch: "Dispatch", pace: "Pace") -> str:
         if dispatch.stopped_by is not None:
             return f" · stopping: waiting for {len(dispatch.in_flight)} requests in flight"
         if pace.pause_left:

@@ -7,11 +7,10 @@ import signal
 import sys
 from dataclasses import asdict
 
-from bulk_eraser.batch import Ending
 from bulk_eraser.cli.display import counts_table, duration
 from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.dispatch import internal_error
-from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted
+from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, internal_error
+from bulk_eraser.order import Ending
 from bulk_eraser.tally import COUNTS
 
 __all__ = ["as_error", "command_line", "outcome_of", "refusal", "tell_ending"]

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from bulk_eraser.batch import REHEARSAL
 from bulk_eraser.cli import options
 from bulk_eraser.cli.arguments import (
     api_key_of,
@@ -27,6 +26,7 @@ from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
 from bulk_eraser.follow import Follow, FollowEnding, FollowOrder, ListedJob
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.order import REHEARSAL
 from bulk_eraser.settings import RunSettings
 
 __all__ = ["follow"]

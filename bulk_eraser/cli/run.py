@@ -3,10 +3,10 @@
 import os
 import resource
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
-from bulk_eraser.batch import REHEARSAL, Batch, Ending, Order, prepare
 from bulk_eraser.cli import options
 from bulk_eraser.cli.arguments import (
     api_key_of,
@@ -29,6 +29,7 @@ from bulk_eraser.cli.output import Output, counted
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.gate import Intake
+from bulk_eraser.order import REHEARSAL, Ending, Order
 from bulk_eraser.plan import read_plan
 from bulk_eraser.receipt import receipt_must_be_writable, receipt_of, write_receipt
 from bulk_eraser.records import RunStarted
@@ -37,6 +38,9 @@ from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.sources.survey import Fate
+
+if TYPE_CHECKING:
+    from bulk_eraser.batch import Batch
 
 __all__ = ["run"]
 
@@ -163,6 +167,8 @@ def _carry_out(
     verbose: bool,
     receipt: str | None,
 ) -> Ending:
+    from bulk_eraser.batch import prepare  # not before the options are known to be good
+
     _must_not_be_the_input(order)
     settings = _within_file_limit(settings, output)
     batch = prepare(order, settings, dry_run=dry_run, progress=progress_of(output))
@@ -197,7 +203,7 @@ def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
     return ending
 
 
-def _dry_ending(batch: Batch) -> Ending:
+def _dry_ending(batch: "Batch") -> Ending:
     """What is so now. Keys that would be sent may still end well; what nobody would send again,
     and rows that cannot be sent, do not."""
     counts, fates = batch.tally.counts(), batch.survey.fates

@@ -28,9 +28,10 @@ from backports import zstd
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from bulk_eraser.batch import Order, prepare
+from bulk_eraser.batch import prepare
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.gate import Intake
+from bulk_eraser.order import Order
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
