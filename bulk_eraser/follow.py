@@ -166,6 +166,7 @@ class Follow:
         self.requests = 0
         self.retries = 0
         self.errors: Counter[str] = Counter()
+        self._first_request_at: float | None = None
 
     def close(self) -> None:
         self.book.close()
@@ -196,7 +197,6 @@ class Follow:
         """Ask, once or until all is finished. Raises what makes the start impossible."""
         signals = Signals()
         settings = self.settings
-        pace = Pace(settings.rate, settings.max_outage, settings.concurrency, time.monotonic)
         recovered = self.file.begin()
         asking: Asking | None = None
         ledger = Ledger(
@@ -213,12 +213,13 @@ class Follow:
                     due = self.due()
                     self.to_send, self.settled = len(due), 0
                     jobs = map(self._job_at, due)
+                    pace = self._new_pace()  # a day without a question is no outage
                     asking = Asking(jobs, self.order.calendar, ledger, client, pace, settings)
                     signals.attach(asking)
                     with observe(self, asking, pace):
                         await asking.run()
                     await ledger.commit()
-                    self._add_up(asking)
+                    self._add_up(asking, pace)
                     if asking.stopped_by or not (self.order.wait and self._is_pending()):
                         break
                     if await self._is_stopped_before_the_next(asking):
@@ -229,7 +230,11 @@ class Follow:
         except Exception as bug:
             error = internal_error(bug)
         now = time.monotonic()
-        return await self._finish(ledger, started.run, error, now - (pace.first_request_at or now))
+        return await self._finish(ledger, started.run, error, now - (self._first_request_at or now))
+
+    def _new_pace(self) -> Pace:
+        settings = self.settings
+        return Pace(settings.rate, settings.max_outage, settings.concurrency, time.monotonic)
 
     async def _is_stopped_before_the_next(self, asking: Asking) -> bool:
         """Wait until the next job is due. The wall clock may jump, so it is looked at often."""
@@ -255,7 +260,8 @@ class Follow:
     def _is_pending(self) -> bool:
         return any(not job.state.is_finished for job in self.book.jobs())
 
-    def _add_up(self, asking: Asking) -> None:
+    def _add_up(self, asking: Asking, pace: Pace) -> None:
+        self._first_request_at = self._first_request_at or pace.first_request_at
         self.requests += asking.requests
         self.retries += asking.retries
         self.errors += asking.errors

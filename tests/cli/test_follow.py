@@ -298,6 +298,24 @@ async def test_waiting_goes_on_day_after_day(desk: Any, service: Any, keys: list
     assert (ended.code, told(ended)["outcome"]) == (143, "interrupted")
 
 
+async def test_a_night_without_questions_is_no_outage(desk: Any, service: Any, keys: list[str]):
+    """With --wait, a few failures after a long pause are repeated; the time between two days is not
+    one without a good answer."""
+    await desk.run(desk.csv(keys[:4]), service)
+
+    def status(jid: str) -> Any:
+        if service.asked[jid] == 1:
+            return "running"
+        if service.asked.total() > 8:
+            return "done"
+        return web.Response(status=503, headers={"Retry-After": "0"})  # four on the second day
+
+    service.status = status
+    options = ("--wait", "--now", "--day", 3, "--max-outage", 1, "--rate", 0)
+    code, found = await follow(desk, *options)
+    assert (code, found["counts"]["done"], found["retries"]) == (0, 4, 4)
+
+
 async def test_the_target_is_the_ledgers(desk: Any, service: Any, keys: list[str]):
     """Options may repeat the target; another one is 78, no ledger 2, one in use 75, and a short day
     is for this computer only. Nothing is asked or written."""
