@@ -6,13 +6,10 @@ ledger, erases, and closes the ledger with `run_finished`.
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from bulk_eraser import __version__
-from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.endpoints import loopback_target
 from bulk_eraser.erase import Erasure
 from bulk_eraser.errors import (
     BulkEraserError,
@@ -27,9 +24,10 @@ from bulk_eraser.gate import must_be_usable, survey_of
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.naming import PSEUDONYMS, RAW, KeyNaming
-from bulk_eraser.order import REHEARSAL, Ending, Order
+from bulk_eraser.order import Ending, Order
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import RunFinished, RunStarted
+from bulk_eraser.service import connected
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.signals import Signals
 from bulk_eraser.simulator import FaultPlan, Simulator
@@ -111,7 +109,9 @@ class Batch:
         error: BulkEraserError | None = None
         try:
             await ledger.commit([*recovered, started])
-            async with self._client(api_key) as client:
+            simulated = self.settings.simulated
+            simulator = Simulator(api_key, REHEARSAL_FAULTS) if simulated else None
+            async with connected(self.settings, self.order.route, api_key, simulator) as client:
                 erasure = Erasure(
                     self.survey,
                     self.file.history.recorded_until(self.survey.facts()),
@@ -192,25 +192,6 @@ class Batch:
             reference=self.order.reference,
             plan=plan.facts if plan else None,
         )
-
-    @asynccontextmanager
-    async def _client(self, api_key: str) -> AsyncIterator[ElevateClient]:
-        """The client of the target; for a rehearsal, that of a simulator started here."""
-        settings = self.settings
-        simulator = Simulator(api_key, REHEARSAL_FAULTS) if settings.simulated else None
-        async with simulator or nullcontext():
-            if simulator is not None:
-                target = loopback_target(simulator.origin, REHEARSAL)
-                settings = replace(settings, target=target)
-            async with ElevateClient(
-                settings.target,
-                settings.api_version,
-                api_key,
-                timeout=settings.timeout,
-                concurrency=settings.concurrency,
-                route=self.order.route,
-            ) as client:
-                yield client
 
     def _judge(self, error: BulkEraserError | None) -> tuple[str, ExitCode]:
         """Outcome and exit code, from the last state of every row."""

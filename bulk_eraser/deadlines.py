@@ -5,9 +5,9 @@ the creation day is archived (5 days by default). All days are those of UTC.
 """
 
 from calendar import monthrange
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
-__all__ = ["AT_RISK_DAYS", "DAY_S", "SLOW_DAYS", "Calendar", "deadline_of", "text_of_time"]
+__all__ = ["AT_RISK_DAYS", "DAY_S", "SLOW_DAYS", "Calendar", "deadline_of", "is_at_risk"]
 
 DAY_S = 86_400.0
 SLOW_DAYS = 9
@@ -43,9 +43,3 @@ def deadline_of(received: date) -> date:
 def is_at_risk(deadline: date, today: date) -> bool:
     """Is it near, and not over?"""
     return today <= deadline < today + timedelta(days=AT_RISK_DAYS)
-
-
-def text_of_time(seconds: float) -> str:
-    """Seconds since 1970 as they stand in a ledger: RFC 3339, UTC, milliseconds."""
-    when = datetime.fromtimestamp(seconds, UTC)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

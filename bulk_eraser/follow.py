@@ -11,18 +11,17 @@ import time
 import uuid
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
 from bulk_eraser import __version__
-from bulk_eraser.deadlines import Calendar, deadline_of, is_at_risk, text_of_time
+from bulk_eraser.deadlines import Calendar, deadline_of, is_at_risk
 from bulk_eraser.dispatch import Dispatch, Job
 from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.endpoints import loopback_target
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
 from bulk_eraser.errors import (
@@ -36,7 +35,8 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob
 from bulk_eraser.ledger.ledger import Ledger
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.records import JobStatus, Record, RunFinished, RunStarted
+from bulk_eraser.records import JobStatus, Record, RunFinished, RunStarted, time_text
+from bulk_eraser.service import connected
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.signals import Signals
 from bulk_eraser.simulator import Simulator
@@ -142,7 +142,7 @@ class Asking(Dispatch):
         if verdict.kind is Kind.ACCEPTED:
             status = verdict.status or ""
             finished = status in ("done", "error", "not_found")
-            again = None if finished else text_of_time(self._calendar.next_check_at(time.time()))
+            again = None if finished else time_text(self._calendar.next_check_at(time.time()))
             self._ledger.append(JobStatus(**job.whose, status=status, next_check_at=again))
         else:
             self.errors[verdict.error] += 1
@@ -208,7 +208,9 @@ class Follow:
         error: BulkEraserError | None = None
         try:
             await ledger.commit([*recovered, started])
-            async with self._client(api_key) as client:
+            day_s = self.order.calendar.day_s
+            simulator = Simulator(api_key, day_s=day_s) if settings.simulated else None
+            async with connected(settings, self.order.route, api_key, simulator) as client:
                 while True:
                     due = self.due()
                     self.to_send, self.settled = len(due), 0
@@ -340,7 +342,7 @@ class Follow:
         for name in kinds:
             getattr(ending, name).sort(key=lambda job: (job.line, job.jid))
         if next_due < float("inf"):
-            ending.next_check_at = text_of_time(next_due)
+            ending.next_check_at = time_text(next_due)
 
     def _listed(self, known: KnownJob) -> tuple[ListedJob, date]:
         accepted = self.book.accepted(known.place)
@@ -378,23 +380,3 @@ class Follow:
         recorded = self.settings.recorded()
         order = {"now": self.order.now, "wait": self.order.wait}
         return {name: recorded[name] for name in asked} | order
-
-    @asynccontextmanager
-    async def _client(self, api_key: str) -> AsyncIterator[ElevateClient]:
-        """The client of the target; for a rehearsal, that of a simulator, which knows its jobs."""
-        settings = self.settings
-        day_s = self.order.calendar.day_s
-        simulator = Simulator(api_key, day_s=day_s) if settings.simulated else None
-        async with simulator or nullcontext():
-            if simulator is not None:
-                target = loopback_target(simulator.origin, settings.target.name)
-                settings = replace(settings, target=target)
-            async with ElevateClient(
-                settings.target,
-                settings.api_version,
-                api_key,
-                timeout=settings.timeout,
-                concurrency=settings.concurrency,
-                route=self.order.route,
-            ) as client:
-                yield client

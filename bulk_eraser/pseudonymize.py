@@ -8,7 +8,6 @@ jids and outcomes stay. The digests change with the keys, so the new chain begin
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -21,7 +20,7 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.naming import PSEUDONYMS, KeyNaming
-from bulk_eraser.records import DerivedFrom
+from bulk_eraser.records import DerivedFrom, time_text
 
 __all__ = ["pseudonymize"]
 
@@ -81,7 +80,7 @@ def _write(
     output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str]]
 ) -> tuple[str, int]:
     """The new ledger under its name once it is whole."""
-    derived.at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    derived.at = time_text()
     first = msgspec.json.encode(derived) + b"\n"
     unfinished = f"{output}.unfinished"
     head, count = GENESIS, 0

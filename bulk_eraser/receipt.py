@@ -5,14 +5,13 @@ written anew. Whoever keeps the head elsewhere can tell. A receipt holds it, and
 """
 
 import os
-from datetime import UTC, datetime
 
 import msgspec
 
 from bulk_eraser.document import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.order import Ending
-from bulk_eraser.records import InputFacts, PlanFacts, RunStarted
+from bulk_eraser.records import InputFacts, PlanFacts, RunStarted, time_text
 
 __all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
 
@@ -61,7 +60,7 @@ def receipt_of(started: RunStarted, ending: Ending) -> Receipt:
         counts=ending.counts,
         requests=ending.requests,
         started_at=started.at,
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        finished_at=time_text(),
         elapsed_s=ending.elapsed_s,
         target=started.target,
         base=started.base,

@@ -4,6 +4,7 @@ A line is one JSON object, `type` first, then `at` (UTC, RFC 3339, milliseconds;
 synced group by the ledger's writer). Readers ignore fields and types that they do not know.
 """
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -28,6 +29,7 @@ __all__ = [
     "RunStarted",
     "Sent",
     "Unknown",
+    "time_text",
 ]
 
 ROW_ERRORS = {
@@ -61,6 +63,12 @@ ATTEMPT_ERRORS = {
     "timeout": "no complete answer within --timeout",
 }
 """Why an attempt did not end well; beside these `http_` and the status, such as `http_503`."""
+
+
+def time_text(seconds: float | None = None) -> str:
+    """A time as it stands in a line: of so many seconds since 1970, or now."""
+    when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Record(msgspec.Struct, tag_field="type", kw_only=True):

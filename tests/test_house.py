@@ -25,7 +25,7 @@ FLOORS = (
     {"gate", "tally"},
     {"plan", "audit"},
     {"order"},
-    {"dispatch"},
+    {"dispatch", "service"},
     {"erase", "signals", "deadlines"},
     {"batch", "follow"},
     {"receipt", "pseudonymize"},

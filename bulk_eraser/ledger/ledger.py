@@ -7,14 +7,13 @@ repeats and outcomes ride together. Outcomes linger for a few milliseconds to fi
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 import aiofiles.os
 
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.records import Record
+from bulk_eraser.records import Record, time_text
 
 __all__ = ["Ledger"]
 
@@ -106,7 +105,7 @@ class Ledger:
                         waiter.set_result(None)
 
     async def _write(self, records: Sequence[Record]) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = time_text()
         group, head = encode_group(self.head, records, at)
         await self._append_synced(group, executor=self._thread)
         self.head = head

@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from bulk_eraser.deadlines import SLOW_DAYS, Calendar, deadline_of, is_at_risk, text_of_time
+from bulk_eraser.deadlines import SLOW_DAYS, Calendar, deadline_of, is_at_risk
+from bulk_eraser.records import time_text
 
 
 def at(text: str) -> float:
@@ -65,4 +66,4 @@ def test_slow_is_later_than_the_archive_and_a_margin():
 
 def test_a_time_is_written_as_in_the_ledger():
     """RFC 3339, UTC, milliseconds."""
-    assert text_of_time(at("2024-05-02 00:00:00")) == "2024-05-02T00:00:00.000Z"
+    assert time_text(at("2024-05-02 00:00:00")) == "2024-05-02T00:00:00.000Z"
