@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.settled import (
@@ -34,6 +34,7 @@ __all__ = ["FINDINGS", "Audit", "Findings", "LedgerAccount", "RunAccount"]
 
 EXAMPLES = 5
 """Lines that a finding names at the most."""
+FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
 _OUTCOMES = {
     KeyStanding.ACCEPTED,
@@ -42,8 +43,21 @@ _OUTCOMES = {
     KeyStanding.UNKNOWN,
 }
 
+_MAY_HAVE_LEFT = {KeyStanding.SENT, KeyStanding.UNKNOWN, KeyStanding.FAILED}
+_TOLD_FIRST = (
+    KeyStanding.ACCEPTED,
+    KeyStanding.SENT,
+    KeyStanding.UNKNOWN,
+    KeyStanding.JOB_LOST,
+    KeyStanding.FAILED,
+    KeyStanding.REFUSED,
+    KeyStanding.HELD,
+    KeyStanding.NEW,
+)
+"""A job that was created counts, then what is least certain."""
+
 FINDINGS = {
-    "more_attempts_than_sent": "an outcome names more attempts than the run has `sent` lines",
+    "more_attempts_than_sent": "an outcome names no attempt, or more than the run has `sent` lines",
     "settled_twice": "one run has two outcomes for the same key",
     "sent_after_accepted": "a key was sent again although its removal job was accepted before",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
@@ -77,7 +91,8 @@ class RunAccount:
         """
         if self.finished is None or self.started.input is None:
             return True
-        counts, lines, survey = self.finished.counts, self.lines, self.started.input
+        counts = Counter(self.finished.counts)  # what is missing there is 0
+        lines, survey = self.lines, self.started.input
         states = sum(count for name, count in counts.items() if name != "rows")
         at_end = self.finished.outcome == "complete"
         return (
@@ -138,8 +153,9 @@ class Findings:
 class Audit:
     """One or several ledgers, read once each. Close it when done.
 
-    Raises `UsageError` when a ledger cannot be read. A broken chain raises nothing: see `damage`
-    of its account, which holds what stands before the break.
+    Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
+    different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
+    nothing: see `damage` of its account, which holds what stands before the break.
     """
 
     def __init__(self, paths: Sequence[str], expect: Sequence[str] = ()) -> None:
@@ -151,12 +167,14 @@ class Audit:
         self._recorded: dict[tuple[object, ...], int] = {}
         self._expect = set(expect)
         self.ledgers = [self._read(number, path) for number, path in enumerate(paths)]
+        self._must_name_keys_alike()
         self._look_at_jids()
 
     def standings(self, partition: int) -> dict[bytes, KeyStanding]:
         """Digest → standing of every key of one partition that any of the ledgers names.
 
-        Accepted in one of them is accepted. Finds what is wrong with the keys on the way.
+        Where several name it, the first of `_TOLD_FIRST` counts. Finds what is wrong with the keys
+        on the way.
         """
         standings: dict[bytes, KeyStanding] = {}
         for digest, keys in self._by_ledger(partition).items():
@@ -165,8 +183,32 @@ class Audit:
             if len(jids) > 1:
                 number, events = list(keys.items())[-1]
                 self.findings.note("key_with_several_jids", number, events[-1][-1])
-            standings[digest] = KeyStanding.ACCEPTED if jids else found[-1][0]
+            standings[digest] = min((standing for standing, _ in found), key=_TOLD_FIRST.index)
         return standings
+
+    def _must_name_keys_alike(self) -> None:
+        """Keys and pseudonyms, or those of two peppers, cannot be compared with each other."""
+        runs = [run.started for account in self.ledgers for run in account.runs]
+        if len({(run.keys, run.pepper_check) for run in runs}) > 1:
+            self.close()
+            raise ConfigurationError(
+                "These ledgers name keys in different ways (as they are, or as pseudonyms with one "
+                "pepper or another). Verify them one by one."
+            )
+
+    def must_be_of_one_target(self) -> None:
+        """One input is accounted for at one service: raises `ConfigurationError` otherwise."""
+        runs = [run.started for account in self.ledgers for run in account.runs]
+        targets = sorted({run.target for run in runs})
+        if len(targets) > 1:
+            raise ConfigurationError(
+                f"These ledgers belong to different targets ({', '.join(targets)}), so they cannot "
+                "account for one input together. Verify them one by one."
+            )
+
+    @property
+    def is_rehearsal(self) -> bool:
+        return any(run.started.simulated for account in self.ledgers for run in account.runs)
 
     def recorded_until(self, facts: InputFacts) -> int:
         """Up to which line the rejected rows of this very input are in one of the ledgers."""
@@ -210,6 +252,8 @@ class Audit:
                 self._take(account, number, lines, scan.valid_lines - lines.count(b"\n"))
         except LedgerDamaged as error:
             account.damage = str(error)
+        except OSError as error:
+            raise no_temporary_room(error) from None
         account.head, account.commits = scan.head, scan.commits
         account.lines, account.bytes = scan.valid_lines, scan.valid_bytes
         account.tail_bytes = 0 if account.damage else scan.tail_bytes
@@ -230,7 +274,7 @@ class Audit:
             if account.runs:
                 account.runs[-1].lines[entry.type] += 1
             digest, line = digest_of(entry.key), first_line + place
-            attempts, jid = min(entry.attempts, MOST_ATTEMPTS), jid_number(entry.jid)
+            attempts, jid = min(max(0, entry.attempts), MOST_ATTEMPTS), jid_number(entry.jid)
             self._events.add(digest, number, code, len(account.runs), attempts, jid, line)
             if code == KeyStanding.ACCEPTED:
                 self._jids.add(digest_of(entry.jid), digest, number, line)
@@ -244,9 +288,9 @@ class Audit:
             elif account.runs:
                 account.runs[-1].finished = _finished.decode(line)
         except ValueError:
-            raise LedgerDamaged(
-                f"The ledger {account.path} holds a {kind} line that this version cannot read."
-            ) from None
+            raise LedgerDamaged(_cannot_read(account.path, kind)) from None
+        if account.runs and account.runs[-1].started.format != FORMAT:
+            raise LedgerDamaged(_cannot_read(account.path, kind))
 
     def _note_recorded(self, facts: InputFacts | None, line: int) -> None:
         """`rejected` and `duplicate` rows of an input are written once, in order."""
@@ -281,16 +325,22 @@ class _Way:
                 if now[0] is KeyStanding.ACCEPTED:
                     self._note("sent_after_accepted", line)
             elif code in _OUTCOMES:
-                if attempts > self._sent[run]:
+                if not 1 <= attempts <= self._sent[run]:
                     self._note("more_attempts_than_sent", line)
                 if run in self._settled:
                     self._note("settled_twice", line)
                 self._settled.add(run)
+            if code == KeyStanding.HELD and now[0] in _MAY_HAVE_LEFT:
+                continue  # it was held too late, and is told as what it was before
             now = standing_after(now, code, jid)
         return now
 
     def _note(self, word: str, line: int) -> None:
         self._findings.note(word, self._ledger, line)
+
+
+def _cannot_read(path: str, kind: str) -> str:
+    return f"The ledger {path} holds a {kind} line that this version cannot read."
 
 
 _lines = msgspec.json.Decoder(AuditLine)

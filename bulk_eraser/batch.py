@@ -245,6 +245,7 @@ def prepare(
         standings, again = file.history.standings, settings.retry_failed
         survey = survey_of(intake, standings, retry_failed=again, progress=progress)
         must_be_usable(survey, intake)
+        _must_keep_no_key(survey)
         if plan is not None:
             plan.must_match(survey)
         return Batch(order, settings, survey, file, time.monotonic() - began)
@@ -267,6 +268,18 @@ def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
         raise ConfigurationError(
             f"The ledger {file.path} belongs to the address {history.base}, this run to {base}. "
             "A ledger has one target: name another with --ledger."
+        )
+
+
+def _must_keep_no_key(survey: Survey) -> None:
+    reading = survey.reader.reading
+    if survey.naming.kind != RAW and reading.key_field in (
+        reading.reference_field,
+        reading.received_field,
+    ):
+        raise UsageError(
+            "--pseudonymize would keep the customer keys all the same: --reference-field names "
+            "their column. Name another, or leave it out."
         )
 
 

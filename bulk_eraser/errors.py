@@ -17,6 +17,7 @@ a customer key. Codes follow sysexits where it has one.
 """
 
 import signal
+import tempfile
 from enum import IntEnum
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ServiceDown",
     "UsageError",
     "internal_error",
+    "no_temporary_room",
 ]
 
 
@@ -124,6 +126,14 @@ class Interrupted(BulkEraserError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"Stopped by {signal.Signals(signum).name}. What was done is recorded.")
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
+
+
+def no_temporary_room(error: OSError) -> LedgerWriteError:
+    """What to tell when what is remembered of the keys cannot be put aside."""
+    return LedgerWriteError(
+        f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
+        "Nothing was sent. Free some space there, or name another folder with TMPDIR."
+    )
 
 
 def internal_error(bug: BaseException) -> BulkEraserError:

@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
@@ -44,6 +44,8 @@ from bulk_eraser.simulator import Simulator
 __all__ = ["Follow", "FollowEnding", "FollowOrder", "ListedJob"]
 
 LOOK_S = 60.0
+MANY_NOT_THERE = 10
+"""Jobs that 404 was the answer for; then it is the version that is gone."""
 LISTED = 1000
 """Jobs that a list of the ending names at the most."""
 COUNTS = ("jobs", "done", "error", "not_found", "pending")
@@ -118,6 +120,7 @@ class Asking(Dispatch):
     ) -> None:
         super().__init__(ledger, client, pace, settings)
         self.errors: Counter[str] = Counter()
+        self._not_there: set[str] = set()
         self._due = due
         self._calendar = calendar
 
@@ -136,7 +139,13 @@ class Asking(Dispatch):
         return await self._client.job_status(job.key)
 
     def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:
-        return classify_status(came, job.key, self._settings.api_version)
+        verdict = classify_status(came, job.key, self._settings.api_version)
+        if verdict.http_status not in (404, 410) or not self._pace.outage.goods:
+            return verdict
+        self._not_there.add(job.key)  # after good answers it is this job's matter, unless many are
+        if len(self._not_there) >= MANY_NOT_THERE:
+            return verdict
+        return replace(verdict, kind=Kind.REFUSED, stop=None)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
         if verdict.kind is Kind.ACCEPTED:
@@ -212,6 +221,7 @@ class Follow:
             simulator = Simulator(api_key, day_s=day_s) if settings.simulated else None
             async with connected(settings, self.order.route, api_key, simulator) as client:
                 while True:
+                    began = time.time()
                     due = self.due()
                     self.to_send, self.settled = len(due), 0
                     jobs = map(self._job_at, due)
@@ -224,7 +234,7 @@ class Follow:
                     self._add_up(asking, pace)
                     if asking.stopped_by or not (self.order.wait and self._is_pending()):
                         break
-                    if await self._is_stopped_before_the_next(asking):
+                    if await self._is_stopped_before_the_next(asking, began):
                         break
             error = asking.stopped_by
         except BulkEraserError as failure:
@@ -238,11 +248,10 @@ class Follow:
         settings = self.settings
         return Pace(settings.rate, settings.max_outage, settings.concurrency, time.monotonic)
 
-    async def _is_stopped_before_the_next(self, asking: Asking) -> bool:
-        """Wait until the next job is due. The wall clock may jump, so it is looked at often."""
-        due_at = min(job.due_at for job in self.book.jobs() if not job.state.is_finished)
-        if self.order.now:
-            due_at = self.order.calendar.next_check_at(time.time())
+    async def _is_stopped_before_the_next(self, asking: Asking, began: float) -> bool:
+        """Wait for the day after the one on which the asking began, also for those that did not
+        answer. The wall clock may jump, so it is looked at often."""
+        due_at = self.order.calendar.next_check_at(began)
         while (left := due_at - time.time()) > 0:
             if await asking.stopped_within(min(left, LOOK_S)):
                 return True
@@ -277,7 +286,10 @@ class Follow:
         ending.asked, ending.unanswered = self.seen.total(), self.errors.total()
         ending.requests, ending.retries = self.requests, self.retries
         ending.elapsed_s = round(elapsed, 3)
-        self._survey_jobs(ending)
+        try:
+            await asyncio.to_thread(self._survey_jobs, ending, with_lists=error is None)
+        except Exception as bug:  # how it ended must be on record, whatever is wrong with a line
+            error = error or internal_error(bug)
         self._judge(ending, error)
         try:
             if not isinstance(error, LedgerWriteError):
@@ -312,8 +324,9 @@ class Follow:
         elif counts["error"] or counts["not_found"]:
             ending.exit_code = ExitCode.SOME_ROWS
 
-    def _survey_jobs(self, ending: FollowEnding) -> None:
-        """Count every job by its state, and list those that somebody should look at."""
+    def _survey_jobs(self, ending: FollowEnding, *, with_lists: bool) -> None:
+        """Count every job by its state, and list those that somebody should look at; the lists
+        take time, which there is none of when the run was stopped."""
         counts, listed = ending.counts, Counter[str]()
         now, next_due = time.time(), float("inf")
         today = datetime.now(UTC).date()
@@ -321,14 +334,14 @@ class Follow:
             counts["jobs"] += 1
             state = known.state
             counts[state.name.lower() if state.is_finished else "pending"] += 1
-            if state is JobState.DONE:
+            if not state.is_finished:
+                next_due = min(next_due, known.due_at)
+            if state is JobState.DONE or not with_lists:
                 continue
             job, deadline = self._listed(known)
             names = [f"{state.name.lower()}_jobs"] if state.is_finished else []
-            if not state.is_finished:
-                next_due = min(next_due, known.due_at)
-                if self.order.calendar.is_slow(known.created_at, now):
-                    names.append("slow_jobs")
+            if not state.is_finished and self.order.calendar.is_slow(known.created_at, now):
+                names.append("slow_jobs")
             if deadline < today:
                 names.append("overdue_jobs")
             elif is_at_risk(deadline, today):

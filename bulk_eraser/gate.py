@@ -3,11 +3,10 @@
 Row-level trouble is counted and the rest goes on; what makes the whole input doubtful refuses it.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bulk_eraser.errors import InputError, LedgerWriteError
+from bulk_eraser.errors import InputError, no_temporary_room
 from bulk_eraser.ledger.settled import KeyStanding
 from bulk_eraser.naming import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.hold_list import read_hold_list
@@ -53,10 +52,7 @@ def survey_of(
         survey.decide(standings, retry_failed=retry_failed)
     except OSError as error:
         survey.close()
-        raise LedgerWriteError(
-            f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
-            "Nothing was sent. Free some space there, or name another folder with TMPDIR."
-        ) from None
+        raise no_temporary_room(error) from None
     except BaseException:  # Ctrl-C as well: the temporary files are given back
         survey.close()
         raise

@@ -6,6 +6,7 @@ jids and outcomes stay. The digests change with the keys, so the new chain begin
 """
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from itertools import chain
@@ -69,11 +70,13 @@ def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes
     for group in groups:
         lines: list[dict[str, Any]] = decoder.decode_lines(group)
         for line in lines:
-            if isinstance(line.get("key"), str):
-                line["key"] = naming.name_of(line["key"])
+            if isinstance(key := line.get("key"), str):
+                line["key"] = naming.name_of(key)
+                if key in (line.get("reference") or ""):
+                    line["reference"] = line["reference"].replace(key, line["key"])
             if line["type"] == "run_started":
                 line["keys"], line["pepper_check"] = naming.kind, naming.pepper_check
-        yield encoder.encode_lines(lines), lines[-1]["at"]
+        yield encoder.encode_lines(lines), lines[0].get("at", "")
 
 
 def _write(
@@ -82,12 +85,11 @@ def _write(
     """The new ledger under its name once it is whole."""
     derived.at = time_text()
     first = msgspec.json.encode(derived) + b"\n"
-    unfinished = f"{output}.unfinished"
     head, count = GENESIS, 0
     try:
         if os.path.lexists(output):
             raise FileExistsError
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        fd, unfinished = tempfile.mkstemp(dir=os.path.dirname(output) or ".")
         try:
             with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, 0o600)

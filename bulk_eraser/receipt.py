@@ -75,28 +75,39 @@ def receipt_of(started: RunStarted, ending: Ending) -> Receipt:
     )
 
 
-def receipt_must_be_writable(path: str) -> None:
-    """Raises `UsageError` where a receipt could not be put, or would destroy something else."""
+def receipt_must_be_writable(path: str, ledger: str) -> None:
+    """Raises `UsageError` where a receipt of `ledger` could not be put, or would destroy something
+    else: the ledger itself, which need not be there yet, or the receipt of another one."""
     folder = os.path.dirname(path) or "."
     if not path or not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"A receipt cannot be written to {path!r}. Name another place.")
-    if not os.path.lexists(path):
-        return
+    if os.path.realpath(path) == os.path.realpath(ledger):
+        raise UsageError("The receipt and the ledger are the same file. Name another for one.")
+    if os.path.lexists(path) and not _is_receipt_of(path, os.path.basename(ledger)):
+        raise UsageError(
+            f"{path} is there already, and no receipt of this ledger. Name another file with "
+            "--receipt."
+        )
+
+
+def _is_receipt_of(path: str, ledger: str) -> bool:
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
-            msgspec.json.decode(file.read(MOST_BYTES), type=Receipt)
+            return msgspec.json.decode(file.read(MOST_BYTES), type=Receipt).ledger == ledger
     except (OSError, ValueError):
-        raise UsageError(
-            f"{path} is there already, and no receipt. Name another file with --receipt."
-        ) from None
+        return False
 
 
-def write_receipt(path: str, receipt: Receipt) -> None:
-    """Raises `LedgerWriteError`; the ledger is complete all the same."""
+def write_receipt(path: str, receipt: Receipt, ledger: str) -> None:
+    """Raises `LedgerWriteError`; the ledger at the path `ledger` is complete all the same."""
     try:
+        receipt_must_be_writable(path, ledger)
         write_document(path, receipt)
-    except OSError as error:
+    except (OSError, UsageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "something else is there now"
         raise LedgerWriteError(
-            f"The receipt {path} cannot be written: {error.strerror}. The ledger is in order; keep "
-            f"its head yourself: {receipt.head}."
+            f"The receipt {path} cannot be written: {reason}. The ledger is in order; keep its "
+            f"head yourself: {receipt.head}."
         ) from None

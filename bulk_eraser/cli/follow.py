@@ -153,25 +153,22 @@ def _target_of(
             f"There is no ledger {file.path}, or nothing in it. Name that of a run, which ends in "
             ".ledger.ndjson."
         )
-    if history.target == REHEARSAL:
-        return Target(REHEARSAL, "", cluster=False)
-    if history.base is None and "://" in history.target and base_url is None:
-        base_url = history.target
     named = Target.of_base_url(base_url) if base_url else None
     if named is None and cluster_id:
         named = Target.of_cluster(cluster_id)
-    if history.base is not None:
-        mine = Target.of_base_url(history.base)
+    if history.target == REHEARSAL:
+        mine = Target(REHEARSAL, "", cluster=False)
     elif "://" in history.target:
-        mine = named or Target.of_base_url(history.target)
+        mine = Target.of_base_url(history.base or history.target)
+        if named is not None and history.base is None and named.name == mine.name:
+            mine = named  # an older ledger knows the origin only
     else:
         mine = Target.of_cluster(history.target)
-    typed = {
-        name
+    is_typed = any(
+        getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
         for name in ("cluster_id", "base_url")
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    }
-    if named is not None and named != mine and (typed or named.cluster == mine.cluster):
+    )
+    if named is not None and named != mine and (is_typed or named.cluster == mine.cluster):
         raise ConfigurationError(
             f"The ledger {file.path} belongs to {history.base or mine.name}, not to {named.name}. "
             "Leave the target out: it is the ledger's."
@@ -182,8 +179,8 @@ def _target_of(
 def _calendar(day: float | None, target: Target) -> Calendar:
     if day is None:
         return Calendar(DAY_S)
-    if not day > 0:
-        raise UsageError("--day must be more than 0 seconds.")
+    if not 0 < day <= DAY_S:
+        raise UsageError(f"--day must be more than 0 and at most {DAY_S:.0f} seconds.")
     if target.name != REHEARSAL and not target.is_loopback:
         raise UsageError("--day is for a simulated service on this computer only.")
     return Calendar(day)

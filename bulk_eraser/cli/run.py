@@ -146,7 +146,7 @@ def run(
             reference=text_of("--reference", reference),
         )
         if receipt is not None:
-            receipt_must_be_writable(receipt)
+            receipt_must_be_writable(receipt, order.ledger_path)
         consent = Consent.PLANNED if plan else Consent.ASK
         consent = Consent.GIVEN if yes or simulated else consent
         ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose, receipt)
@@ -196,7 +196,7 @@ def _carry_out(
 def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
     """Write the receipt; where that fails, the run ends as if its ledger could not be written."""
     try:
-        write_receipt(path, receipt_of(started, ending))
+        write_receipt(path, receipt_of(started, ending), ending.ledger or "")
     except LedgerWriteError as error:
         reasons = " ".join(filter(None, (ending.error, str(error))))
         return replace(ending, outcome="error", exit_code=error.exit_code, error=reasons)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.audit import FINDINGS, Audit, RunAccount
+from bulk_eraser.audit import FINDINGS, Audit, LedgerAccount, RunAccount
 from bulk_eraser.cli.findings import lines_of
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
@@ -76,16 +76,20 @@ class Verified:
     unaccounted_lines: list[int] = field(default_factory=list)
     extra: int = 0
     extra_lines: list[dict[str, Any]] = field(default_factory=list)
+    rehearsal: bool = False
 
 
 def note_ledgers(verified: Verified, audit: Audit, heads: list[str]) -> None:
     verified.expected_heads = dict.fromkeys(heads)
+    verified.rehearsal = audit.is_rehearsal
     for account in audit.ledgers:
         facts = {
             name: getattr(account, name)
             for name in ("head", "commits", "lines", "bytes", "tail_bytes", "damage")
         }
         derived = msgspec.to_builtins(account.derived_from)
+        if account.derived_from is not None and account.derived_from.head in heads:
+            verified.expected_heads[account.derived_from.head] = _of_the_old_one(account)
         runs = [_run(run) for run in account.runs]
         verified.ledgers.append(
             {"ledger": account.path, **facts, "derived_from": derived, "runs": runs}
@@ -97,6 +101,16 @@ def note_ledgers(verified: Verified, audit: Audit, heads: list[str]) -> None:
                 "commits_after": account.commits - commit,
                 "lines_after": account.lines - line,
             }
+
+
+def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:
+    """The place of a head that the first line only says to be that of the ledger before."""
+    return {
+        "ledger": account.path,
+        "commit": None,
+        "commits_after": account.commits,
+        "lines_after": account.lines,
+    }
 
 
 def _run(run: RunAccount) -> dict[str, Any]:
@@ -151,6 +165,7 @@ def judge(verified: Verified, audit: Audit) -> None:
     """79 for what nobody wrote, 3 for what is not accounted for."""
     damaged = [account for account in audit.ledgers if account.damage]
     lost = [head for head, place in verified.expected_heads.items() if place is None]
+    unproven = any(place and place["commit"] is None for place in verified.expected_heads.values())
     if damaged:
         verified.error = damaged[0].damage
     elif lost:
@@ -164,6 +179,8 @@ def judge(verified: Verified, audit: Audit) -> None:
         verified.outcome, verified.exit_code = "refused", ExitCode.LEDGER_DAMAGED
     elif (
         verified.unaccounted
+        or unproven
+        or (verified.rehearsal and verified.input is not None)
         or audit.findings.counts
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):
@@ -217,6 +234,8 @@ def tell(output: Output, verified: Verified) -> None:
     elif verified.exit_code == ExitCode.COMPLETE:
         whole = ", and every row of the input is accounted for" if verified.input else ""
         extra = counted(verified.extra, "key")
+        if verified.rehearsal:
+            output.warn("this is a rehearsal, in which nothing was erased.")
         but = f" The ledger also has {extra} that the input lacks." if verified.extra else ""
         output.always(f"All holds: the chain is intact{whole}.{but}")
     else:
@@ -233,8 +252,8 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
     ]
     if derived := ledger["derived_from"]:
         lines.append(
-            f"  derived from {printable(derived['ledger'])}, head {derived['head']}, with "
-            "pseudonyms instead of keys"
+            f"  derived from {printable(derived['ledger'])}, head {printable(derived['head'])}: "
+            "with pseudonyms instead of keys"
         )
     if ledger["tail_bytes"]:
         lines.append(
@@ -258,6 +277,11 @@ def _run_line(run: dict[str, Any]) -> str:
 def _head_line(head: str, place: dict[str, Any] | None) -> str:
     if place is None:
         return f"Expected head {head}: not among the commits"
+    if place["commit"] is None:
+        return (
+            f"Expected head {head}: that of the ledger from which this one was derived, as its "
+            "first line says. Expect the head that `pseudonymize` printed"
+        )
     after = "nothing follows it"
     if place["commits_after"]:
         commits, lines = place["commits_after"], place["lines_after"]
@@ -295,6 +319,10 @@ def _row_lines(verified: Verified) -> list[str]:
 
 def _what_is_open(verified: Verified) -> list[str]:
     found = []
+    if verified.rehearsal:
+        found.append("this is a rehearsal, in which nothing was erased")
+    if any(place and place["commit"] is None for place in verified.expected_heads.values()):
+        found.append("an expected head is that of the ledger before")
     if verified.unaccounted:
         found.append(f"{counted(verified.unaccounted, 'row')} unaccounted for")
     if any(ledger["tail_bytes"] for ledger in verified.ledgers):

@@ -1,6 +1,7 @@
 """`bulk-eraser verify`: is the ledger what was written, and does it account for every row?"""
 
 import json
+import os
 import re
 from contextlib import closing
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from bulk_eraser.cli.verified import (
     tell,
     write_rows,
 )
-from bulk_eraser.errors import ConfigurationError, UsageError
+from bulk_eraser.errors import BulkEraserError, ConfigurationError, ExitCode, UsageError
 from bulk_eraser.gate import Intake, survey_of
 from bulk_eraser.naming import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
@@ -97,6 +98,7 @@ def verify(
             if input_path is None:
                 audit.walk()
             else:
+                audit.must_be_of_one_target()
                 naming = _naming(audit.ledgers, output)
                 reader = InputReader(input_path, _as_it_was_read(audit.ledgers, input_path, asked))
                 intake = Intake(reader, allow_numeric_like=True, naming=naming)
@@ -112,6 +114,11 @@ def verify(
             tell(output, verified)
     except (Exception, KeyboardInterrupt) as error:
         told = as_error(error)
+        if told.exit_code is ExitCode.INTERNAL:
+            told = BulkEraserError(
+                f"Internal error: {type(error).__name__}. Nothing is proven by this; please report "
+                "this line."
+            )
         verified.outcome, verified.exit_code = outcome_of(told), told.exit_code
         verified.error = str(told)
         output.error(printable(verified.error))
@@ -133,11 +140,6 @@ def _valid_head(text: str) -> str:
 def _naming(ledgers: list[LedgerAccount], output: Output) -> KeyNaming:
     """How the ledgers name keys. Raises `ConfigurationError` where the input cannot be compared."""
     kinds = {(run.started.keys, run.started.pepper_check) for it in ledgers for run in it.runs}
-    if len(kinds) > 1:
-        raise ConfigurationError(
-            "These ledgers name keys in different ways (as they are, or as pseudonyms with one "
-            "pepper or another). Verify them one by one."
-        )
     if not kinds or (RAW, None) in kinds:
         return RAW_KEYS
     naming = naming_of(True, output)
@@ -152,10 +154,12 @@ def _naming(ledgers: list[LedgerAccount], output: Output) -> KeyNaming:
 def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> Reading:
     """How the last run that had this very file read it, for what is not asked otherwise."""
     read = [run.started.input for account in ledgers for run in account.runs]
+    if not os.path.isfile(path):  # a pipe, which is read only once, or what the reader will tell
+        return asked
     try:
         with open(path, "rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
-    except OSError:  # a pipe, or what the reader will tell
+    except OSError:  # which the reader will tell
         return asked
     known = next((facts for facts in reversed(read) if facts and facts.sha256 == digest), None)
     if known is None or asked != Reading(format=asked.format):

@@ -60,6 +60,8 @@ class Target:
                 f"The cluster id {cluster_id!r} is not one: it is the first part of your API's "
                 "host name, letters, digits and dashes."
             )
+        if cluster_id.lower() == "rehearsal":
+            raise UsageError("The cluster id rehearsal stands for rehearsals: use --rehearse.")
         return cls(cluster_id.lower(), f"https://{cluster_id.lower()}.", cluster=True)
 
     @classmethod

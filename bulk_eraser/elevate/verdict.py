@@ -14,6 +14,7 @@
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
 """
 
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -156,20 +157,34 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
 def evidence(body: bytes, key: str) -> str | None:
     """The start of an answer's body for the ledger: printable, the customer key blacked out."""
     text = body.decode("utf-8", "replace")
-    for spelling in sorted(spellings(key), key=len, reverse=True):
+    known = sorted(spellings(key), key=len, reverse=True)
+    for spelling in known:
         text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
+    text = _without_a_cut_key(text, known)
     text = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(text.split())[:DETAIL_CHARS] or None
 
 
+def _without_a_cut_key(text: str, known: list[str]) -> str:
+    """A body that broke off within the key ends with the begin of one of its spellings."""
+    lower = text.lower()
+    for spelling in known:
+        for length in range(min(len(spelling), len(text)) - 1, 2, -1):
+            if lower.endswith(spelling[:length].lower()):
+                return text[:-length] + "███"
+    return text
+
+
 def spellings(secret: str) -> set[str]:
-    """How a key is written as it is, percent-encoded, and in JSON (there three ways)."""
+    """How a key is written as it is, percent-encoded, in HTML, and in JSON (there three ways)."""
     in_json = json.dumps(secret, ensure_ascii=False)[1:-1]
     return {
         secret,
         quote(secret, safe=""),
         quote(secret),
         quote_plus(secret),
+        html.escape(secret),
+        html.escape(secret, quote=False),
         in_json,
         in_json.replace("/", "\\/"),
         json.dumps(secret)[1:-1],

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.settled import ReplayLine, decode_group, jid_number
@@ -20,8 +21,8 @@ from bulk_eraser.records import Accepted, JobStatus
 
 __all__ = ["JobBook", "JobState", "KnownJob"]
 
-MOST_LINE = 64 << 10
-"""Bytes; no `accepted` line is longer."""
+USUAL_LINE = 1 << 10
+"""Bytes; a jid may make an `accepted` line much longer."""
 
 
 class JobState(IntEnum):
@@ -116,7 +117,10 @@ class JobBook:
 
     def accepted(self, place: int) -> Accepted:
         """The `accepted` line at this place."""
-        content = os.pread(self._file, MOST_LINE, place)
+        size, content = USUAL_LINE, b""
+        while b"\n" not in content:
+            size *= 4
+            content = os.pread(self._file, size, place)
         return _accepted.decode(content[: content.index(b"\n")])
 
     def close(self) -> None:
@@ -131,7 +135,10 @@ class JobBook:
         self, key: str, jid: str, state: JobState, at: str | None, place: int, run: int
     ) -> None:
         when = datetime.fromisoformat(at).timestamp() if at else 0.0
-        self._events.add(digest_of(key), jid_number(jid), state, when, place, run)
+        try:
+            self._events.add(digest_of(key), jid_number(jid), state, when, place, run)
+        except OSError as error:
+            raise no_temporary_room(error) from None
 
 
 _decoder = msgspec.json.Decoder(_Line)

@@ -30,9 +30,9 @@ _OVER_THE_NETWORK = {
 def ledger_blocks(path: str) -> Iterator[bytes]:
     """The file's bytes. Raises `LedgerDamaged` if it is no ledger, `UsageError` if unreadable."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a FIFO waits for ever
+            raise UsageError(f"The ledger {path} is not a regular file. Name the right one.")
         with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"The ledger {path} is not a regular file. Name the right one.")
             block = file.read(BLOCK)
             start = block[:64].rstrip(b"\0")  # of a first group torn by a power loss
             if not any(start.startswith(first[: len(start)]) for first in FIRST_LINES):

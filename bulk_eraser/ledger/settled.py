@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import msgspec
 
-from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.errors import LedgerDamaged, no_temporary_room
 from bulk_eraser.partitions import KeyPartitions, digest_of
 from bulk_eraser.records import InputFacts
 
@@ -110,12 +110,18 @@ class History:
         for lines in groups:
             for entry in decode_group(lines, _decoder):
                 if (code := event_code(entry)) is not None:
-                    self._events.add(digest_of(entry.key), code, jid_number(entry.jid))
+                    self._remember(entry, code)
                 elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
                     identity = self.last_input.identity()
                     self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
                 elif entry.type == "run_started":
                     self._begin_run(entry)
+
+    def _remember(self, entry: ReplayLine, code: int) -> None:
+        try:
+            self._events.add(digest_of(entry.key), code, jid_number(entry.jid))
+        except OSError as error:
+            raise no_temporary_room(error) from None
 
     def standings(self, partition: int) -> dict[bytes, KeyStanding]:
         """Digest → standing for every key of one partition that the ledger names."""

@@ -4,12 +4,13 @@ import asyncio
 import json
 import signal
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+
+from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
@@ -17,19 +18,15 @@ LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_j
 
 def days_ago(path: Path, days: float) -> None:
     """Rewrite a ledger as if all of it had happened so many days earlier."""
-    head, group, written = "0" * 64, b"", b""
-    for raw in path.read_bytes().splitlines():
-        line = json.loads(raw)
+
+    def earlier(line: dict[str, Any]) -> dict[str, Any]:
         for field in ("at", "next_check_at"):
             if line.get(field):
                 then = datetime.fromisoformat(line[field]) - timedelta(days=days)
                 line[field] = then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        if line["type"] == "commit":
-            head = line["sha256"] = sha256(head.encode() + group).hexdigest()
-        encoded = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-        group = b"" if line["type"] == "commit" else group + encoded
-        written += encoded
-    path.write_bytes(written)
+        return line
+
+    path.write_bytes(rechained(path.read_bytes(), earlier))
 
 
 async def follow(desk: Any, *options: object, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -339,26 +336,92 @@ async def test_the_target_is_the_ledgers(desk: Any, service: Any, keys: list[str
         assert (ended.code, told(ended)["outcome"]) == (code, "refused"), arguments
     assert desk.everything() == before
     assert service.asked == {}
-    cluster.write_bytes(_as_of_cluster(whole, service.origin))
+    cluster.write_bytes(rechained(whole, _of_cluster))
     cluster.chmod(0o600)
     ended = await desk.call("follow", cluster, "--day", 2, "--json")
     assert (ended.code, "simulated service" in told(ended)["error"]) == (2, True)
 
 
-def _as_of_cluster(content: bytes, origin: str) -> bytes:
-    """The same ledger, as if it had been written for the cluster acme."""
-    head, group, written = "0" * 64, b"", b""
-    for raw in content.splitlines():
-        line = json.loads(raw)
-        if line["type"] == "run_started":
-            line |= {"target": "acme", "base": None}
-        if line["type"] == "commit":
-            head = line["sha256"] = sha256(head.encode() + group).hexdigest()
-        encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        group = b"" if line["type"] == "commit" else group + encoded
-        written += encoded
-    assert origin.encode() not in written
-    return written
+def _of_cluster(line: dict[str, Any]) -> dict[str, Any]:
+    """As if it had been written for the cluster acme."""
+    return line | ({"target": "acme", "base": None} if line["type"] == "run_started" else {})
+
+
+async def test_an_old_ledger_is_followed_at_its_own_service(
+    desk: Any, service: Any, keys: list[str]
+):
+    """A ledger that knows the origin of its address only is asked there: another address, typed or
+    in the environment, is 78; a path at the same origin is meant."""
+    await desk.run(desk.csv(keys[:2]), service)
+    path = desk.folder / LEDGER
+    path.write_bytes(
+        rechained(path.read_bytes(), lambda line: {k: v for k, v in line.items() if k != "base"})
+    )
+    before = desk.everything()
+    other = "http://127.0.0.1:1"
+    for options, env in (
+        ((), {"ELEVATE_BASE_URL": other}),
+        (("--base-url", other), {}),
+        (("--base-url", f"{other}/x"), {}),
+    ):
+        code, found = await follow(desk, "--now", *options, env=env)
+        assert (code, found["outcome"]) == (78, "refused")
+    assert desk.everything() == before
+    assert (await follow(desk, "--now", "--base-url", service.origin))[0] == 0
+
+
+async def test_what_does_not_answer_is_asked_the_next_day(desk: Any, service: Any, keys: list[str]):
+    """With --wait a job that gets no answer that counts is asked once a day like the others."""
+    await desk.run(desk.csv(keys[:3]), service)
+    odd, other = (line["jid"] for line in desk.ledger().of("accepted")[:2])
+
+    def status(jid: str) -> Any:
+        late = service.asked[other] < 3
+        return (400 if jid == odd else "running") if late and jid in (odd, other) else "done"
+
+    service.status = status
+    code, found = await follow(desk, "--wait", "--day", 0.5, "--rate", 0)
+    assert (code, found["counts"]["done"], service.asked[other]) == (0, 3, 3)
+    assert service.asked[odd] <= 4
+
+
+async def test_one_job_that_is_not_there_stops_nothing(desk: Any, service: Any, keys: list[str]):
+    """404 for a single job, after others were answered, is no version that is gone; for many it
+    is."""
+    await desk.run(desk.csv(keys[:40]), service)
+    jids = [line["jid"] for line in desk.ledger().of("accepted")]
+
+    async def status(jid: str) -> Any:
+        if jid != jids[0]:
+            return "done"
+        await service.was_asked(20)
+        return 404
+
+    service.status = status
+    code, found = await follow(desk, "--now", "--rate", 0)
+    assert (code, found["counts"]["done"], found["unanswered"]) == (75, 39, 1)
+    more = desk.csv(keys[100:160], "keys.csv")
+    await desk.run(more, service)
+    service.status = lambda jid: 404 if service.asked.total() > 60 else "running"
+    code, found = await follow(desk, "--now", "--rate", 0, "--concurrency", 2)
+    assert (code, found["outcome"]) == (76, "stopped")
+
+
+@pytest.mark.parametrize("odd", ["received", "jid"])
+async def test_an_odd_line_spoils_no_ending(desk: Any, service: Any, keys: list[str], odd: str):
+    """A date at the end of the calendar and a jid of many kilobytes are followed like others."""
+    if odd == "jid":
+        long = {"jid": "j" * 60_000, "status": "created"}
+        service.answer = lambda call: web.json_response(long) if call.n == 1 else None
+    lines = f"{keys[0]},9999-12-31\n{keys[1]},2024-05-01\n"
+    source = desk.file("keys.csv", f"customerKey,asked\n{lines}")
+    await desk.run(source, service, "--received-field", "asked", "--concurrency", 1)
+    service.status = lambda jid: "running"
+    code, found = await follow(desk, "--now")
+    assert code == 75
+    assert (found["asked"], found["unanswered"]) == ((1, 1) if odd == "jid" else (2, 0))
+    assert [job["line"] for job in found["overdue_jobs"]] == [3]
+    assert desk.ledger().of("run_finished")[-1]["exit_code"] == 75
 
 
 async def test_one_hand_at_a_time(desk: Any, service: Any, keys: list[str]):

@@ -179,3 +179,33 @@ async def test_only_a_whole_ledger_is_converted(desk: Any, service: Any, keys: l
     assert ended.code == 75
     running.signal(9)
     await running.ended()
+
+
+async def test_a_column_of_keys_is_no_reference(desk: Any, service: Any, keys: list[str]):
+    """Where a reference would keep the customer key all the same: 2, and nothing is sent."""
+    source = desk.csv(keys[:3])
+    options = ("--pseudonymize", "--reference-field", "customerKey")
+    ended = await desk.run(source, service, *options, env=pepper_in(desk))
+    assert (ended.code, service.calls) == (2, [])
+
+
+async def test_a_reference_with_the_key_is_converted_too(desk: Any, service: Any, keys: list[str]):
+    """What a column kept of the key is replaced like the key."""
+    lines = "".join(f"{key},request of {key}\n" for key in keys[:4])
+    source = desk.file("keys.csv", f"customerKey,note\n{lines}")
+    await desk.run(source, service, "--reference-field", "note")
+    ended = await desk.call("pseudonymize", "keys.ledger.ndjson", env=pepper_in(desk))
+    assert ended.code == 0
+    new = desk.ledger(NEW)
+    assert not any(key.encode() in new.raw for key in keys[:4])
+    assert f"request of {name_of(keys[0])}" in {line.get("reference") for line in new.lines}
+
+
+async def test_old_and_new_are_not_verified_as_one(desk: Any, service: Any, keys: list[str]):
+    """Keys and pseudonyms cannot be compared: 78. The old head is told as what it is: 3."""
+    ran = await desk.run(desk.csv(keys[:4]), service)
+    await desk.call("pseudonymize", "keys.ledger.ndjson", env=pepper_in(desk))
+    both = await desk.call("verify", "keys.ledger.ndjson", NEW, "--json")
+    assert (both.code, "different ways" in json.loads(both.out)["error"]) == (78, True)
+    ended = await desk.call("verify", NEW, "--expect-head", ran.json["head"])
+    assert (ended.code, "was derived" in ended.out) == (3, True)

@@ -53,6 +53,26 @@ async def test_a_place_that_will_not_do_is_refused(
     assert (desk.everything(), service.calls) == (before, [])
 
 
+async def test_the_ledger_is_not_replaced_by_its_receipt(desk: Any, service: Any, keys: list[str]):
+    """The ledger's own name, however it is written and before it is there, is refused: 2, nothing
+    is sent. So is the receipt of another ledger."""
+    source = desk.csv(keys[:6])
+    here = desk.folder / "keys.ledger.ndjson"
+    (desk.folder / "link").symlink_to(desk.folder)
+    names = ("keys.ledger.ndjson", "./keys.ledger.ndjson", here, "link/keys.ledger.ndjson")
+    for name in names:
+        assert (await desk.run(source, service, "--receipt", name)).code == 2
+    assert (
+        await desk.run(source, service, "--receipt", "keys.rehearsal.ndjson", "--rehearse")
+    ).code == 2
+    assert (service.calls, here.exists()) == ([], False)
+    other = desk.csv(keys[10:12], "other.csv")
+    await desk.run(other, service, "--receipt", "receipt.json")
+    before = (desk.folder / "receipt.json").read_bytes()
+    assert (await desk.run(source, service, "--receipt", "receipt.json")).code == 2
+    assert (desk.folder / "receipt.json").read_bytes() == before
+
+
 async def test_a_run_that_did_not_begin_has_none(desk: Any, service: Any, keys: list[str]):
     """Refused, or dry: there is nothing to give a receipt for."""
     source = desk.csv(keys[:6])

@@ -3,12 +3,15 @@
 import asyncio
 import csv
 import json
+import os
 import shutil
 import signal
 from typing import Any
 
 import pytest
 from aiohttp import web
+
+from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"
 
@@ -263,3 +266,98 @@ async def test_what_cannot_be_verified_is_refused(desk: Any, service: Any, keys:
         if expected == 2:
             assert found["outcome"] == "refused"
     assert found["findings"] == {}
+
+
+async def test_a_rehearsal_is_no_erasure(desk: Any, service: Any, keys: list[str]):
+    """A rehearsal accounts for nothing: 3, and it says so; beside a real ledger, or one of another
+    target, it is refused for one input (78)."""
+    source = desk.csv(keys[:8])
+    await desk.run(source, service, "--rehearse")
+    await desk.run(source, service, "--limit", 3)
+    code, found = await verify(desk, "keys.rehearsal.ndjson", "--input", source)
+    assert (code, found["rehearsal"]) == (3, True)
+    ended = await desk.call("verify", "keys.rehearsal.ndjson", "--input", source)
+    assert "nothing was erased" in ended.err
+    code, found = await verify(desk, LEDGER, "keys.rehearsal.ndjson", "--input", source)
+    assert (code, "different targets" in found["error"]) == (78, True)
+    assert (await verify(desk, "keys.rehearsal.ndjson"))[0] == 0
+
+
+async def test_a_key_that_was_held_too_late_is_told_as_sent(
+    desk: Any, service: Any, keys: list[str]
+):
+    """A key whose request may have left before it came onto the hold list is not “not sent”."""
+    source = desk.csv(keys[:3])
+    service.answer = lambda call: asyncio.sleep(99) if call.key == keys[1] else None
+    running = await desk.start_run(source, service)
+    await desk.until(lambda: desk.ledger_size() and len(service.calls) == 3)
+    running.signal(signal.SIGKILL)
+    await running.ended()
+    service.answer = lambda call: None
+    hold = desk.csv([keys[1]], "hold.csv")
+    await desk.run(source, service, "--exclude", hold)
+    code, found = await verify(desk, LEDGER, "--input", source)
+    assert (code, found["states"]["sent"], found["states"]["excluded"]) == (3, 1, 0)
+    assert found["unaccounted_lines"] == [3]
+
+
+async def test_the_order_of_ledgers_changes_nothing(desk: Any, service: Any, keys: list[str]):
+    """Where several name a key that none accepted, what is least certain is told."""
+    source = desk.csv(keys[:2])
+    service.answer = lambda call: 400
+    await desk.run(source, service, "--ledger", "failed.ledger.ndjson")
+    hold = desk.csv(keys[:2], "hold.csv")
+    await desk.run(source, service, "--ledger", "held.ledger.ndjson", "--exclude", hold)
+    both = ("failed.ledger.ndjson", "held.ledger.ndjson")
+    for ledgers in (both, both[::-1]):
+        code, found = await verify(desk, *ledgers, "--input", source)
+        assert (code, found["states"]["failed"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line | ({"counts": {}} if line["type"] == "run_finished" else {}),
+        lambda line: line | ({"attempts": -1} if line["type"] == "accepted" else {}),
+        lambda line: line | ({"attempts": 0} if line["type"] == "accepted" else {}),
+        lambda line: line | ({"format": 99} if line["type"] == "run_started" else {}),
+        lambda line: line | ({"settings": 7} if line["type"] == "run_started" else {}),
+        lambda line: line | ({"key": 7} if line["type"] == "accepted" else {}),
+    ],
+    ids=["counts", "attempts", "no attempt", "format", "settings", "key"],
+)
+async def test_a_forged_line_is_79(desk: Any, service: Any, keys: list[str], change: Any):
+    """Lines that no run writes, under a chain made anew, fail verification; none is a bug."""
+    await desk.run(desk.csv(keys[:4]), service)
+    path = desk.folder / LEDGER
+    path.write_bytes(rechained(path.read_bytes(), change))
+    code, found = await verify(desk, LEDGER)
+    assert (code, found["outcome"]) == (79, "refused")
+
+
+async def test_an_input_from_a_pipe(desk: Any, service: Any, keys: list[str]):
+    """A FIFO is read once, as it is named; a ledger that is one is refused."""
+    source = desk.csv(keys[:5])
+    await desk.run(source, service)
+    fifo = desk.folder / "fifo"
+    os.mkfifo(fifo)
+    running = await desk.start("verify", LEDGER, "--input", fifo, "--format", "csv", "--json")
+    await asyncio.to_thread(fifo.write_bytes, source.path.read_bytes())
+    ended = await running.ended()
+    assert (ended.code, json.loads(ended.out)["states"]["accepted"]) == (0, 5)
+    assert (await desk.call("verify", fifo)).code == 2
+    assert (await desk.run(source, service, "--receipt", fifo)).code == 2
+
+
+async def test_a_full_temporary_folder_is_74(desk: Any, service: Any, keys: list[str]):
+    """What is wrong is said: not a word about the ledger being in order, or out of it."""
+    await desk.run(desk.csv(keys[:5]), service)
+    limit = (
+        "from bulk_eraser import partitions as p; p.MEMORY_ALLOWANCE = 64; "
+        "p.KeyPartitions.__init__.__defaults__ = (64,); import bulk_eraser.cli.app as a, tempfile; "
+        "tempfile.TemporaryFile = lambda: open('/dev/full', 'wb', 0); "
+        "sys.argv = ['bulk-eraser', *sys.argv[4:]]; a.main()"
+    )
+    ended = await desk.call("verify", LEDGER, before=limit)
+    assert ended.code == 74
+    assert "temporary folder" in ended.err

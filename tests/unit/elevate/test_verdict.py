@@ -1,5 +1,6 @@
 """What an answer or a network fault means, against a table written from the contract."""
 
+import html
 import json
 import re
 from typing import Any
@@ -226,6 +227,20 @@ def test_evidence_holds_no_key(key: str, spelled: str) -> None:
     """In the detail of an answer the key is blacked out, however it is written there."""
     text = SPELLED[spelled](key)
     assert evidence(f"12<{text}>34<{text}>".encode(), key) == f"12<{BLACK}>34<{BLACK}>"
+
+
+@pytest.mark.parametrize("left", [3, 4, 20, len(KEY) - 1])
+def test_evidence_that_breaks_off_within_the_key(left: int) -> None:
+    """A body that was cut within the key ends with its begin, which is blacked out as well."""
+    assert evidence(f"no such key: {KEY[:left]}".encode(), KEY) == f"no such key: {BLACK}"
+    assert evidence(f"{KEY} is not {KEY[:left].upper()}".encode(), KEY) == f"{BLACK} is not {BLACK}"
+
+
+def test_evidence_in_a_page_holds_no_key() -> None:
+    """HTML writes some letters in another way."""
+    key = "k&<b>\"1'2"
+    page = f"<p>{html.escape(key)}</p><p>{html.escape(key, quote=False)}</p>"
+    assert evidence(page.encode(), key) == f"<p>{BLACK}</p><p>{BLACK}</p>"
 
 
 def test_evidence_is_cut_after_blacking_out() -> None:
