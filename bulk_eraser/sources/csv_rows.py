@@ -111,10 +111,8 @@ class CsvRows:
                 self._must_not_swallow(fields, start)
             if assumed:
                 self._columns.must_be_the_only_one(fields, start, self._name)
-            if self._undelimited and width == 1 and is_numeric_like(",".join(fields)):
-                fields = [
-                    ",".join(fields)
-                ]  # a comma of decimals, which a lone column needs no quotes for
+            if len(fields) > 1 and self._is_one_number(fields):
+                fields = [",".join(fields)]
             if len(fields) > column and fields[column].strip(BLANKS) == self._key_name:
                 row: Row = RejectedRow("repeated_header", start)
             elif self._is_cut(fields, several_lines):
@@ -138,6 +136,10 @@ class CsvRows:
         places = (self._columns.received, self._columns.reference)
         facts = (fields[p] if p is not None and p < len(fields) else None for p in places)
         return with_facts(row, *facts)
+
+    def _is_one_number(self, fields: list[str]) -> bool:
+        """Is it a comma of decimals, which a lone column needs no quotes for?"""
+        return self._undelimited and self._width == 1 and is_numeric_like(",".join(fields))
 
     def _row(self, raw: str, start: int, *, is_short: bool) -> Row:
         if '"' in raw and raw[0] != '"' and raw.strip(BLANKS)[0] == '"':
