@@ -16,6 +16,7 @@ Every message is one or two sentences that say what to do next, and holds neithe
 a customer key. Codes follow sysexits where it has one.
 """
 
+import os
 import signal
 import tempfile
 from enum import IntEnum
@@ -130,9 +131,10 @@ class Interrupted(BulkEraserError):
 
 def no_temporary_room(error: OSError) -> LedgerWriteError:
     """What to tell when what is remembered of the keys cannot be put aside."""
+    reason = os.strerror(error.errno) if error.errno else "input/output error"
     return LedgerWriteError(
-        f"The temporary folder {tempfile.gettempdir()} cannot be written: {error.strerror}. "
-        "Nothing was sent. Free some space there, or name another folder with TMPDIR."
+        f"The temporary folder {tempfile.gettempdir()} cannot be written: {reason}. Nothing "
+        "was sent. Free some space there, or name another folder with TMPDIR."
     )
 
 
