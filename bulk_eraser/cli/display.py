@@ -61,6 +61,7 @@ class Display:
         if self._output.quiet:
             yield
             return
+        self._rate(watched.settled)  # from here on it is measured
         show = self._live if self._output.is_terminal else self._lines
         task = asyncio.create_task(show(watched, dispatch, pace))
         try:

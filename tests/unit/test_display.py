@@ -1,0 +1,33 @@
+"""What a run shows of itself, on a clock that the test moves."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bulk_eraser.cli import display
+from bulk_eraser.cli.output import Output
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def watched(settled: int) -> Any:
+    return SimpleNamespace(settled=settled, to_send=3000, told=lambda: [f"{settled} of 3000"])
+
+
+async def test_the_first_line_has_a_rate(clock: Any):
+    """Thirty seconds after the begin the rate is that of these thirty seconds."""
+    dispatch = SimpleNamespace(retries=0, stopped_by=None)
+    window = SimpleNamespace(limit=32, ceiling=32)
+    breaker = SimpleNamespace(is_open=False)
+    pace = SimpleNamespace(pause_left=0.0, breaker=breaker, throttled_to=None, window=window)
+    shown = display.Display(Output())
+    with shown(watched(0), dispatch, pace):  # type: ignore[arg-type] # as much as is looked at
+        clock.now += 30
+        line = shown.line(watched(1500), dispatch, pace)  # type: ignore[arg-type] # as above
+    assert line == "1500 of 3000 · 50/s · 30 s left"
