@@ -80,9 +80,13 @@ class JobBook:
         self._events = KeyPartitions("QBdQI")
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         scan, place = LedgerScan(), 0
-        for lines in scan.groups(ledger_blocks(path)):
-            self._read(lines, place)
-            place = scan.valid_bytes
+        try:
+            for lines in scan.groups(ledger_blocks(path)):
+                self._read(lines, place)
+                place = scan.valid_bytes
+        except BaseException:  # the descriptor is given back, whatever it was
+            self.close()
+            raise
 
     def _read(self, group: bytes, place: int) -> None:
         entries = decode_group(group, _decoder)

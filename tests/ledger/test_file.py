@@ -614,3 +614,15 @@ def test_a_refused_ledger_is_let_go(path: Path, content: bytes) -> None:
             LedgerFile(str(path))
         assert isinstance(refused.value, BulkEraserError)
         assert refused.value.exit_code == 79
+
+
+def test_a_tail_is_seen(path: Path, content: bytes) -> None:
+    """What stands behind the last commit is known as soon as the file is open."""
+    path.write_bytes(content)
+    with opened(path) as file:
+        assert not file.has_tail
+    path.write_bytes(content + TORN)
+    with opened(path) as file:
+        assert file.has_tail
+        file.begin()
+        assert not file.has_tail

@@ -1,5 +1,6 @@
 """Which jobs a ledger knows, in which state, and when they are due."""
 
+import errno
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 
 from bulk_eraser.deadlines import Calendar
+from bulk_eraser.errors import LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.jobs import JobBook, JobState
-from bulk_eraser.records import Accepted, JobStatus, Record
+from bulk_eraser.partitions import KeyPartitions
+from bulk_eraser.records import Accepted, Excluded, JobStatus, Record
 
 FIRST = "2024-05-01T10:00:00.000Z"
 
@@ -103,3 +106,32 @@ def test_an_answer_that_is_noted_counts_at_once(book: Any):
     assert (job.state, job.due_at) == (JobState.PENDING, due("2024-05-07T00:00Z"))
     made.note(status("a", "ja", "done"))
     assert [job.state for job in made.jobs()] == [JobState.DONE]
+
+
+def test_only_finished_jobs_are_finished(book: Any):
+    """Lines of other types are passed over; done, error and not_found end a job."""
+    made = book(accepted("a", "ja"), Excluded(key="b", line=3), status("a", "ja", "done"))
+    (job,) = made.jobs()
+    assert job.state.is_finished
+    assert [state for state in JobState if not state.is_finished] == [
+        JobState.NEVER_ASKED,
+        JobState.PENDING,
+    ]
+
+
+def test_a_full_temporary_folder_is_told(book: Any, monkeypatch: pytest.MonkeyPatch):
+    """Not as a fault of the ledger."""
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "secret")
+
+    monkeypatch.setattr(KeyPartitions, "add", full)
+    with pytest.raises(LedgerWriteError, match=r"temporary folder .* No space left"):
+        book(accepted("a", "ja"))
+
+
+def test_a_long_line_is_read_whole(book: Any):
+    """A jid may be as long as an answer's body."""
+    made = book(accepted("a", "j" * 60_000))
+    (job,) = made.jobs()
+    assert made.accepted(job.place).jid == "j" * 60_000

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.ledger.reading import network_file_system
+from bulk_eraser.errors import LedgerDamaged, UsageError
+from bulk_eraser.ledger.reading import ledger_blocks, network_file_system
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -43,3 +44,25 @@ def test_where_it_cannot_be_told_there_is_no_warning(tmp_path: Path):
 def test_this_folder_is_on_a_disk_of_this_machine(tmp_path: Path):
     """The real table can be read."""
     assert network_file_system(str(tmp_path / "keys.ledger.ndjson")) is None
+
+
+def test_what_is_no_ledger_is_not_read(tmp_path: Path):
+    """A folder, nothing at all, or a file that never was one: each says what it is."""
+    other = tmp_path / "other.txt"
+    other.write_text("customerKey\n")
+    with pytest.raises(UsageError, match="not a regular file"):
+        list(ledger_blocks(str(tmp_path)))
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        list(ledger_blocks(str(tmp_path / "absent")))
+    with pytest.raises(LedgerDamaged, match="is not a ledger"):
+        list(ledger_blocks(str(other)))
+
+
+def test_a_ledger_is_read_whole(tmp_path: Path):
+    """Its bytes as they are, whatever their number; one that a crash left empty has none."""
+    path = tmp_path / "keys.ledger.ndjson"
+    content = b'{"type":"run_started"' + b"x" * (5 << 20)
+    path.write_bytes(content)
+    assert b"".join(ledger_blocks(str(path))) == content
+    path.write_bytes(b"")
+    assert list(ledger_blocks(str(path))) == []
