@@ -240,6 +240,7 @@ async def test_a_kill_loses_no_answer(desk: Any, service: Any, keys: list[str]):
     service.status = lambda jid: asyncio.sleep(99) if service.asked.total() > 150 else "running"
     running = await desk.start("follow", LEDGER, "--json", "--concurrency", 8, "--rate", 0)
     await service.was_asked(155)
+    await desk.until(lambda: (desk.folder / LEDGER).read_bytes().count(b'"job_status"') >= 100)
     running.signal(signal.SIGKILL)
     await running.ended()
     answered = {line["jid"] for line in desk.ledger().of("job_status")}

@@ -10,21 +10,22 @@ import ssl
 import struct
 import termios
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
-from aiohttp import ClientResponse
-from aioresponses import aioresponses
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bulk_eraser.cli.arguments import route_of
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # ── raw servers ─────────────────────────────────────────────────────────────────────────────────
 
@@ -194,6 +195,27 @@ async def raw_server() -> AsyncIterator[Callable[..., Awaitable[RawServer]]]:
         await server.aclose()
 
 
+# ── a server that speaks HTTP well ─────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[TestServer]]]:
+    """Start a server that answers every request with this handler."""
+    servers: list[TestServer] = []
+
+    async def start(handler: Handler) -> TestServer:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        server = TestServer(app)
+        await server.start_server()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        await server.close()
+
+
 # ── clients ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -228,19 +250,6 @@ async def client_of(api_key: str) -> AsyncIterator[Callable[..., ElevateClient]]
     yield make
     for client in clients:
         await client.__aexit__(None, None, None)
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
-    """aioresponses, made to fit aiohttp >= 3.14, which wants a stream writer for each response."""
-
-    class Response(ClientResponse):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, stream_writer=Mock(output_size=0), **kwargs)
-
-    monkeypatch.setattr("aioresponses.core.ClientResponse", Response)
-    with aioresponses() as mocked:
-        yield mocked
 
 
 # ── certificates: X.509 with ECDSA on P-256, no more of it than a test server needs ────────────

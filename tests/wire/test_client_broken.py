@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk_eraser.elevate.client import MAX_BODY, ElevateClient
+from bulk_eraser.elevate.client import ElevateClient
+from bulk_eraser.elevate.connections import MAX_BODY
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.retrying import AgainError
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, classify

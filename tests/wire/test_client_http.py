@@ -4,7 +4,7 @@ import asyncio
 import base64
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,6 @@ def job(request: web.Request) -> web.Response:
 
 def origin(server: TestServer) -> str:
     return str(server.make_url("")).rstrip("/")
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Start a server that answers every request with this handler."""
-    servers: list[TestServer] = []
-
-    async def start(handler: Handler) -> TestServer:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handler)
-        server = TestServer(app)
-        await server.start_server()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        await server.close()
 
 
 # ── the simulator ───────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,206 @@
+"""HTTP/1.1 exchanges on aiohttp's connections: the bytes of a request out, its answer back.
+
+aiohttp's connector makes the connections (names, TLS, proxies) and keeps them alive, its parser
+reads the answers. Its `ClientSession` is left out: four fifths of what it takes per request go to
+redirects, cookies, repeats, merged headers and timers, of which an erasure wants none.
+"""
+
+import asyncio
+import select
+import ssl
+from typing import Any, NamedTuple
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from bulk_eraser.elevate.route import Route
+from bulk_eraser.elevate.verdict import NetworkFault
+
+__all__ = ["MAX_BODY", "Connections", "Received"]
+
+MAX_BODY = 64 << 10
+"""Bytes; reading stops behind it, and the answer counts as none."""
+
+CONNECT_TIMEOUT_S = 10.0
+CONNECT_SHARE = 0.9
+"""Of --timeout at most: a connection that never came about is told from an answer that did not."""
+
+KEEPALIVE_S = 8.0
+
+_FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
+    (aiohttp.ClientConnectorCertificateError, NetworkFault("certificate", perhaps=False)),
+    (aiohttp.ClientConnectorDNSError, NetworkFault("dns", perhaps=False)),
+    (aiohttp.InvalidURL, NetworkFault("cannot_connect", perhaps=False)),
+    (aiohttp.ConnectionTimeoutError, NetworkFault("cannot_connect", perhaps=False)),
+    (aiohttp.ClientConnectorError, NetworkFault("cannot_connect", perhaps=False)),
+    (aiohttp.ClientProxyConnectionError, NetworkFault("cannot_connect", perhaps=False)),
+    (aiohttp.ClientHttpProxyError, NetworkFault("cannot_connect", perhaps=False)),
+    (TimeoutError, NetworkFault("timeout", perhaps=True)),
+    (aiohttp.ServerDisconnectedError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
+    (aiohttp.ClientOSError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
+    (ConnectionResetError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
+    # A status line or header that is no HTTP.
+    (HttpProcessingError, NetworkFault("bad_answer", perhaps=True)),
+    (aiohttp.ClientResponseError, NetworkFault("bad_answer", perhaps=True)),
+    (aiohttp.ClientError, NetworkFault("connection_lost", perhaps=True)),
+    (ssl.SSLError, NetworkFault("connection_lost", perhaps=True)),
+    (OSError, NetworkFault("connection_lost", perhaps=True)),
+)
+"""aiohttp's errors to ours, the first match counts. Their texts hold keys, so none is kept."""
+
+_EXPECTED = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+class Received(NamedTuple):
+    """An answer as it came. `complete` is false for a body that broke off or was too long."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    complete: bool
+
+
+class Connections:
+    """Connections to one origin, `concurrency` at most. To be made within a running event loop.
+
+    `timeout` in seconds bounds an exchange as a whole, with its connection.
+    """
+
+    def __init__(self, url: URL, *, timeout: float, concurrency: int, route: Route) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._connecting = aiohttp.ClientTimeout(
+            connect=min(CONNECT_SHARE * timeout, CONNECT_TIMEOUT_S),
+            ceil_threshold=float("inf"),  # else over 5 s are rounded up to whole ones
+        )
+        self._connector = _OneAnswerConnector(
+            limit=concurrency,
+            keepalive_timeout=KEEPALIVE_S,
+            ttl_dns_cache=60,
+            ssl=route.tls or True,
+        )
+        self._destination = aiohttp.ClientRequest("GET", url, loop=self._loop, proxy=route.proxy)
+
+    async def aclose(self) -> None:
+        await self._connector.close()
+
+    def close_idle(self) -> None:
+        """Close what was kept alive: behind a service that broke down it may be dead."""
+        self._connector.close_idle()
+
+    async def exchange(self, request: bytes) -> Received | NetworkFault:
+        """Send a request once, and read its answer. Never raises for what the network does.
+
+        The request is one without a body. Cancelled, it takes its connection along.
+        """
+        deadline = self._loop.time() + self._timeout
+        try:
+            connection = await self._connector.connect(self._destination, [], self._connecting)
+        except TimeoutError:
+            return NetworkFault("cannot_connect", perhaps=False)
+        except aiohttp.ClientHttpProxyError as refusal:
+            wants_password = refusal.status == 407
+            return Received(407, _NO_HEADERS, b"", True) if wants_password else _fault_of(refusal)
+        except _EXPECTED as error:
+            return _fault_of(error)
+        kept = getattr(connection, "kept", False)
+        try:
+            return await self._exchange(connection, request, deadline)
+        except _EXPECTED as error:
+            return _fault_of(error, kept=kept)
+        finally:
+            connection.close()  # unless it was given back
+
+    async def _exchange(
+        self, connection: aiohttp.connector.Connection, request: bytes, deadline: float
+    ) -> Received:
+        protocol = connection.protocol
+        if protocol is None or protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        waited_for: list[Any] = [protocol]
+        expiry = self._loop.call_at(deadline, _expire, waited_for)
+        try:
+            protocol.transport.write(request)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
+            waited_for.append(content)
+            body, complete = await _read(content, status_decides=message.code != 200)
+        finally:
+            expiry.cancel()
+        if complete:
+            connection.release()
+        return Received(message.code, message.headers, body, complete and len(body) <= MAX_BODY)
+
+
+class _OneAnswerConnector(aiohttp.TCPConnector):
+    """Never reuses a connection on which more came than was asked for, or that has ended.
+
+    aiohttp checks that when a connection is given back, but not when it is taken again; a second
+    answer that arrives in between would be booked on the next customer key. One that arrives
+    after the next request has left cannot be told from its answer: HTTP/1.1 has no mark for it.
+
+    What it gives for a further time is marked as `kept`.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if _is_silent(connection.protocol):
+                connection.kept = True  # type: ignore[attr-defined] # a mark of ours, see above
+                return connection
+            connection.close()
+        return None
+
+    def close_idle(self) -> None:
+        for idle in self._conns.values():
+            for protocol, _since in idle:
+                protocol.close()
+        self._conns.clear()
+
+
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+
+
+def _expire(waited_for: list[Any]) -> None:
+    """The time is up for what an exchange waits for, its answer's head or its body."""
+    for stream in waited_for:
+        stream.set_exception(TimeoutError())
+
+
+async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple[bytes, bool]:
+    """Bounded read. A body that breaks off leaves what came; after the time is up only where the
+    status alone decides, as a refusal's does."""
+    body = b""
+    complete = False
+    try:
+        while len(body) <= MAX_BODY and not complete:
+            chunk = await content.read(MAX_BODY + 1 - len(body))
+            body += chunk
+            complete = not chunk or content.at_eof()
+    except (aiohttp.ClientError, OSError) as error:
+        if isinstance(error, TimeoutError) and not status_decides:
+            raise
+    return body, complete
+
+
+def _is_silent(protocol: Any) -> bool:
+    """Is an idle connection open and empty, with nothing read from it and nothing left to read?"""
+    if protocol is None or protocol.should_close:
+        return False
+    unread = select.poll()
+    unread.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
+    return not unread.poll(0)
+
+
+def _fault_of(error: BaseException, *, kept: bool = False) -> NetworkFault:
+    fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
+    if fault.at_once:
+        return fault._replace(at_once=kept)
+    could_not_connect = fault.error == "cannot_connect"
+    if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return NetworkFault("connection_refused", perhaps=False) if refused else fault
+    return fault
