@@ -13,8 +13,8 @@ run: nothing further leaves, what is in flight is waited for (drained).
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,12 +125,15 @@ class Dispatch(ABC):
         while self.stopped_by is None:
             job = await self._queue.get()
             self._tell_of_room()
-            with self._settled_or_left(job):
+            try:
                 verdict = await self._attempt(job, task)
                 if verdict.kind is Kind.AGAIN and not self._spent(job):
                     self._start(self._repeat(job, verdict), "repeat")
                 else:
                     self._settle(job, verdict)
+            except BaseException as error:
+                self._leave_for(job, error)
+                raise
 
     async def _repeat(self, job: Job, first: Verdict) -> None:
         """Attempts from the second one on, each paid from the budget."""
@@ -146,7 +149,7 @@ class Dispatch(ABC):
             last = await self._attempt(job, task)
             return last
 
-        with self._settled_or_left(job):
+        try:
             try:
                 verdict = await repeat_until_settled(
                     first, attempt_again, lambda: self._spent(job), self._pace.sleep
@@ -154,6 +157,9 @@ class Dispatch(ABC):
             except AgainError as spent:
                 verdict = spent.verdict
             self._settle(job, verdict)
+        except BaseException as error:
+            self._leave_for(job, error)
+            raise
 
     async def _attempt(self, job: Job, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
@@ -216,19 +222,13 @@ class Dispatch(ABC):
 
     # ── settled, or not ─────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def _settled_or_left(self, job: Job) -> Iterator[None]:
+    def _leave_for(self, job: Job, error: BaseException) -> None:
         """Whatever ends the work on a key, its state is right in the ledger."""
-        try:
-            yield
-        except asyncio.CancelledError:
+        if isinstance(error, asyncio.CancelledError):
             self._leave(job, "interrupted")
-            raise
-        except BulkEraserError:  # the ledger cannot be written
-            raise
-        except Exception:  # a bug, raised on to end the run; this key may have been carried out
+        elif isinstance(error, Exception) and not isinstance(error, BulkEraserError):
+            # A bug, raised on to end the run; this key may have been carried out.
             self._leave(job, "internal_error")
-            raise
 
     def _settled(self) -> None:
         self._unsettled -= 1

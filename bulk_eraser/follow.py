@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
@@ -145,7 +145,7 @@ class Asking(Dispatch):
         self._not_there.add(job.key)  # after good answers it is this job's matter, unless many are
         if len(self._not_there) >= MANY_NOT_THERE:
             return verdict
-        return replace(verdict, kind=Kind.REFUSED, stop=None)
+        return verdict._replace(kind=Kind.REFUSED, stop=None)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
         if verdict.kind is Kind.ACCEPTED:

@@ -20,7 +20,7 @@ async def work(session: aiohttp.ClientSession, url: str, keys: Iterator[str]) ->
         async with session.post(url, params={"customerKey": key}) as response:
             body = await response.read()
             if response.status != 200 or b'"jid"' not in body:
-                raise SystemExit(f"not a good answer: {response.status}")
+                raise RuntimeError(f"not a good answer: {response.status}")
 
 
 def keys_of(path: str) -> Iterator[str]:

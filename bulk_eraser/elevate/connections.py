@@ -11,11 +11,13 @@ import ssl
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bulk_eraser.elevate.route import Route
+from bulk_eraser.elevate.time_limits import TimeLimits, Wait
 from bulk_eraser.elevate.verdict import NetworkFault
 
 __all__ = ["MAX_BODY", "Connections", "Received"]
@@ -75,99 +77,85 @@ class Connections:
             connect=min(CONNECT_SHARE * timeout, CONNECT_TIMEOUT_S),
             ceil_threshold=float("inf"),  # else over 5 s are rounded up to whole ones
         )
-        self._connector = _OneAnswerConnector(
-            limit=concurrency,
-            keepalive_timeout=KEEPALIVE_S,
-            ttl_dns_cache=60,
-            ssl=route.tls or True,
+        self._connector = aiohttp.TCPConnector(
+            limit=concurrency, ttl_dns_cache=60, ssl=route.tls or True
         )
         self._destination = aiohttp.ClientRequest("GET", url, loop=self._loop, proxy=route.proxy)
+        self._idle: list[tuple[Connection, float]] = []
+        self._limits = TimeLimits(self._loop)
 
     async def aclose(self) -> None:
+        self.close_idle()
+        self._limits.close()
         await self._connector.close()
 
     def close_idle(self) -> None:
         """Close what was kept alive: behind a service that broke down it may be dead."""
-        self._connector.close_idle()
+        while self._idle:
+            self._idle.pop()[0].close()
 
     async def exchange(self, request: bytes) -> Received | NetworkFault:
         """Send a request once, and read its answer. Never raises for what the network does.
 
         The request is one without a body. Cancelled, it takes its connection along.
         """
-        deadline = self._loop.time() + self._timeout
+        now = self._loop.time()
+        kept = self._take_idle(now)
         try:
-            connection = await self._connector.connect(self._destination, [], self._connecting)
-        except TimeoutError:
-            return NetworkFault("cannot_connect", perhaps=False)
+            connection = kept or await self._connect()
+            return await self._answer(connection, request, now + self._timeout)
         except aiohttp.ClientHttpProxyError as refusal:
             wants_password = refusal.status == 407
             return Received(407, _NO_HEADERS, b"", True) if wants_password else _fault_of(refusal)
         except _EXPECTED as error:
-            return _fault_of(error)
-        kept = getattr(connection, "kept", False)
+            return _fault_of(error, was_kept=kept is not None)
+
+    async def _connect(self) -> Connection:
         try:
-            return await self._exchange(connection, request, deadline)
-        except _EXPECTED as error:
-            return _fault_of(error, kept=kept)
-        finally:
-            connection.close()  # unless it was given back
+            return await self._connector.connect(self._destination, [], self._connecting)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
 
-    async def _exchange(
-        self, connection: aiohttp.connector.Connection, request: bytes, deadline: float
-    ) -> Received:
-        protocol = connection.protocol
-        if protocol is None or protocol.transport is None:
-            raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        waited_for: list[Any] = [protocol]
-        expiry = self._loop.call_at(deadline, _expire, waited_for)
-        try:
-            protocol.transport.write(request)
-            message, content = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:
-                message, content = await protocol.read()
-            waited_for.append(content)
-            body, complete = await _read(content, status_decides=message.code != 200)
-        finally:
-            expiry.cancel()
-        if complete:
-            connection.release()
-        return Received(message.code, message.headers, body, complete and len(body) <= MAX_BODY)
+    def _take_idle(self, now: float) -> Connection | None:
+        """The connection that was used last, if nothing came on it since.
 
-
-class _OneAnswerConnector(aiohttp.TCPConnector):
-    """Never reuses a connection on which more came than was asked for, or that has ended.
-
-    aiohttp checks that when a connection is given back, but not when it is taken again; a second
-    answer that arrives in between would be booked on the next customer key. One that arrives
-    after the next request has left cannot be told from its answer: HTTP/1.1 has no mark for it.
-
-    What it gives for a further time is marked as `kept`.
-    """
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        while (connection := await super()._get(key, traces)) is not None:
-            if _is_silent(connection.protocol):
-                connection.kept = True  # type: ignore[attr-defined] # a mark of ours, see above
+        Never one on which more came than was asked for, or that has ended: a second answer would
+        be booked on the next customer key. One that arrives after the next request has left
+        cannot be told from its answer: HTTP/1.1 has no mark for it.
+        """
+        while self._idle:
+            connection, since = self._idle.pop()
+            if now - since <= KEEPALIVE_S and _is_silent(connection.protocol):
                 return connection
             connection.close()
         return None
 
-    def close_idle(self) -> None:
-        for idle in self._conns.values():
-            for protocol, _since in idle:
-                protocol.close()
-        self._conns.clear()
+    async def _answer(self, connection: Connection, request: bytes, deadline: float) -> Received:
+        complete = False
+        wait = Wait(deadline)
+        try:
+            protocol = connection.protocol
+            if protocol is None or protocol.transport is None:
+                raise aiohttp.ServerDisconnectedError
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            wait.streams.append(protocol)
+            self._limits.begin(wait)
+            protocol.transport.write(request)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
+            wait.streams.append(content)
+            body, complete = await _read(content, status_decides=message.code != 200)
+        finally:
+            self._limits.end(wait)
+            if complete:
+                self._idle.append((connection, self._loop.time()))
+            else:
+                connection.close()
+        return Received(message.code, message.headers, body, complete and len(body) <= MAX_BODY)
 
 
 _NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
-
-
-def _expire(waited_for: list[Any]) -> None:
-    """The time is up for what an exchange waits for, its answer's head or its body."""
-    for stream in waited_for:
-        stream.set_exception(TimeoutError())
 
 
 async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple[bytes, bool]:
@@ -195,10 +183,10 @@ def _is_silent(protocol: Any) -> bool:
     return not unread.poll(0)
 
 
-def _fault_of(error: BaseException, *, kept: bool = False) -> NetworkFault:
+def _fault_of(error: BaseException, *, was_kept: bool = False) -> NetworkFault:
     fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
     if fault.at_once:
-        return fault._replace(at_once=kept)
+        return fault._replace(at_once=was_kept)
     could_not_connect = fault.error == "cannot_connect"
     if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)

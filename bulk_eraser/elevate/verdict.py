@@ -17,7 +17,6 @@
 import html
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
@@ -83,8 +82,7 @@ class Kind(Enum):
     STOP = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to do next. `perhaps`: this attempt may have been carried out (AGAIN only).
 
     `connecting`: it failed before there was a connection, which says nothing about a key.
@@ -119,6 +117,7 @@ class _JobResult(msgspec.Struct):
     status: Any = None
 
 
+_NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, perhaps=True)
 _decoder = msgspec.json.Decoder(_JobResult)
 _CONNECTING = {"connection_refused", "dns", "cannot_connect"}
 
@@ -218,15 +217,14 @@ def _imf_date(value: str) -> datetime | None:
 
 
 def _of_success(answer: Answer) -> Verdict:
-    bad = Verdict(Kind.AGAIN, "bad_answer", 200, perhaps=True)
     if not answer.complete:
-        return bad
+        return _NO_JOB
     try:
         result = _decoder.decode(answer.body)
     except (ValueError, RecursionError):  # msgspec's errors, UnicodeDecodeError
-        return bad
+        return _NO_JOB
     if not result.jid.strip():
-        return bad
+        return _NO_JOB
     status = result.status if isinstance(result.status, str) else None
     return Verdict(Kind.ACCEPTED, http_status=200, jid=result.jid, status=status)
 

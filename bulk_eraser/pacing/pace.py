@@ -116,12 +116,16 @@ class Pace:
             await self.sleep(min(wait, 1.0) * random.uniform(1.0, 1.2))  # noqa: S311 jitter
 
     async def _enter(self, slot: Slot) -> None:
-        slot.number = await self._room()
-        try:
-            await self._wait_for_turn()
-        except BaseException:  # whatever ended the wait, the place is given back
-            self._leave(slot, accepted=False, loaded=False)
-            raise
+        if self.window.has_room and not self._waiting:
+            slot.number = self.window.leave()
+        else:
+            slot.number = await self._room()
+        if not self._is_free(self._clock()):
+            try:
+                await self._wait_for_turn()
+            except BaseException:  # whatever ended the wait, the place is given back
+                self._leave(slot, accepted=False, loaded=False)
+                raise
         slot.sent_at = self._clock()
         slot.is_probe = self.breaker.take(slot.sent_at)
         if self.first_request_at is None:
@@ -129,9 +133,7 @@ class Pace:
             self.outage.begin(slot.sent_at)
 
     async def _room(self) -> int:
-        """A place in the window, first come first served."""
-        if self.window.has_room and not self._waiting:
-            return self.window.leave()
+        """A place in the window when there is one again, first come first served."""
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -143,8 +145,6 @@ class Pace:
             raise
 
     async def _wait_for_turn(self) -> None:
-        if self._is_free(self._clock()):
-            return
         async with self._turn:
             while (wait := self._wait(self._clock())) > 0:
                 await self.sleep(wait)

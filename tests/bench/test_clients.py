@@ -81,7 +81,7 @@ def test_the_yardstick_takes_no_error_for_an_answer(
 ) -> None:
     """An answer without a job ends it, so that no figure comes of it."""
     answers.post(ANY, **answer, repeat=True)
-    with pytest.raises(SystemExit, match="not a good answer"):
+    with pytest.raises(RuntimeError, match="not a good answer"):
         run("bare_loop", monkeypatch, URL, keys, 4)
 
 

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulk_eraser.elevate import connections
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.connections import MAX_BODY
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
@@ -233,6 +234,37 @@ async def test_connections_in_good_order_are_kept(raw_server: Start, client_of: 
     assert len(server.peers) == 1
 
 
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    raw_server: Start, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a service, or a box on the way, may have forgotten carries no further key."""
+    server = await raw_server(echo)
+    client = client_of(server.origin)
+    await client.create_removal_job("one")
+    monkeypatch.setattr(connections, "KEEPALIVE_S", -1.0)
+    assert accepted(await client.create_removal_job("two")) == "two"
+    assert len(server.peers) == 2
+
+
+async def test_idle_connections_are_given_up(raw_server: Start, client_of: Make) -> None:
+    """After `close_idle` the next key takes a new connection, and the old one is closed."""
+    closed = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        try:
+            await echo(peer)
+        finally:
+            closed.set()
+
+    server = await raw_server(script)
+    client = client_of(server.origin)
+    await client.create_removal_job("one")
+    client.close_idle()
+    await closed.wait()
+    assert accepted(await client.create_removal_job("two")) == "two"
+    assert len(server.peers) == 2
+
+
 # ── time (N4) ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -300,6 +332,19 @@ async def test_timeouts_are_not_rounded_up(raw_server: Start, client_of: Make) -
     began = loop.time()
     await client.create_removal_job("key")
     assert any(17.25 <= end < 17.35 for end in ends), ends
+
+
+async def test_the_time_for_connecting_is_not_rounded_up(client_of: Make, full_port: int) -> None:
+    """It ends before the timeout, so that no request leaves when its time is over."""
+    loop = asyncio.get_running_loop()
+    client = client_of(f"http://127.0.0.1:{full_port}", timeout=7.0)
+    began = loop.time()
+    attempt = asyncio.create_task(client.create_removal_job("key"))
+    while not (waits := [handle.when() - began for handle in loop._scheduled]):  # type: ignore[attr-defined] # asyncio's own list
+        await asyncio.sleep(0)
+    attempt.cancel()
+    await asyncio.wait({attempt})
+    assert [wait for wait in waits if 6.3 <= wait < 6.4], waits
 
 
 async def test_a_request_that_is_cancelled(raw_server: Start, client_of: Make) -> None:

@@ -1,0 +1,63 @@
+"""How long exchanges may take: one timer for all of them, which costs a tenth of one for each."""
+
+import asyncio
+from typing import Any
+
+__all__ = ["TimeLimits", "Wait"]
+
+CLOCK_S = 0.001
+"""By so much a timer may be early (uvloop counts in milliseconds)."""
+
+
+class Wait:
+    """What an exchange waits for until `deadline`: the head of its answer, then its body.
+
+    `streams` are aiohttp's; what they are read by is woken with a `TimeoutError`.
+    """
+
+    __slots__ = ("deadline", "streams")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.streams: list[Any] = []
+
+    def expire(self) -> None:
+        for stream in self.streams:
+            stream.set_exception(TimeoutError())
+
+
+class TimeLimits:
+    """Ends each wait at its deadline, by the clock of `loop`, and none that was over before."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waits: set[Wait] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = float("inf")
+
+    def begin(self, wait: Wait) -> None:
+        self._waits.add(wait)
+        if wait.deadline < self._due:
+            self._look_at(wait.deadline)
+
+    def end(self, wait: Wait) -> None:
+        self._waits.discard(wait)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look_at(self, when: float) -> None:
+        self.close()
+        self._due = when
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """End what is over, and look again when the next one would be."""
+        now = self._loop.time() + CLOCK_S
+        for wait in [wait for wait in self._waits if wait.deadline <= now]:
+            self._waits.discard(wait)
+            wait.expire()
+        self._due = float("inf")
+        if self._waits:
+            self._look_at(min(wait.deadline for wait in self._waits))
