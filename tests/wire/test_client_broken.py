@@ -341,7 +341,7 @@ async def test_the_time_for_connecting_is_not_rounded_up(client_of: Make, full_p
     began = loop.time()
     attempt = asyncio.create_task(client.create_removal_job("key"))
     waits: list[float] = []
-    while not waits:  # noqa: ASYNC110 nothing tells when aiohttp has set its timer
+    while not waits:
         waits = [handle.when() - began for handle in loop._scheduled]  # type: ignore[attr-defined] # asyncio's own list
         await asyncio.sleep(0)
     attempt.cancel()
