@@ -18,7 +18,6 @@ status of the same jid takes JOB_LOST back.
 
 from collections.abc import Iterable
 from enum import IntEnum
-from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
@@ -81,6 +80,18 @@ _STANDING_OF = {
 }
 _KNOWN_TYPES = (*_STANDING_OF, "failed", "rejected", "duplicate", "run_started", "job_status")
 _STANDINGS = tuple(KeyStanding)
+_WHATEVER_WAS_BEFORE = frozenset(
+    {
+        KeyStanding.SENT,
+        KeyStanding.UNKNOWN,
+        KeyStanding.FAILED,
+        KeyStanding.REFUSED,
+        KeyStanding.ACCEPTED,
+    }
+)
+"""The events that alone decide a key's standing."""
+_JUST_SENT = 1 << 14
+"""Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _KEPT_WHEN_EXCLUDED = {KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.JOB_LOST}
 
 
@@ -100,6 +111,7 @@ class History:
         self.last_input: InputFacts | None = None
         self._recorded: dict[tuple[object, ...], int] = {}
         self._events = KeyPartitions("BQ")
+        self._just_sent: dict[str, None] = {}
 
     def recorded_until(self, facts: InputFacts) -> int:
         """Up to which line `rejected` and `duplicate` rows of this input are in the ledger."""
@@ -116,10 +128,30 @@ class History:
                     self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
                 elif entry.type == "run_started":
                     self._begin_run(entry)
+        self._remember_sent()
 
     def _remember(self, entry: ReplayLine, code: int) -> None:
+        """Take in an event, but for a `sent` that is overridden soon: half of a ledger's lines."""
+        key, just_sent = entry.key, self._just_sent
+        if code == KeyStanding.SENT:
+            just_sent[key] = None
+            if len(just_sent) >= _JUST_SENT:
+                self._remember_sent()
+            return
+        if key in just_sent:
+            del just_sent[key]
+            if code not in _WHATEVER_WAS_BEFORE:
+                self._add(key, KeyStanding.SENT, 0)
+        self._add(key, code, jid_number(entry.jid))
+
+    def _remember_sent(self) -> None:
+        for key in self._just_sent:
+            self._add(key, KeyStanding.SENT, 0)
+        self._just_sent.clear()
+
+    def _add(self, key: str, code: int, jid: int) -> None:
         try:
-            self._events.add(digest_of(entry.key), code, jid_number(entry.jid))
+            self._events.add(digest_of(key), code, jid)
         except OSError as error:
             raise no_temporary_room(error) from None
 
@@ -127,7 +159,10 @@ class History:
         """Digest → standing for every key of one partition that the ledger names."""
         last: dict[bytes, tuple[KeyStanding, int]] = {}
         for digest, code, jid in self._events.read(partition):
-            last[digest] = standing_after(last.get(digest), code, jid)
+            if code in _WHATEVER_WAS_BEFORE:
+                last[digest] = _STANDINGS[code], jid
+            else:
+                last[digest] = standing_after(last.get(digest), code, jid)
         return {digest: standing for digest, (standing, _) in last.items()}
 
     def close(self) -> None:
@@ -191,7 +226,5 @@ def event_code(entry: ReplayLine) -> int | None:
 
 
 def jid_number(jid: str) -> int:
-    """64 bits that stand for a jid; 0 for none. Compared only within one key."""
-    if not jid:
-        return 0
-    return int.from_bytes(blake2b(jid.encode(), digest_size=8).digest(), "little")
+    """64 bits that stand for a jid; 0 for none. Compared only within one key and one process."""
+    return hash(jid) & 0xFFFF_FFFF_FFFF_FFFF if jid else 0

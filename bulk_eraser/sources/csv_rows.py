@@ -29,6 +29,8 @@ DELIMITERS = ",;\t|"
 _MAY_HOLD_MORE_FIELDS = re.compile(r"[;|][ ;|]*$|[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*', re.IGNORECASE)
 _LINE_END = re.compile("\r\n|\r|\n")
+_PLAIN_KEY = re.compile(r"[!-:<-{}~](?:[ -:<-{}~]{0,500}[!-:<-{}~])?")
+"""Nothing in it can be meant otherwise: short, no blanks around it, no `;` or `|`."""
 _JSON = re.compile(r'\s*[\[{]\s*["{]')
 
 
@@ -87,8 +89,10 @@ class CsvRows:
         reader, column, width, cut = self._reader, self._columns.key, self._width, self._cut
         assumed = check_header = self._columns.assumed
         broken = 0
+        offset, key_name = self._offset, self._key_name
+        is_told = not (assumed or self._has_facts)
         while True:
-            start = reader.line_num + 1 + self._offset
+            start = reader.line_num + 1 + offset
             try:
                 fields = next(reader)
             except StopIteration:
@@ -98,6 +102,13 @@ class CsvRows:
                 broken = start if rejected.error == "malformed_csv" else 0
                 yield rejected
                 continue
+            # The row of most files: no quote (so it is one line), and a key that is plainly one.
+            # It is what the way below makes of it, in a third of the time.
+            if is_told and len(fields) == width and '"' not in self._line and not (cut or broken):
+                key = fields[column]
+                if key != key_name and _PLAIN_KEY.fullmatch(key):
+                    yield KeyRow(key, start, stripped=False)
+                    continue
             if not any(fields):
                 continue
             if broken:
@@ -106,14 +117,14 @@ class CsvRows:
             if cut and max(cut) >= start:
                 yield RejectedRow("line_too_long", start)
                 continue
-            several_lines = reader.line_num + self._offset > start
+            several_lines = reader.line_num + offset > start
             if several_lines:
                 self._must_not_swallow(fields, start)
             if assumed:
                 self._columns.must_be_the_only_one(fields, start, self._name)
             if len(fields) > 1 and self._is_one_number(fields):
                 fields = [",".join(fields)]
-            if len(fields) > column and fields[column].strip(BLANKS) == self._key_name:
+            if len(fields) > column and fields[column].strip(BLANKS) == key_name:
                 row: Row = RejectedRow("repeated_header", start)
             elif self._is_cut(fields, several_lines):
                 row = RejectedRow("malformed_csv", start)

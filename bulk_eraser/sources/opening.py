@@ -333,23 +333,18 @@ def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") 
     holds the most recent one only.
     """
     number = 0
-    while line := _line_of(text, number):
-        number += 1
-        if len(line) > MAX_LINE and len(line.rstrip("\r\n")) > MAX_LINE:
-            cut.clear()
-            cut.add(number)
-            quotes, part = line.count('"'), line
-            while not part.endswith(line_end) and (part := text.readline(MAX_LINE)):
-                quotes += part.count('"')
-            line = ('"' if quotes % 2 else "x") + line_end
-        yield line
-
-
-def _line_of(text: io.TextIOWrapper, number: int) -> str:
-    """The line behind line `number`. Raises `CutOff` that names it for packed data that ends."""
     try:
-        return text.readline(MAX_LINE + 2)
-    except CutOff as error:
+        while line := text.readline(MAX_LINE + 2):
+            number += 1
+            if len(line) > MAX_LINE and len(line.rstrip("\r\n")) > MAX_LINE:
+                cut.clear()
+                cut.add(number)
+                quotes, part = line.count('"'), line
+                while not part.endswith(line_end) and (part := text.readline(MAX_LINE)):
+                    quotes += part.count('"')
+                line = ('"' if quotes % 2 else "x") + line_end
+            yield line
+    except CutOff as error:  # packed data that ends in the middle
         raise error.behind(number) from None
 
 

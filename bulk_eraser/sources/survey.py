@@ -113,21 +113,24 @@ class Survey:
 
         Raises `InputError` when the input is unusable.
         """
-        digest_of = self.naming.digest_of
-        for row in self.reader.survey_rows():
+        digest_of, flags_of = self.naming.digest_of, self._suspects.flags_of
+        remember, look_alike = self._keys.add, self._look_alikes.add
+        plan, place = self._plan, -1
+        for place, row in enumerate(self.reader.survey_rows()):
             if isinstance(row, KeyRow):
-                digest = digest_of(row.key)
-                flags = self._suspects.flags_of(row.key, row.line)
-                self._keys.add(digest, self.rows, row.line, flags)
-                self._look_alikes.add(row.key, digest, row.line)
-                self._plan.append(Fate.SEND_NEW)
-                self.stripped += row.stripped
+                key, line = row.key, row.line
+                digest = digest_of(key)
+                remember(digest, place, line, flags_of(key, line))
+                look_alike(key, digest, line)
+                plan.append(Fate.SEND_NEW)
+                if row.stripped:
+                    self.stripped += 1
             else:
-                self._plan.append(Fate.REJECTED)
+                plan.append(Fate.REJECTED)
                 self._note_rejected(row)
-            self.rows += 1
-            if not self.rows % 50_000:
-                progress(self.rows)
+            if not (place + 1) % 50_000:
+                progress(place + 1)
+        self.rows = place + 1
         if not len(self._keys):
             raise InputError(self._no_key())
 
@@ -219,9 +222,9 @@ class Survey:
         two readings do not agree.
         """
         counted = [0] * len(_FATES)
-        place, plan = -1, self._plan
+        place, plan, rows = -1, self._plan, self.rows
         for place, row in enumerate(self.reader.checked_rows()):
-            fate = _FATES[plan[place]] if place < self.rows else None
+            fate = _FATES[plan[place]] if place < rows else None
             if fate is None or (fate is Fate.REJECTED) is not isinstance(row, RejectedRow):
                 raise BulkEraserError(_disagree(row.line))
             counted[fate] += 1

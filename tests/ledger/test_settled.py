@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.ledger import settled
 from bulk_eraser.ledger.settled import History, KeyStanding
 from bulk_eraser.partitions import PARTITIONS, digest_of
 from bulk_eraser.records import InputFacts, RunStarted
@@ -80,6 +81,25 @@ def test_every_sequence_of_lines_ends_where_the_table_says(count: int) -> None:
         for name in names:
             expected = AFTER[expected, name]
         assert standing_after([LINES[name] for name in names]) == expected, names
+
+
+@pytest.mark.parametrize("held_back", [1, 2, 3, 1000])
+def test_keys_that_were_just_sent_stand_where_they_did(
+    monkeypatch: pytest.MonkeyPatch, held_back: int
+) -> None:
+    """However many `sent` lines wait for their outcome, none is forgotten or comes too late."""
+    monkeypatch.setattr(settled, "_JUST_SENT", held_back)
+    orders = list(itertools.product(["sent", "accepted", "excluded", "lost"], repeat=3))
+    keys = [f"k{number}" for number in range(len(orders))]
+    history = History()
+    for step in range(3):  # a line of each key in turn
+        lines = [LINES[order[step]] | {"key": key} for key, order in zip(keys, orders, strict=True)]
+        history.replay([encoded(lines)] if step else [encoded(lines[:30]), encoded(lines[30:])])
+    for key, order in zip(keys, orders, strict=True):
+        expected = "NEW"
+        for name in order:
+            expected = AFTER[expected, name]
+        assert standing_of(history, key) == expected, order
 
 
 OTHER = {"jid": "j2"}
