@@ -37,21 +37,21 @@ class KeyPartitions:
 
     def __init__(self, layout: str, allowance: int = MEMORY_ALLOWANCE) -> None:
         self._entry = Struct("=16s" + layout)
+        self._pack = self._entry.pack
         self._allowance = allowance // self._entry.size
         self._buffers = [bytearray() for _ in range(PARTITIONS)]
         self._extents: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
         self._buffered = 0
         self._spilled = 0
         self._file: Any = None
-        self._count = 0
+        self._written = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._written + self._buffered
 
     def add(self, digest: bytes, *values: float | bytes) -> None:
         """Append one entry to the digest's partition."""
-        self._buffers[digest[0]] += self._entry.pack(digest, *values)
-        self._count += 1
+        self._buffers[digest[0]] += self._pack(digest, *values)
         self._buffered += 1
         if self._buffered >= self._allowance:
             self._spill()
@@ -78,4 +78,5 @@ class KeyPartitions:
                 self._spilled += len(buffer)
                 buffer.clear()
         self._file.flush()
+        self._written += self._buffered
         self._buffered = 0

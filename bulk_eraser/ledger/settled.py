@@ -119,30 +119,29 @@ class History:
 
     def replay(self, groups: Iterable[bytes]) -> None:
         """Take in proven groups of lines, oldest first. Unknown types and fields are ignored."""
+        just_sent = self._just_sent
         for lines in groups:
             for entry in decode_group(lines, _decoder):
-                if (code := event_code(entry)) is not None:
-                    self._remember(entry, code)
+                if entry.type == "sent" and entry.key:
+                    just_sent[entry.key] = None
+                elif (code := event_code(entry)) is not None:
+                    self._remember(entry.key, code, entry.jid)
                 elif entry.type in ("rejected", "duplicate") and self.last_input is not None:
                     identity = self.last_input.identity()
                     self._recorded[identity] = max(self._recorded.get(identity, 0), entry.line)
                 elif entry.type == "run_started":
                     self._begin_run(entry)
+            if len(just_sent) > _JUST_SENT:
+                self._remember_sent()
         self._remember_sent()
 
-    def _remember(self, entry: ReplayLine, code: int) -> None:
-        """Take in an event, but for a `sent` that is overridden soon: half of a ledger's lines."""
-        key, just_sent = entry.key, self._just_sent
-        if code == KeyStanding.SENT:
-            just_sent[key] = None
-            if len(just_sent) >= _JUST_SENT:
-                self._remember_sent()
-            return
-        if key in just_sent:
-            del just_sent[key]
+    def _remember(self, key: str, code: int, jid: str) -> None:
+        """Take in an event. A `sent` just before, half of a ledger's lines, may be left out."""
+        if key in self._just_sent:
+            del self._just_sent[key]
             if code not in _WHATEVER_WAS_BEFORE:
                 self._add(key, KeyStanding.SENT, 0)
-        self._add(key, code, jid_number(entry.jid))
+        self._add(key, code, jid_number(jid))
 
     def _remember_sent(self) -> None:
         for key in self._just_sent:

@@ -107,7 +107,7 @@ class CsvRows:
             if is_told and len(fields) == width and '"' not in self._line and not (cut or broken):
                 key = fields[column]
                 if key != key_name and _PLAIN_KEY.fullmatch(key):
-                    yield KeyRow(key, start, stripped=False)
+                    yield KeyRow(key, start, False)
                     continue
             if not any(fields):
                 continue
