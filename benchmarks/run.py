@@ -13,6 +13,7 @@ from pathlib import Path
 
 from goals import Results
 from growth import growth
+from growth_plot import growth_plot
 from measure import Figures, Medians, medians
 from peers import YARDSTICK, Clients, Peer, lacks, peers
 from service import CLIENT_CORE, HERE, SERVICE_CORE, Running, fast_service, nginx
@@ -55,12 +56,14 @@ def main() -> None:
         say("There is one processor only: clients and service share it.")
     with tempfile.TemporaryDirectory() as folder, fast_service(Path(folder)) as service:
         results = measure(Path(folder), service, size, sizes)
-    text = document(results, around, service.name)
-    print(text)
     path = asked.results or (None if asked.quick else HERE / "RESULTS.md")
-    if path:
+    plot = path.with_name("growth.svg") if path else None
+    text = document(results, around, service.name, plot)
+    print(text)
+    if path and plot:
         path.write_text(text)
-        say(f"Written to {path}")
+        plot.write_text(growth_plot(results.growth))
+        say(f"Written to {path} and {plot}")
 
 
 def measure(folder: Path, service: Running, size: Size, sizes: tuple[int, ...]) -> Results:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stub_service import ANSWER
 
 PATH = "/api/admin/v4/event-data/create-remove-customer-job"
 HERE = Path(__file__).parent
@@ -28,7 +27,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     {tls}
-    location = {path} {{ return 200 '{answer}'; }}
+    location = {path} {{ return 200 '{{"jid":"$request_id","status":"created"}}'; }}
   }}
 }}
 """
@@ -83,9 +82,7 @@ def fast_service(folder: Path, pem: Path | None = None) -> Iterator[Running]:
     port, tls_port = free_port(), free_port()
     tls = NGINX_TLS.format(port=tls_port, pem=pem, key=f"ssl_certificate_key {pem};") if pem else ""
     config = folder / "nginx.conf"
-    config.write_text(
-        NGINX.format(folder=folder, port=port, tls=tls, path=PATH, answer=ANSWER.decode())
-    )
+    config.write_text(NGINX.format(folder=folder, port=port, tls=tls, path=PATH))
     command = [program, "-c", str(config), "-p", str(folder), "-e", "stderr"]
     with subprocess.Popen(command, preexec_fn=to_its_core) as process:
         try:

@@ -13,7 +13,7 @@ from array import array
 
 from raw_http import ok, serve
 
-ANSWER = b'{"jid":"962d41f3-1a53-4bb8-bd01-3b85310fb45f","status":"created"}'
+ANSWER = b'{"jid":"%032x","status":"created"}'
 
 
 class Stub:
@@ -21,12 +21,11 @@ class Stub:
 
     def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s
-        self._answer = ok(ANSWER)
         self._came = array("d")
 
     def answer(self, _key: str) -> tuple[float, bytes]:
         self._came.append(time.monotonic())
-        return self._latency_s, self._answer
+        return self._latency_s, ok(ANSWER % len(self._came))
 
     def counts(self) -> dict[str, int]:
         return {"requests": len(self._came), "most_in_a_second": most_in_a_second(self._came)}

@@ -46,12 +46,13 @@ def growth_table(results: Results) -> str:
     rows = [
         [
             f"{g.rows:,}",
-            *[cell for figures in (g.check, g.run, g.resume) for cell in time_and_memory(figures)],
+            *[cell for figures in g.commands.values() for cell in time_and_memory(figures)],
             f"{g.ledger_bytes / g.rows:.0f}",
         ]
         for g in results.growth
     ]
-    head = ["rows", "check s", "MB", "run s", "MB", "resume s", "MB", "ledger bytes a key"]
+    names = [cell for name in results.growth[0].commands for cell in (f"{name} s", "MB")]
+    head = ["rows", *names, "ledger bytes a key"]
     return table(head, rows)
 
 
@@ -85,15 +86,18 @@ def others(results: Results) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def document(results: Results, surroundings: Sequence[str], service: str) -> str:
-    """All of it."""
+def document(
+    results: Results, surroundings: Sequence[str], service: str, plot: Path | None = None
+) -> str:
+    """All of it; `plot` is the picture of the growth, beside the document."""
+    picture = f"\n\n![Time and memory by rows]({plot.name})" if plot else ""
     parts = [
         "# What `make bench` measured\n\nWritten by `benchmarks/run.py`; "
         "[README.md](README.md) says what each figure is.",
         "\n".join(f"- {line}" for line in surroundings),
         f"## Side by side, against {service}, 64 in flight\n\n{side_by_side(results)}",
         f"## Goals\n\n{goals_table(results)}",
-        f"## Growth\n\n{growth_table(results)}",
+        f"## Growth\n\n{growth_table(results)}{picture}",
         f"## More\n\n{others(results)}",
     ]
     return "\n\n".join(parts) + "\n"
