@@ -112,9 +112,13 @@ class Connections:
 
     async def _connect(self) -> Connection:
         try:
-            return await self._connector.connect(self._destination, [], self._connecting)
+            connection = await self._connector.connect(self._destination, [], self._connecting)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
+        if not _is_silent(connection.protocol):  # it answers what was not asked yet
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        return connection
 
     def _take_idle(self, now: float) -> Connection | None:
         """The connection that was used last, if nothing came on it since.
@@ -135,7 +139,7 @@ class Connections:
         wait = Wait(deadline)
         try:
             protocol = connection.protocol
-            if protocol is None or protocol.transport is None:
+            if protocol is None or protocol.transport is None:  # both were silent a moment ago
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             wait.streams.append(protocol)
@@ -175,8 +179,8 @@ async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple
 
 
 def _is_silent(protocol: Any) -> bool:
-    """Is an idle connection open and empty, with nothing read from it and nothing left to read?"""
-    if protocol is None or protocol.should_close:
+    """Is a connection open and empty, with nothing read from it and nothing left to read?"""
+    if protocol is None or protocol.transport is None or protocol.should_close:
         return False
     unread = select.poll()
     unread.register(protocol.transport.get_extra_info("socket"), select.POLLIN)

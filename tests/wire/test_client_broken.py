@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -223,6 +224,34 @@ async def test_an_answer_that_comes_after_the_timeout(raw_server: Start, client_
     server.peers[0].push(job(b"one"))
     assert accepted(await client.create_removal_job("two")) == "two"
     assert len(server.peers) == 2
+
+
+async def test_an_answer_before_the_request(
+    raw_server: Start, client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a service says before it was asked anything is no answer, and nothing is sent there."""
+    connect = aiohttp.TCPConnector.connect
+    heads: list[bytes] = []
+
+    async def script(peer: Any) -> None:
+        if peer.number == 1:
+            await peer.say(http(200, STRAY))
+            said.set()
+        heads.append(await peer.request())
+        await peer.say(http())
+
+    async def connect_and_look(self: Any, *what: Any) -> Any:
+        connection = await connect(self, *what)
+        await said.wait()
+        return connection
+
+    said = asyncio.Event()
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_and_look)
+    server = await raw_server(script)
+    client = client_of(server.origin)
+    assert classify(await client.create_removal_job("one")).error == "connection_lost"
+    assert accepted(await client.create_removal_job("two")) == "job-1"
+    assert [key_of(head) for head in heads] == [b"two"]
 
 
 async def test_connections_in_good_order_are_kept(raw_server: Start, client_of: Make) -> None:
