@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 PATH = "/api/admin/v4/event-data/create-remove-customer-job"
 HERE = Path(__file__).parent
 STARTS_WITHIN_S = 10.0
