@@ -115,7 +115,9 @@ class Connections:
             connection = await self._connector.connect(self._destination, [], self._connecting)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
-        if not _is_silent(connection.protocol):  # it answers what was not asked yet
+        # What comes over TLS by now are session tickets, and no answer.
+        is_plain = connection.transport and not connection.transport.get_extra_info("sslcontext")
+        if is_plain and not _is_silent(connection.protocol):  # it answers what was not asked yet
             connection.close()
             raise aiohttp.ServerDisconnectedError
         return connection
@@ -135,24 +137,25 @@ class Connections:
         return None
 
     async def _answer(self, connection: Connection, request: bytes, deadline: float) -> Received:
-        complete = False
+        complete = is_over = False
         wait = Wait(deadline)
         try:
             protocol = connection.protocol
             if protocol is None or protocol.transport is None:  # both were silent a moment ago
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            wait.streams.append(protocol)
+            wait.add(protocol)
             self._limits.begin(wait)
             protocol.transport.write(request)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()
-            wait.streams.append(content)
+            wait.add(content)
             body, complete = await _read(content, status_decides=message.code != 200)
+            is_over = complete and message.code >= 200  # behind a 1xx another answer is to come
         finally:
             self._limits.end(wait)
-            if complete:
+            if is_over:
                 self._idle.append((connection, self._loop.time()))
             else:
                 connection.close()
@@ -180,10 +183,13 @@ async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple
 
 def _is_silent(protocol: Any) -> bool:
     """Is a connection open and empty, with nothing read from it and nothing left to read?"""
-    if protocol is None or protocol.transport is None or protocol.should_close:
+    if protocol is None or protocol.should_close or not protocol.is_connected():
+        return False
+    socket = protocol.transport.get_extra_info("socket")
+    if socket is None:  # over TLS it is gone one turn of the loop before that is told
         return False
     unread = select.poll()
-    unread.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
+    unread.register(socket, select.POLLIN)
     return not unread.poll(0)
 
 

@@ -12,17 +12,25 @@ CLOCK_S = 0.001
 class Wait:
     """What an exchange waits for until `deadline`: the head of its answer, then its body.
 
-    `streams` are aiohttp's; what they are read by is woken with a `TimeoutError`.
+    What reads one of its streams, which are aiohttp's, is woken with a `TimeoutError`.
     """
 
-    __slots__ = ("deadline", "streams")
+    __slots__ = ("_is_over", "_streams", "deadline")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.streams: list[Any] = []
+        self._is_over = False
+        self._streams: list[Any] = []
+
+    def add(self, stream: Any) -> None:
+        """Wait for this one as well. A head that came just before the end has a body, too."""
+        self._streams.append(stream)
+        if self._is_over:
+            stream.set_exception(TimeoutError())
 
     def expire(self) -> None:
-        for stream in self.streams:
+        self._is_over = True
+        for stream in self._streams:
             stream.set_exception(TimeoutError())
 
 

@@ -335,14 +335,14 @@ def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") 
     number = 0
     try:
         while line := text.readline(MAX_LINE + 2):
-            number += 1
             if len(line) > MAX_LINE and len(line.rstrip("\r\n")) > MAX_LINE:
                 cut.clear()
-                cut.add(number)
+                cut.add(number + 1)
                 quotes, part = line.count('"'), line
                 while not part.endswith(line_end) and (part := text.readline(MAX_LINE)):
                     quotes += part.count('"')
                 line = ('"' if quotes % 2 else "x") + line_end
+            number += 1
             yield line
     except CutOff as error:  # packed data that ends in the middle
         raise error.behind(number) from None

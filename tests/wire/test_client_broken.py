@@ -9,11 +9,13 @@ import os
 import random
 import re
 import socket
+import time
 import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote, unquote_to_bytes
 
 import aiohttp
@@ -344,6 +346,43 @@ async def test_a_refusal_whose_body_does_not_come_to_an_end(
     server = await raw_server(script)
     came = await client_of(server.origin, timeout=TIMEOUT).create_removal_job("key")
     assert classify(came).kind is Kind.REFUSED
+
+
+async def test_a_head_that_is_found_when_the_time_is_up(raw_server: Start, client_of: Make) -> None:
+    """A process that stood still finds the head and the end of the time together: the body that
+    does not come then ends the attempt all the same."""
+    asked = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        asked.set()
+        await peer.hold()
+
+    server = await raw_server(script)
+    client = client_of(server.origin, timeout=TIMEOUT)
+    attempt = asyncio.create_task(client.create_removal_job("key"))
+    await asked.wait()
+    server.peers[0].push(http(length=9999))
+    time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
+    done, _ = await asyncio.wait({attempt}, timeout=20)
+    assert {task.result() for task in done} == {NetworkFault("timeout", perhaps=True)}
+
+
+async def test_a_switch_that_is_none(raw_server: Start, client_of: Make) -> None:
+    """A 101 that names no other protocol may be followed by the answer, which is not the next
+    key's: the connection carries no other key."""
+    server = await raw_server(b"HTTP/1.1 101 Now\r\n\r\n", http())
+    client = client_of(server.origin)
+    assert classify(await client.create_removal_job("one")).error == "bad_answer"
+    assert accepted(await client.create_removal_job("two")) == "job-1"
+    assert len(server.peers) == 2
+
+
+def test_a_connection_without_its_socket_is_not_silent() -> None:
+    """asyncio takes a TLS connection's socket away before it tells that the connection ended."""
+    transport = Mock(get_extra_info=lambda _: None)
+    protocol = Mock(should_close=False, transport=transport, is_connected=lambda: True)
+    assert not connections._is_silent(protocol)
 
 
 async def test_timeouts_are_not_rounded_up(raw_server: Start, client_of: Make) -> None:

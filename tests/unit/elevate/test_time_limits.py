@@ -68,7 +68,7 @@ def limits(loop: Loop) -> TimeLimits:
 
 def begun(limits: TimeLimits, loop: Loop, deadline: float) -> tuple[Wait, Stream]:
     wait, stream = Wait(deadline), Stream(loop)
-    wait.streams.append(stream)
+    wait.add(stream)
     limits.begin(wait)
     return wait, stream
 
@@ -116,9 +116,18 @@ def test_head_and_body_end_together(limits: TimeLimits, loop: Loop) -> None:
     """Whatever the exchange is reading when its time is up, it is told."""
     wait, head = begun(limits, loop, 101.0)
     body = Stream(loop)
-    wait.streams.append(body)
+    wait.add(body)
     loop.turn_to(200.0)
     assert head.ended_at == body.ended_at == 101.0
+
+
+def test_a_body_that_begins_when_the_time_is_up(limits: TimeLimits, loop: Loop) -> None:
+    """A head that arrived at the last moment gives its body no time without end."""
+    wait, _ = begun(limits, loop, 101.0)
+    loop.turn_to(102.0)
+    body = Stream(loop)
+    wait.add(body)
+    assert body.ended_at == 102.0
 
 
 def test_a_timer_that_is_early(limits: TimeLimits, loop: Loop) -> None:
