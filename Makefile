@@ -24,7 +24,7 @@ format: $(VENV)/.dev ## format and repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(BENCH)/.ready ## speed beside other clients, ten minutes; QUICK=1: two
+bench: $(BENCH)/.ready ## speed beside other clients, ten minutes; QUICK=1: two minutes
 	$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(TEN_MILLION),--ten-million)
 
 clean: ## remove what the targets made

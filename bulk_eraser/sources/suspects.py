@@ -90,7 +90,7 @@ class LookAlikes:
         self._entries = KeyPartitions("16sQ")
 
     def add(self, key: str, digest: bytes, line: int) -> None:
-        fold = key.lower() if key.isascii() else folded(key)
+        fold = folded(key)
         if fold != key:
             self._entries.add(self._digest_of(fold), digest, line)
 
