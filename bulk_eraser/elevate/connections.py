@@ -1,8 +1,8 @@
 """HTTP/1.1 exchanges on aiohttp's connections: the bytes of a request out, its answer back.
 
 aiohttp's connector makes the connections (names, TLS, proxies), its parser reads the answers; idle
-connections are kept here. Its `ClientSession` is left out: four fifths of what it takes per request go to
-redirects, cookies, repeats, merged headers and timers, of which an erasure wants none.
+connections are kept here. Its `ClientSession` is left out: four fifths of what it takes per request
+go to redirects, cookies, repeats, merged headers and timers, of which an erasure wants none.
 """
 
 import asyncio
