@@ -23,16 +23,16 @@ from keys import write_csv
 from plot import plot
 from weather_service import LATENCY_S, phase_at
 
-from bulk_eraser.batch import Batch, prepare
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.erase import Erasure
-from bulk_eraser.gate import Intake
-from bulk_eraser.order import Order
 from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.sending.erase import Erasure
+from bulk_eraser.sending.order import Order
+from bulk_eraser.sending.run import Batch, prepare
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
+from bulk_eraser.survey.checks import Intake
 
 CONCURRENCY = 64
 SAMPLE_S = 0.25

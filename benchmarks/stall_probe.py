@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulk_eraser.cli.app import main
-from bulk_eraser.erase import Erasure
-from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.ledger.writer import Ledger
 from bulk_eraser.records import Record
+from bulk_eraser.sending.erase import Erasure
 
 SLEEP_S = 0.001
 SCHEDSTAT = "/proc/thread-self/schedstat"

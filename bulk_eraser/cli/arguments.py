@@ -11,11 +11,11 @@ import typer
 from yarl import URL
 
 from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.cli.secrets import read_api_key_file, read_pepper_file, valid_api_key
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, Interrupted, UsageError
-from bulk_eraser.naming import RAW_KEYS, KeyNaming
-from bulk_eraser.settings import read_api_key_file, read_pepper_file, valid_api_key
+from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading

@@ -28,11 +28,11 @@ from bulk_eraser.cli.findings import at_least, findings_table, warn_of_hold_list
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import ExitCode
-from bulk_eraser.gate import Intake, must_be_usable, survey_of
-from bulk_eraser.plan import Plan, made_from, must_be_free, write_plan
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.survey import Fate, Survey
+from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.plan import Plan, made_from, must_be_free, write_plan
+from bulk_eraser.survey.survey import Fate, Survey
 
 __all__ = ["check"]
 

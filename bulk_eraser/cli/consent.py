@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.findings import at_least, describe_input
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
-from bulk_eraser.ledger.reading import network_file_system
-from bulk_eraser.sources.survey import Fate
+from bulk_eraser.ledger.disk import network_file_system
+from bulk_eraser.survey.survey import Fate
 
 if TYPE_CHECKING:
-    from bulk_eraser.batch import Batch
+    from bulk_eraser.sending.run import Batch
 
 __all__ = ["Consent", "ask_consent", "describe"]
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from bulk_eraser.cli.output import Output
 
 if TYPE_CHECKING:
-    from bulk_eraser.dispatch import Dispatch
     from bulk_eraser.pacing.pace import Pace
+    from bulk_eraser.sending.pool import Dispatch
 
 __all__ = ["Display", "counts_table", "duration"]
 

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from bulk_eraser.cli.display import counts_table, duration
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, internal_error
-from bulk_eraser.order import Ending
-from bulk_eraser.tally import COUNTS
+from bulk_eraser.sending.counts import COUNTS
+from bulk_eraser.sending.order import Ending
 
 __all__ = ["as_error", "command_line", "outcome_of", "refusal", "tell_ending"]
 

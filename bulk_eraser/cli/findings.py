@@ -3,7 +3,7 @@
 from bulk_eraser.cli.display import duration
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.records import ROW_ERRORS, InputFacts
-from bulk_eraser.sources.survey import Fate, Survey
+from bulk_eraser.survey.survey import Fate, Survey
 
 __all__ = [
     "SUSPECTS",

@@ -21,12 +21,12 @@ from bulk_eraser.cli.ending import as_error, outcome_of
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.cli.run import SIMULATED_KEY
-from bulk_eraser.deadlines import DAY_S, Calendar
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
-from bulk_eraser.follow import Follow, FollowEnding, FollowOrder, ListedJob
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.order import REHEARSAL
+from bulk_eraser.sending.deadlines import DAY_S, Calendar
+from bulk_eraser.sending.follow import Follow, FollowEnding, FollowOrder, ListedJob
+from bulk_eraser.sending.order import REHEARSAL
 from bulk_eraser.settings import RunSettings
 
 __all__ = ["follow"]

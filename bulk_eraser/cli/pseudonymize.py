@@ -12,7 +12,7 @@ from bulk_eraser.cli.arguments import ignore_signals, naming_of, raise_on_signal
 from bulk_eraser.cli.ending import as_error, outcome_of
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import ExitCode
-from bulk_eraser.pseudonymize import pseudonymize as convert
+from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
 
 __all__ = ["pseudonymize"]
 

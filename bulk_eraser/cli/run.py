@@ -28,19 +28,19 @@ from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, counted
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
-from bulk_eraser.gate import Intake
-from bulk_eraser.order import REHEARSAL, Ending, Order
-from bulk_eraser.plan import read_plan
-from bulk_eraser.receipt import receipt_must_be_writable, receipt_of, write_receipt
+from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, write_receipt
 from bulk_eraser.records import RunStarted
+from bulk_eraser.sending.order import REHEARSAL, Ending, Order
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.sources.survey import Fate
+from bulk_eraser.survey.checks import Intake
+from bulk_eraser.survey.plan import read_plan
+from bulk_eraser.survey.survey import Fate
 
 if TYPE_CHECKING:
-    from bulk_eraser.batch import Batch
+    from bulk_eraser.sending.run import Batch
 
 __all__ = ["run"]
 
@@ -167,7 +167,7 @@ def _carry_out(
     verbose: bool,
     receipt: str | None,
 ) -> Ending:
-    from bulk_eraser.batch import prepare  # not before the options are known to be good
+    from bulk_eraser.sending.run import prepare  # not before the options are known to be good
 
     _must_not_be_the_input(order)
     settings = _within_file_limit(settings, output)

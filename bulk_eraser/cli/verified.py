@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.audit import FINDINGS, Audit, LedgerAccount, RunAccount
 from bulk_eraser.cli.findings import lines_of
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
+from bulk_eraser.evidence.audit import FINDINGS, Audit, LedgerAccount, RunAccount
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
-from bulk_eraser.sources.survey import Fate, Survey
+from bulk_eraser.survey.survey import Fate, Survey
 
 __all__ = [
     "STATES",

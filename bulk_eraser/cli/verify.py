@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from bulk_eraser.audit import Audit, LedgerAccount
 from bulk_eraser.cli import options
 from bulk_eraser.cli.arguments import (
     ignore_signals,
@@ -31,10 +30,11 @@ from bulk_eraser.cli.verified import (
     write_rows,
 )
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, ExitCode, UsageError
-from bulk_eraser.gate import Intake, survey_of
-from bulk_eraser.naming import RAW, RAW_KEYS, KeyNaming
+from bulk_eraser.evidence.audit import Audit, LedgerAccount
+from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
+from bulk_eraser.survey.checks import Intake, survey_of
 
 __all__ = ["verify"]
 

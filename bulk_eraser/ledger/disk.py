@@ -4,7 +4,23 @@ import errno
 import fcntl
 import os
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "network_file_system"]
+
+_OVER_THE_NETWORK = {
+    "9p",
+    "afs",
+    "ceph",
+    "cifs",
+    "fuse.glusterfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
+}
 
 
 class Disk:
@@ -72,3 +88,24 @@ class Disk:
             if written == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             view = view[written:]
+
+
+def network_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> str | None:
+    """The kind of the file system on which `path` lies, if it is reached over a network.
+
+    A kernel lock may not hold there between two machines. None where it cannot be told. `mounts` is
+    in the format of proc(5).
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split(" ") for line in file]
+    except OSError:
+        return None
+    place = os.path.realpath(path) + "/"
+    best, kind = "", None
+    for fields in lines:
+        folder = fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+        inside = place.startswith(folder.rstrip("/") + "/")
+        if inside and len(folder) >= len(best):
+            best, kind = folder, fields[fields.index("-") + 1]
+    return kind if kind in _OVER_THE_NETWORK else None

@@ -30,8 +30,8 @@ from hashlib import sha256
 from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.disk import Disk
+from bulk_eraser.ledger.history import History
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.settled import History
 from bulk_eraser.records import Commit, Recovered
 
 __all__ = ["LedgerFile"]

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from bulk_eraser.errors import no_temporary_room
+from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.ledger.history import ReplayLine, decode_group, jid_number
 from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.settled import ReplayLine, decode_group, jid_number
-from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.records import Accepted, JobStatus
 
 __all__ = ["JobBook", "JobState", "KnownJob"]

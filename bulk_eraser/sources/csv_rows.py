@@ -19,9 +19,9 @@ from bulk_eraser.sources.rows import (
     RejectedRow,
     Row,
     clean_key,
+    is_numeric_like,
     with_facts,
 )
-from bulk_eraser.sources.suspects import is_numeric_like
 
 __all__ = ["CsvRows"]
 

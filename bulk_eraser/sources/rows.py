@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-__all__ = ["BLANKS", "KeyRow", "Reading", "RejectedRow", "Row", "clean_key", "with_facts"]
+__all__ = [
+    "BLANKS",
+    "KeyRow",
+    "Reading",
+    "RejectedRow",
+    "Row",
+    "clean_key",
+    "is_numeric_like",
+    "with_facts",
+]
 
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
@@ -19,6 +28,7 @@ BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
 """Around a key they are no part of it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
 
 
 class KeyRow(NamedTuple):
@@ -124,3 +134,8 @@ def _text(value: object) -> str:
     if len(text) > MAX_REFERENCE or _CONTROL.search(text) or _SURROGATE.search(text):
         raise ValueError("too long, or with control characters")
     return text
+
+
+def is_numeric_like(key: str) -> bool:
+    """Does it look like a number that a spreadsheet has rounded, or wrapped up as `="0012"`?"""
+    return _NUMERIC_LIKE.fullmatch(key) is not None

@@ -26,7 +26,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
-from bulk_eraser.audit import Audit
+from bulk_eraser.evidence.audit import Audit
 
 ROOT = Path(__file__).parents[2]
 API_KEY = "ek-live-0f5b6d1c7e"

@@ -353,7 +353,7 @@ async def test_a_full_temporary_folder_is_74(desk: Any, service: Any, keys: list
     """What is wrong is said: not a word about the ledger being in order, or out of it."""
     await desk.run(desk.csv(keys[:5]), service)
     limit = (
-        "from bulk_eraser import partitions as p; p.MEMORY_ALLOWANCE = 64; "
+        "from bulk_eraser import key_partitions as p; p.MEMORY_ALLOWANCE = 64; "
         "p.KeyPartitions.__init__.__defaults__ = (64,); import bulk_eraser.cli.app as a, tempfile; "
         "tempfile.TemporaryFile = lambda: open('/dev/full', 'wb', 0); "
         "sys.argv = ['bulk-eraser', *sys.argv[4:]]; a.main()"

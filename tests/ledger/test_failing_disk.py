@@ -10,7 +10,7 @@ from simulated_disk import Crash, SimulatedDisk
 from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerWriteError
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.ledger.writer import Ledger
 from bulk_eraser.records import Record, Sent
 
 AT = "2024-03-01T12:00:01.000Z"

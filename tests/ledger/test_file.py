@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerDamaged, LedgerWriteError
+from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.partitions import KeyPartitions
 from bulk_eraser.records import Sent
 
 AT = "2024-03-01T12:00:01.000Z"

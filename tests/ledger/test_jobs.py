@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.deadlines import Calendar
 from bulk_eraser.errors import LedgerWriteError
+from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.jobs import JobBook, JobState
-from bulk_eraser.partitions import KeyPartitions
 from bulk_eraser.records import Accepted, Excluded, JobStatus, Record
+from bulk_eraser.sending.deadlines import Calendar
 
 FIRST = "2024-05-01T10:00:00.000Z"
 

@@ -15,7 +15,7 @@ import pytest
 
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.ledger import Ledger
+from bulk_eraser.ledger.writer import Ledger
 from bulk_eraser.records import Record, Sent
 
 DEADLINE = 20.0

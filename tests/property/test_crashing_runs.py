@@ -27,10 +27,10 @@ from hypothesis.stateful import (
 from simulated_disk import Crash, SimulatedDisk
 
 from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerDamaged, LedgerWriteError
+from bulk_eraser.key_partitions import digest_of
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.settled import KeyStanding
-from bulk_eraser.partitions import digest_of
+from bulk_eraser.ledger.history import KeyStanding
 from bulk_eraser.records import Accepted, Failed, InputFacts, Record, RunStarted, Sent, Unknown
 
 AT = "2024-03-01T12:00:00.000Z"

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bulk_eraser.errors import LedgerDamaged
+from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.history import History
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.settled import History
-from bulk_eraser.partitions import PARTITIONS
 from bulk_eraser.records import (
     Accepted,
     Duplicate,

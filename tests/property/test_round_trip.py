@@ -28,13 +28,13 @@ from backports import zstd
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from bulk_eraser.batch import prepare
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.gate import Intake
-from bulk_eraser.order import Order
+from bulk_eraser.sending.order import Order
+from bulk_eraser.sending.run import prepare
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
+from bulk_eraser.survey.checks import Intake
 
 ROOT = Path(__file__).parents[2]
 SOME = settings(

@@ -14,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.ledger.settled import KeyStanding
-from bulk_eraser.partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.ledger.history import KeyStanding
 from bulk_eraser.sources import csv_rows
-from bulk_eraser.sources.hold_list import HoldList
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, clean_key
-from bulk_eraser.sources.survey import Fate, Survey
+from bulk_eraser.survey.hold_list import HoldList
+from bulk_eraser.survey.survey import Fate, Survey
 
 MANY = settings(max_examples=300, deadline=None)
 FEWER = settings(max_examples=100, deadline=None)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, UsageError
-from bulk_eraser.settings import FailureLimit, RunSettings, read_api_key_file, valid_api_key
+from bulk_eraser.settings import FailureLimit, RunSettings
 
 KEY = "sentinel-0d9f/+=\"'~!key"
 SETTINGS = RunSettings(Target.of_cluster("w1234"), ApiVersion.V4)

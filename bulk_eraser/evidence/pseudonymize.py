@@ -1,0 +1,118 @@
+"""Make a ledger with pseudonyms from one with customer keys, so that these need not be kept.
+
+Group by group, line by line: only `key` is replaced, and what `run_started` says of it; all times,
+jids and outcomes stay. The digests change with the keys, so the new chain begins with a line
+`derived_from`, which names the old head.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from bulk_eraser import __version__
+from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.ledger.chain import GENESIS, commit_group
+from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, KeyNaming
+from bulk_eraser.ledger.reading import ledger_blocks
+from bulk_eraser.ledger.recovery import LedgerScan
+from bulk_eraser.records import DerivedFrom, time_text
+
+__all__ = ["pseudonymize"]
+
+
+def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
+    """Write the ledger at `path` to `output` with pseudonyms. Returns the new head and its lines.
+
+    The old file is read and locked meanwhile, never changed. Raises `UsageError` where there is
+    nothing to convert or `output` is taken, `LedgerBusy`, `LedgerDamaged`, and `LedgerWriteError`
+    when the new one cannot be written: then nothing is left of it.
+    """
+    with closing(LedgerFile(path)) as old:
+        _must_be_finished(old)
+        scan = LedgerScan()
+        derived = DerivedFrom(
+            ledger=os.path.basename(path).encode(errors="replace").decode(),
+            head=old.head,
+            lines=_count_lines(path),
+            tool=f"bulk-eraser {__version__}",
+            keys=naming.kind,
+            pepper_check=naming.pepper_check,
+        )
+        groups = _renamed(scan.groups(ledger_blocks(path)), naming)
+        return _write(output, derived, groups)
+
+
+def _must_be_finished(old: LedgerFile) -> None:
+    if not old.exists:
+        raise UsageError(f"There is no ledger {old.path} that could be converted.")
+    if old.history.keys_kind == PSEUDONYMS:
+        raise UsageError(f"The ledger {old.path} holds pseudonyms already.")
+    if old.has_tail:
+        raise UsageError(
+            f"The ledger {old.path} has lines behind its last commit: a run broke off. Run the "
+            "same command again first, so that they are recovered."
+        )
+
+
+def _count_lines(path: str) -> int:
+    return sum(block.count(b"\n") for block in ledger_blocks(path))
+
+
+def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes, str]]:
+    """Each group's lines with their new keys, and the time that they share."""
+    decoder, encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
+    for group in groups:
+        lines: list[dict[str, Any]] = decoder.decode_lines(group)
+        for line in lines:
+            if isinstance(key := line.get("key"), str):
+                line["key"] = naming.name_of(key)
+                if key in (line.get("reference") or ""):
+                    line["reference"] = line["reference"].replace(key, line["key"])
+            if line["type"] == "run_started":
+                line["keys"], line["pepper_check"] = naming.kind, naming.pepper_check
+        yield encoder.encode_lines(lines), lines[0].get("at", "")
+
+
+def _write(
+    output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str]]
+) -> tuple[str, int]:
+    """The new ledger under its name once it is whole."""
+    derived.at = time_text()
+    first = msgspec.json.encode(derived) + b"\n"
+    head, count = GENESIS, 0
+    try:
+        if os.path.lexists(output):
+            raise FileExistsError
+        fd, unfinished = tempfile.mkstemp(dir=os.path.dirname(output) or ".")
+        try:
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, 0o600)
+                for lines, at in chain([(first, derived.at)], groups):
+                    group, head = commit_group(head, lines, at)
+                    file.write(group)
+                    count += group.count(b"\n")
+                file.flush()
+                os.fsync(fd)
+            os.link(unfinished, output)  # fails where the name was taken meanwhile
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished)
+        folder = os.open(os.path.dirname(output) or ".", os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise UsageError(f"{output} is there already. Name another with --output.") from None
+    except OSError as error:
+        raise LedgerWriteError(
+            f"The new ledger {output} cannot be written: {error.strerror}. The old one is as it "
+            "was. Name another place with --output."
+        ) from None
+    return head, count

@@ -1,0 +1,113 @@
+"""A receipt: what a run leaves outside of its ledger, so that the ledger cannot be replaced.
+
+A ledger proves its own lines, but not that it is all there is: it could be cut off at a commit, or
+written anew. Whoever keeps the head elsewhere can tell. A receipt holds it, and no customer key.
+"""
+
+import os
+
+import msgspec
+
+from bulk_eraser.atomic_file import write_document
+from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.records import InputFacts, PlanFacts, RunStarted, time_text
+from bulk_eraser.sending.order import Ending
+
+__all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
+
+MOST_BYTES = 1 << 20
+
+
+class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="receipt"):
+    """The content of a receipt. `ledger` is the file's name, `head` the digest of its last commit;
+    times are UTC, `counts` those of `--json`."""
+
+    format: int = 1
+    tool: str
+    ledger: str
+    head: str | None
+    run: str
+    command: str
+    outcome: str
+    exit_code: int
+    counts: dict[str, int]
+    requests: int
+    started_at: str
+    finished_at: str
+    elapsed_s: float
+    target: str
+    base: str | None
+    api: str
+    simulated: bool
+    keys: str
+    input: InputFacts | None
+    exclude_sha256: str | None
+    plan: PlanFacts | None
+    requester: str | None
+    reference: str | None
+
+
+def receipt_of(started: RunStarted, ending: Ending) -> Receipt:
+    """The receipt of a run that began and has ended."""
+    return Receipt(
+        tool=started.tool,
+        ledger=os.path.basename(ending.ledger or ""),
+        head=ending.head,
+        run=started.run,
+        command=started.command,
+        outcome=ending.outcome,
+        exit_code=ending.exit_code,
+        counts=ending.counts,
+        requests=ending.requests,
+        started_at=started.at,
+        finished_at=time_text(),
+        elapsed_s=ending.elapsed_s,
+        target=started.target,
+        base=started.base,
+        api=started.api,
+        simulated=started.simulated,
+        keys=started.keys,
+        input=started.input,
+        exclude_sha256=started.exclude_sha256,
+        plan=started.plan,
+        requester=started.requester,
+        reference=started.reference,
+    )
+
+
+def receipt_must_be_writable(path: str, ledger: str) -> None:
+    """Raises `UsageError` where a receipt of `ledger` could not be put, or would destroy something
+    else: the ledger itself, which need not be there yet, or the receipt of another one."""
+    folder = os.path.dirname(path) or "."
+    if not path or not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"A receipt cannot be written to {path!r}. Name another place.")
+    if os.path.realpath(path) == os.path.realpath(ledger):
+        raise UsageError("The receipt and the ledger are the same file. Name another for one.")
+    if os.path.lexists(path) and not _is_receipt_of(path, os.path.basename(ledger)):
+        raise UsageError(
+            f"{path} is there already, and no receipt of this ledger. Name another file with "
+            "--receipt."
+        )
+
+
+def _is_receipt_of(path: str, ledger: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(MOST_BYTES), type=Receipt).ledger == ledger
+    except (OSError, ValueError):
+        return False
+
+
+def write_receipt(path: str, receipt: Receipt, ledger: str) -> None:
+    """Raises `LedgerWriteError`; the ledger at the path `ledger` is complete all the same."""
+    try:
+        receipt_must_be_writable(path, ledger)
+        write_document(path, receipt)
+    except (OSError, UsageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "something else is there now"
+        raise LedgerWriteError(
+            f"The receipt {path} cannot be written: {reason}. The ledger is in order; keep its "
+            f"head yourself: {receipt.head}."
+        ) from None

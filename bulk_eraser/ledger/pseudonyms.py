@@ -1,0 +1,43 @@
+"""What a customer key is called in a ledger: by itself, or by a pseudonym.
+
+A pseudonym is the HMAC-SHA256 (RFC 2104) of the key under a secret, the pepper, in hexadecimal. Who
+has the pepper and a list of keys can tell what became of each; without the pepper nobody can, not
+even by trying keys.
+"""
+
+import hmac
+
+from bulk_eraser.key_partitions import digest_of
+
+__all__ = ["PSEUDONYMS", "RAW", "RAW_KEYS", "KeyNaming"]
+
+RAW = "raw"
+PSEUDONYMS = "hmac-sha256"
+_CHECK = "bulk-eraser pepper check"
+
+
+class KeyNaming:
+    """How keys are named, with `pepper` or without.
+
+    `kind` and `pepper_check` are what `run_started` records: the latter shows whether two runs had
+    the same pepper, and tells nothing else of it.
+    """
+
+    def __init__(self, pepper: bytes | None = None) -> None:
+        self._pepper = pepper
+        self.kind = RAW if pepper is None else PSEUDONYMS
+        self.pepper_check = None if pepper is None else self.name_of(_CHECK)
+
+    def name_of(self, key: str) -> str:
+        """What stands in the ledger for `key`."""
+        if self._pepper is None:
+            return key
+        return hmac.digest(self._pepper, key.encode(), "sha256").hex()
+
+    def digest_of(self, key: str) -> bytes:
+        """The 16 bytes under which the ledger's name of `key` is remembered."""
+        return digest_of(key if self._pepper is None else self.name_of(key))
+
+
+RAW_KEYS = KeyNaming()
+"""Keys stand in the ledger as they are."""

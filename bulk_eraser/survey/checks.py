@@ -1,0 +1,94 @@
+"""The input gate: what `check` and `run` have in common before anything is sent.
+
+Row-level trouble is counted and the rest goes on; what makes the whole input doubtful refuses it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bulk_eraser.errors import InputError, no_temporary_room
+from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.survey.hold_list import read_hold_list
+from bulk_eraser.survey.survey import Survey
+
+__all__ = ["Intake", "must_be_usable", "survey_of"]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is read, and what of it is let through. `hold_list` is the reader of `--exclude`,
+    `naming` tells what keys are called in the ledger."""
+
+    reader: InputReader
+    hold_list: InputReader | None = None
+    strict: bool = False
+    allow_numeric_like: bool = False
+    naming: KeyNaming = RAW_KEYS
+
+
+def survey_of(
+    intake: Intake,
+    standings: Callable[[int], dict[bytes, KeyStanding]] = lambda _partition: {},
+    *,
+    retry_failed: bool = False,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Survey:
+    """Read the whole input and its hold list, and decide about every row. Close it when done.
+
+    Raises `InputError` when one of them cannot be read, `LedgerWriteError` when the temporary
+    folder is full.
+    """
+    survey = Survey(intake.reader, intake.naming)
+    try:
+        survey.read(progress)
+        if intake.hold_list is not None:
+            survey.hold_list = read_hold_list(
+                intake.hold_list,
+                intake.naming,
+                allow_numeric_like=intake.allow_numeric_like,
+            )
+        survey.decide(standings, retry_failed=retry_failed)
+    except OSError as error:
+        survey.close()
+        raise no_temporary_room(error) from None
+    except BaseException:  # Ctrl-C as well: the temporary files are given back
+        survey.close()
+        raise
+    return survey
+
+
+def must_be_usable(survey: Survey, intake: Intake) -> None:
+    """Raises `InputError` where some rows make the whole input doubtful."""
+    name = intake.reader.file.name
+    rounded = survey.suspects.get("numeric_like")
+    if rounded and not intake.allow_numeric_like:
+        raise InputError(
+            f"{name} holds keys that a spreadsheet seems to have rounded or wrapped up, such as "
+            f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
+            "If they are right as they are, say --allow-numeric-like. Nothing was sent."
+        )
+    if intake.strict and survey.errors:
+        word, lines = next(iter(survey.error_lines.items()))
+        raise InputError(
+            f"{name} has {survey.errors.total()} rows that cannot be sent (line {lines[0]}: "
+            f"{word}), and --strict is given. Nothing was sent. Correct them or leave --strict out."
+        )
+    held = survey.hold_list
+    if held is not None and held.header_is_a_key:
+        raise InputError(
+            f"The first line of the hold list {held.name} is a key of the input, and would be "
+            "taken for the column's name. Put the line customerKey above it. Nothing was sent."
+        )
+    if held is not None and held.near_misses:
+        raise InputError(
+            f"The hold list {held.name} has entries that the input has in another spelling only "
+            f"(upper and lower case, or Unicode form; line {_lines(held.near_misses)}), so they "
+            "would not be held. Write them as the input does, or take them off the list. Nothing "
+            "was sent."
+        )
+
+
+def _lines(lines: list[int]) -> str:
+    return ", ".join(map(str, lines))

@@ -1,0 +1,146 @@
+"""The input gate: what refuses an input as a whole, and that nothing is left open."""
+
+import gzip
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.rows import Reading
+from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.survey import Fate
+
+KEYS = "customerKey,n\nk-1,x\nk-2,x\n"
+
+
+@pytest.fixture
+def intake(tmp_path: Path) -> Callable[..., Intake]:
+    """An input and a hold list with this content."""
+
+    def reader(name: str, content: str | bytes) -> InputReader:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return InputReader(str(path), Reading())
+
+    def intake(content: str | bytes = KEYS, hold: str | None = None, **asked: bool) -> Intake:
+        held = reader("hold.csv", hold) if hold is not None else None
+        return Intake(reader("keys.csv", content), held, **asked)
+
+    return intake
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """Every test gives back what it opened."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    yield
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def judge(intake: Intake) -> None:
+    survey = survey_of(intake)
+    try:
+        must_be_usable(survey, intake)
+    finally:
+        survey.close()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_good_input_passes(intake: Callable[..., Intake], strict: bool):
+    """Duplicates, blanks and a hold list are no reason to refuse."""
+    judge(intake(KEYS + "k-1,x\n k-3,x\n", "customerKey\nk-2\nk-9\n", strict=strict))
+
+
+def test_strict_names_the_first_rejected_row(intake: Callable[..., Intake]):
+    """With `strict` one rejected row refuses, with its line and word; without it does not."""
+    content = KEYS + ",x\n" + "k" * 2049 + ",x\n,x\n"
+    judge(intake(content))
+    with pytest.raises(InputError, match=r"3 rows .*\(line 4: empty_key\)"):
+        judge(intake(content, strict=True))
+
+
+@pytest.mark.parametrize("key", ["4,01235E+15", "4.1e+9", "-7E+20", '="0012"'])
+def test_keys_from_a_spreadsheet(intake: Callable[..., Intake], key: str):
+    """Rounded or wrapped keys refuse with their lines unless they are allowed, in the input as in
+    the hold list."""
+    quoted = key.replace('"', '""')
+    content = f'{KEYS}"{quoted}",x\n'
+    with pytest.raises(InputError, match=r"\(line 4\).*--allow-numeric-like"):
+        judge(intake(content))
+    judge(intake(content, allow_numeric_like=True))
+    with pytest.raises(InputError, match=r"hold list hold.csv .*line 4 "):
+        judge(intake(KEYS, content))
+    judge(intake(KEYS, content, allow_numeric_like=True))
+
+
+@pytest.mark.parametrize("entry", ["K-1", "\uff4b-1", "k-\u200b1"])
+def test_an_entry_that_would_not_be_held(intake: Callable[..., Intake], entry: str):
+    """A hold in another case or Unicode form than the input's refuses with its line."""
+    with pytest.raises(InputError, match=r"hold list hold.csv .*line 3\)"):
+        judge(intake(KEYS, f"customerKey\nk-2\n{entry}\n"))
+
+
+def test_a_hold_list_takes_its_keys_out(intake: Callable[..., Intake]):
+    """What is on hold is excluded, whatever the order of rows; a duplicate stays one."""
+    survey = survey_of(intake(KEYS + "k-1,x\n", "customerKey\nk-1\n"))
+    fates = [row.fate for row in survey.second_reading()]
+    survey.close()
+    assert fates == [Fate.EXCLUDED, Fate.SEND_NEW, Fate.DUPLICATE]
+
+
+@pytest.mark.parametrize(
+    ("content", "hold", "error"),
+    [
+        (b"customerKey\n\xfc\n", None, InputError),
+        (gzip.compress(KEYS.encode()), None, InputError),
+        (KEYS, "customerKey\n\xfc,\n,x\n", InputError),
+        (KEYS, "id,n\n1,x\n", InputError),
+        (KEYS, "", InputError),
+    ],
+)
+def test_what_cannot_be_read(
+    intake: Callable[..., Intake], content: str | bytes, hold: str | None, error: type[Exception]
+):
+    """An input or a hold list that cannot be read is refused."""
+    with pytest.raises(error):
+        judge(intake(content, hold))
+
+
+def test_a_full_temporary_folder(intake: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch):
+    """Where nothing can be remembered it is the disk's fault, and the folder is named."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(LedgerWriteError, match=r"/nowhere .*TMPDIR"):
+        survey_of(intake(KEYS + "k-1,x\n"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UsageError("no"), OSError(5, "broken")])
+def test_what_ends_a_survey_gives_the_copy_back(tmp_path: Path, error: type[BaseException]):
+    """Ctrl-C, an error, or a disk that fails: the copy of a piped input and all temporary files
+    are given back (which is looked for after every test)."""
+    fifo = tmp_path / "keys.csv"
+    os.mkfifo(fifo)
+    feed = threading.Thread(target=lambda: fifo.write_text(KEYS + "k-1,x\n"))
+    feed.start()
+    intake = Intake(InputReader(str(fifo), Reading()))
+    feed.join()
+
+    def standings(partition: int) -> dict[bytes, object]:
+        if partition == 255:
+            raise error
+        return {}
+
+    with pytest.raises((KeyboardInterrupt, UsageError, LedgerWriteError)):
+        survey_of(intake, standings)  # type: ignore[arg-type]
+
+
+def test_progress_is_told(intake: Callable[..., Intake]):
+    """A long reading is told of every 50,000 rows."""
+    rows = "".join(f"k-{n},x\n" for n in range(100_001))
+    told: list[int] = []
+    survey_of(intake("customerKey,n\n" + rows), progress=told.append).close()
+    assert told == [50_000, 100_000]
