@@ -7,8 +7,8 @@ wakes. The time in which the kernel let other processes run instead (`schedstat`
 rest is callbacks, garbage collection, waiting for threads of this process, and reads or writes that
 block. Whoever works on answers that came together keeps the loop for the sum of them.
 
-The same run tells how long an outcome waits for its commit: from `Ledger.append` until it is on
-disk. Both go into FILE as JSON, in milliseconds.
+The same run tells how long an outcome waits for its commit: from `LedgerWriter.append` until it is
+on disk. Both go into FILE as JSON, in milliseconds.
 """
 
 import asyncio
@@ -20,9 +20,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulk_eraser.cli.app import main
-from bulk_eraser.ledger.writer import Ledger
+from bulk_eraser.errors import BulkEraserError
+from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import Record
-from bulk_eraser.sending.erase import Erasure
+from bulk_eraser.sending.pool import Pool
+from bulk_eraser.sending.run import Run
 
 SLEEP_S = 0.001
 SCHEDSTAT = "/proc/thread-self/schedstat"
@@ -78,25 +80,25 @@ def share(values: list[float], part: float) -> float:
 
 
 def install(probe: Probe) -> None:
-    """Have `Erasure.run` watched, and the ledger's appends and commits noted."""
-    run, committed, append = Erasure.run, Erasure.committed, Ledger.append
+    """Have `Pool.run` watched, and the ledger's appends and commits noted."""
+    run, committed, append = Pool.run, Run.committed, LedgerWriter.append
 
-    async def watched_run(self: Erasure) -> None:
+    async def watched_run(self: Pool) -> None:
         task = asyncio.create_task(probe.watch())
         try:
             await run(self)
         finally:
             task.cancel()
 
-    def noted_commit(self: Erasure, records: Sequence[Record]) -> None:
+    def noted_commit(self: Run, records: Sequence[Record]) -> BulkEraserError | None:
         probe.note_commit(records)
-        committed(self, records)
+        return committed(self, records)
 
-    def noted_append(self: Ledger, record: Record) -> None:
+    def noted_append(self: LedgerWriter, record: Record) -> None:
         probe.note_append(record)
         append(self, record)
 
-    Erasure.run, Erasure.committed, Ledger.append = watched_run, noted_commit, noted_append
+    Pool.run, Run.committed, LedgerWriter.append = watched_run, noted_commit, noted_append
 
 
 if __name__ == "__main__":

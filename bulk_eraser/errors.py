@@ -19,6 +19,7 @@ a customer key. Codes follow sysexits where it has one.
 import os
 import signal
 import tempfile
+from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LedgerBusy",
     "LedgerDamaged",
     "LedgerWriteError",
+    "Result",
     "ServiceDown",
     "UsageError",
     "internal_error",
@@ -129,8 +131,30 @@ class Interrupted(BulkEraserError):
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
 
 
+@dataclass
+class Result:
+    """How a command ended, which each one adds to: the object that `--json` prints.
+
+    `outcome` is `complete`, `incomplete`, `stopped`, `interrupted`, `refused` or `error`.
+    """
+
+    outcome: str = "complete"
+    exit_code: int = ExitCode.COMPLETE
+    error: str | None = None
+
+    def fail(self, error: BulkEraserError, *, begun: bool = False) -> None:
+        """It ended with an error; `begun` if something may have been sent or written before."""
+        self.exit_code, self.error = error.exit_code, str(error)
+        if isinstance(error, Interrupted):
+            self.outcome = "interrupted"
+        elif error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE):
+            self.outcome = "error"
+        else:
+            self.outcome = "stopped" if begun else "refused"
+
+
 def no_temporary_room(error: OSError) -> LedgerWriteError:
-    """What to tell when what is remembered of the keys cannot be put aside."""
+    """The error for a full temporary folder."""
     reason = os.strerror(error.errno) if error.errno else "input/output error"
     return LedgerWriteError(
         f"The temporary folder {tempfile.gettempdir()} cannot be written: {reason}. Nothing "

@@ -23,31 +23,29 @@ from bulk_eraser.cli.arguments import (
     target_of,
     text_of,
 )
-from bulk_eraser.cli.ending import as_error, command_line, outcome_of
+from bulk_eraser.cli.ending import as_error, command_line
 from bulk_eraser.cli.findings import at_least, findings_table, warn_of_hold_list
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.errors import ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.plan import Plan, made_from, must_be_free, write_plan
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.survey import Survey
 
 __all__ = ["check"]
 
 
 @dataclass
-class Findings:
+class Findings(Result):
     """What `check` found: the object that `--json` prints.
 
     `rejected` and `suspects` give a number and the first lines for each word; `seconds_at_rate`
     is what a run takes at least, None without a rate limit.
     """
 
-    outcome: str = "complete"
-    exit_code: int = ExitCode.COMPLETE
-    error: str | None = None
     input: dict[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -133,9 +131,7 @@ def check(
             survey.close()
         findings.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
     except (Exception, KeyboardInterrupt) as error:
-        told = as_error(error)
-        findings.outcome, findings.exit_code = outcome_of(told), told.exit_code
-        findings.error = str(told)
+        findings.fail(as_error(error))
     ignore_signals()
     if json_:
         output.raw_result(json.dumps(asdict(findings)))
@@ -147,7 +143,7 @@ def check(
 def _note(findings: Findings, survey: Survey, rate: float) -> None:
     facts, held = survey.facts(), survey.hold_list
     findings.input = msgspec.to_builtins(facts)
-    excluded = survey.fates[Fate.EXCLUDED]
+    excluded = survey.count(action=Action.EXCLUDE)
     findings.counts = {
         "rows": facts.rows,
         "keys": facts.keys,
@@ -176,7 +172,7 @@ def _tell(output: Output, survey: Survey, rate: float) -> None:
     if not output.json:
         output.result(findings_table(survey))
         if rate > 0:
-            keys = survey.facts().keys - survey.fates[Fate.EXCLUDED]
+            keys = survey.facts().keys - survey.count(action=Action.EXCLUDE)
             output.result(f"\n{at_least(keys, rate)}")
     warn_of_hold_list(survey, output)
 

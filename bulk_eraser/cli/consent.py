@@ -9,20 +9,21 @@ from bulk_eraser.cli.findings import at_least, describe_input
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.disk import network_file_system
-from bulk_eraser.survey.survey import Fate
+from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.survey.decision import Action
 
 if TYPE_CHECKING:
-    from bulk_eraser.sending.run import Batch
+    from bulk_eraser.sending.run import Run
 
 __all__ = ["Consent", "ask_consent", "describe"]
 
 AGAIN = {
-    Fate.SEND_SENT: "sent earlier, without a recorded answer",
-    Fate.SEND_UNKNOWN: "unknown after an earlier run",
-    Fate.SEND_FAILED: "failed earlier, but not for good",
-    Fate.SEND_REFUSED: "refused earlier (--retry-failed)",
-    Fate.SEND_HELD: "on the hold list earlier, not any more",
-    Fate.SEND_JOB_LOST: "accepted earlier, but the job ended badly (--retry-failed)",
+    KeyState.SENT: "sent earlier, without a recorded answer",
+    KeyState.UNKNOWN: "unknown after an earlier run",
+    KeyState.FAILED: "failed earlier, but not for good",
+    KeyState.REFUSED: "refused earlier (--retry-failed)",
+    KeyState.EXCLUDED: "on the hold list earlier, not any more",
+    KeyState.JOB_FAILED: "accepted earlier, but the job ended badly (--retry-failed)",
 }
 
 
@@ -35,7 +36,7 @@ class Consent(Enum):
     ASK = auto()
 
 
-def describe(batch: "Batch", output: Output, *, verbose: bool) -> None:
+def describe(batch: "Run", output: Output, *, verbose: bool) -> None:
     """What the survey found, what the ledger knows, what this run will do."""
     describe_input(batch.survey, output)
     _describe_ledger(batch, output)
@@ -44,7 +45,7 @@ def describe(batch: "Batch", output: Output, *, verbose: bool) -> None:
             output.say(f"  {name}: {value}")
 
 
-def ask_consent(batch: "Batch", consent: Consent, output: Output) -> None:
+def ask_consent(batch: "Run", consent: Consent, output: Output) -> None:
     """Return if this run may send. Raises `UsageError` if not."""
     settings, keys = batch.settings, batch.to_send
     if settings.simulated:
@@ -84,8 +85,8 @@ def ask_consent(batch: "Batch", consent: Consent, output: Output) -> None:
         )
 
 
-def _describe_ledger(batch: "Batch", output: Output) -> None:
-    file, fates = batch.file, batch.survey.fates
+def _describe_ledger(batch: "Run", output: Output) -> None:
+    file, survey = batch.file, batch.survey
     if kind := network_file_system(file.path):
         output.warn(
             f"the ledger lies on a network file system ({kind}), where a lock may not keep another "
@@ -94,19 +95,19 @@ def _describe_ledger(batch: "Batch", output: Output) -> None:
     if not file.exists:
         output.say(f"Ledger {printable(file.path)}: new")
         return
-    settled = fates[Fate.SETTLED]
+    kept = survey.count(action=Action.KEEP)
+    refused = survey.count(action=Action.KEEP, state=KeyState.REFUSED)
+    settled = kept - refused
     output.say(
         f"Ledger {printable(file.path)}: continues; settled already: {counted(settled, 'key')}"
     )
-    before = file.history.last_input
+    before = batch.facts.last_input
     if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
         output.say("  The input has changed since the last run; it goes on by key.")
-    if fates[Fate.REFUSED]:
-        output.say(
-            f"  refused for good earlier, and not sent again: {counted(fates[Fate.REFUSED], 'key')}"
-        )
-    for fate, why in AGAIN.items():
-        if fates[fate]:
-            output.say(f"  sent again: {counted(fates[fate], 'key')}, {why}")
+    if refused:
+        output.say(f"  refused for good earlier, and not sent again: {counted(refused, 'key')}")
+    for state, why in AGAIN.items():
+        if again := survey.count(action=Action.SEND, state=state):
+            output.say(f"  sent again: {counted(again, 'key')}, {why}")
     if not batch.tally.to_send:
         output.say("Nothing to do: no key of this input is left to send.")

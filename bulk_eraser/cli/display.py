@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,7 +16,8 @@ from bulk_eraser.cli.output import Output
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
-    from bulk_eraser.sending.pool import Dispatch
+    from bulk_eraser.sending.lifecycle import Progress
+    from bulk_eraser.sending.pool import Pool
 
 __all__ = ["Display", "counts_table", "duration"]
 
@@ -37,39 +38,27 @@ LABELS = {
 }
 
 
-class Watched(Protocol):
-    """What is shown of a run: how much there is to do, how much is done, and what came of it."""
-
-    @property
-    def to_send(self) -> int: ...
-
-    @property
-    def settled(self) -> int: ...
-
-    def told(self) -> list[str]: ...
-
-
 class Display:
-    """Watches a run; call it as the `observe` of `Batch.carry_out`."""
+    """Watches a run; call it as the `observe` of `Run.carry_out`."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._seen: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def __call__(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> Iterator[None]:
+    def __call__(self, progress: "Progress", pool: "Pool", pace: "Pace") -> Iterator[None]:
         if self._output.quiet:
             yield
             return
-        self._rate(watched.settled)  # from here on it is measured
+        self._rate(progress.settled)  # from here on it is measured
         show = self._live if self._output.is_terminal else self._lines
-        task = asyncio.create_task(show(watched, dispatch, pace))
+        task = asyncio.create_task(show(progress, pool, pace))
         try:
             yield
         finally:
             task.cancel()
 
-    async def _live(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
+    async def _live(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
         console = self._output.messages
         with (
             Live(console=console, auto_refresh=False, transient=True) as live,
@@ -78,32 +67,32 @@ class Display:
             while True:
                 panel = Table.grid()
                 panel.add_row(
-                    ProgressBar(max(1, watched.to_send), watched.settled, width=BAR_WIDTH)
+                    ProgressBar(max(1, progress.to_send), progress.settled, width=BAR_WIDTH)
                 )
-                panel.add_row(Text(self.line(watched, dispatch, pace)))
+                panel.add_row(Text(self.line(progress, pool, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
-    async def _lines(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
+    async def _lines(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
         while True:
             await asyncio.sleep(LINE_S)
-            self._output.say(self.line(watched, dispatch, pace))
+            self._output.say(self.line(progress, pool, pace))
 
-    def line(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> str:
+    def line(self, progress: "Progress", pool: "Pool", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
-        rate = self._rate(watched.settled)
-        left = watched.to_send - watched.settled
-        parts = watched.told()
-        if dispatch.retries:
-            parts.append(f"{dispatch.retries:,} repeats")
+        rate = self._rate(progress.settled)
+        left = progress.to_send - progress.settled
+        parts = progress.summary()
+        if pool.retries:
+            parts.append(f"{pool.retries:,} repeats")
         parts.append(f"{rate:,.0f}/s")
         if rate > 0:
             parts.append(f"{duration(left / rate)} left")
-        return " · ".join(parts) + self._holdup(dispatch, pace)
+        return " · ".join(parts) + self._holdup(pool, pace)
 
-    def _holdup(self, dispatch: "Dispatch", pace: "Pace") -> str:
-        if dispatch.stopped_by is not None:
-            return f" · stopping: waiting for {len(dispatch.in_flight)} requests in flight"
+    def _holdup(self, pool: "Pool", pace: "Pace") -> str:
+        if pool.stopped_by is not None:
+            return f" · stopping: waiting for {len(pool.in_flight)} requests in flight"
         if pace.pause_left:
             return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
         if pace.breaker.is_open:

@@ -10,10 +10,9 @@ from dataclasses import asdict
 from bulk_eraser.cli.display import counts_table, duration
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, internal_error
-from bulk_eraser.sending.counts import COUNTS
-from bulk_eraser.sending.order import Ending
+from bulk_eraser.sending.request import RunResult
 
-__all__ = ["as_error", "command_line", "outcome_of", "refusal", "tell_ending"]
+__all__ = ["as_error", "command_line", "refusal", "tell_ending"]
 
 
 def as_error(error: BaseException) -> BulkEraserError:
@@ -25,33 +24,16 @@ def as_error(error: BaseException) -> BulkEraserError:
     return internal_error(error)
 
 
-def outcome_of(error: BulkEraserError) -> str:
-    """The word of `outcome` for a command that ended before anything was sent."""
-    return {
-        ExitCode.INTERNAL: "error",
-        ExitCode.LEDGER_WRITE: "error",
-        ExitCode.SIGINT: "interrupted",
-        ExitCode.SIGTERM: "interrupted",
-    }.get(error.exit_code, "refused")
+def refusal(error: BulkEraserError, ledger: str | None = None) -> RunResult:
+    """The result of a run that was refused before anything was sent."""
+    result = RunResult(ledger=ledger)
+    result.fail(error)
+    return result
 
 
-def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
-    """The ending of a run that was refused before anything was sent."""
-    return Ending(
-        outcome=outcome_of(error),
-        exit_code=error.exit_code,
-        error=str(error),
-        counts=dict.fromkeys(COUNTS, 0),
-        requests=0,
-        retries=0,
-        survey_s=0.0,
-        elapsed_s=0.0,
-        ledger=ledger,
-        head=None,
-    )
-
-
-def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: bool = False) -> None:
+def tell_ending(
+    output: Output, ending: RunResult, input_path: str, *, dry_run: bool = False
+) -> None:
     """Results to stdout (one JSON object with --json), the rest to stderr."""
     if output.json:
         output.raw_result(json.dumps(asdict(ending)))
@@ -72,7 +54,7 @@ def tell_ending(output: Output, ending: Ending, input_path: str, *, dry_run: boo
         output.always(f"Continue with{again}: {command_line(sys.argv[1:])}")
 
 
-def _tell_how(output: Output, ending: Ending) -> None:
+def _tell_how(output: Output, ending: RunResult) -> None:
     counts = ending.counts
     if ending.outcome == "interrupted":
         output.always(ending.error or "Stopped.")
@@ -87,7 +69,7 @@ def _tell_how(output: Output, ending: Ending) -> None:
         output.always("Complete: every row of this input is settled.")
 
 
-def _is_resumable(ending: Ending) -> bool:
+def _is_resumable(ending: RunResult) -> bool:
     """Is there something that the same command would do?"""
     if ending.outcome == "refused":
         return False

@@ -3,7 +3,8 @@
 from bulk_eraser.cli.display import duration
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.records import ROW_ERRORS, InputFacts
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.survey import Survey
 
 __all__ = [
     "SUSPECTS",
@@ -28,7 +29,7 @@ SUSPECTS = {
 
 def describe_input(survey: Survey, output: Output) -> None:
     """How the input was read, what is not sent and why, and what is odd about the keys."""
-    facts, fates = survey.facts(), survey.fates
+    facts, on_hold = survey.facts(), survey.count(action=Action.EXCLUDE)
     output.say(
         f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
         f"{counted(facts.keys, 'different key')} ({how_it_was_read(facts)})"
@@ -45,8 +46,8 @@ def describe_input(survey: Survey, output: Output) -> None:
         output.say(
             f"  blanks around the key, which are not sent: {counted(survey.stripped, 'row')}"
         )
-    if fates[Fate.EXCLUDED]:
-        held = counted(fates[Fate.EXCLUDED] - survey.held_too_late, "key")
+    if on_hold:
+        held = counted(on_hold - survey.held_too_late, "key")
         output.say(f"  on the hold list, and not sent: {held}")
     warn_of_hold_list(survey, output)
     for word, found in survey.suspects.items():
@@ -72,14 +73,14 @@ def warn_of_hold_list(survey: Survey, output: Output) -> None:
 
 def findings_table(survey: Survey) -> str:
     """All that was found, with the numbers in one column."""
-    facts, fates = survey.facts(), survey.fates
+    facts, on_hold = survey.facts(), survey.count(action=Action.EXCLUDE)
     width = max(6, len(f"{facts.rows:,}"))
     rows: list[tuple[int, int, str]] = [
         (0, facts.rows, "rows"),
-        (0, facts.keys - fates[Fate.EXCLUDED], "different keys to send"),
+        (0, facts.keys - on_hold, "different keys to send"),
     ]
-    if fates[Fate.EXCLUDED]:
-        rows.append((0, fates[Fate.EXCLUDED], "different keys on the hold list: not sent"))
+    if on_hold:
+        rows.append((0, on_hold, "different keys on the hold list: not sent"))
     if facts.duplicate:
         rows.append((0, facts.duplicate, "duplicate rows: each key is sent once"))
     if survey.errors:

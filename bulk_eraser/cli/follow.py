@@ -17,16 +17,15 @@ from bulk_eraser.cli.arguments import (
     warn_of_end_of_life,
 )
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_error, outcome_of
+from bulk_eraser.cli.ending import as_error
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, counted, printable
 from bulk_eraser.cli.run import SIMULATED_KEY
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
-from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
-from bulk_eraser.sending.follow import Follow, FollowEnding, FollowOrder, ListedJob
-from bulk_eraser.sending.order import REHEARSAL
+from bulk_eraser.sending.follow import Follow, FollowedLedger
+from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult, ListedJob
 from bulk_eraser.settings import RunSettings
 
 __all__ = ["follow"]
@@ -94,9 +93,9 @@ def follow(
     output = Output(quiet=quiet, json=json_)
     try:
         raise_on_signals()
-        file = LedgerFile(ledger)
+        followed = FollowedLedger(ledger)
         try:
-            target = _target_of(context, file, cluster_id, base_url)
+            target = _target_of(context, followed, cluster_id, base_url)
             simulated = target.name == REHEARSAL
             settings = RunSettings(
                 target=target,
@@ -108,7 +107,7 @@ def follow(
                 max_outage=max_outage,
                 simulated=simulated,
             )
-            order = FollowOrder(
+            order = FollowRequest(
                 ledger_path=ledger,
                 now=now,
                 wait=wait,
@@ -118,20 +117,17 @@ def follow(
                 calendar=_calendar(day, target),
             )
             api_key = SIMULATED_KEY if simulated else api_key_of(api_key_file, output)
-            pursued = Follow(order, settings, file)
-        except BaseException:  # whatever refused it, the lock is given back
-            file.close()
-            raise
-        try:
+            pursued = Follow(order, settings, followed)
             warn_of_end_of_life(api_version, output)
             _describe(pursued, output, verbose=verbose)
             with event_loop_runner() as runner:
                 ending = runner.run(pursued.carry_out(api_key, Display(output)))
         finally:
-            pursued.close()
+            followed.close()
     except (Exception, KeyboardInterrupt) as error:
         told = as_error(error)
-        ending = FollowEnding(outcome_of(told), told.exit_code, str(told), ledger=ledger)
+        ending = FollowResult(ledger=ledger)
+        ending.fail(told)
     ignore_signals()
     _tell(output, ending, wait=wait)
     return ending.exit_code
@@ -141,13 +137,13 @@ def follow(
 
 
 def _target_of(
-    context: typer.Context, file: LedgerFile, cluster_id: str | None, base_url: str | None
+    context: typer.Context, ledger: FollowedLedger, cluster_id: str | None, base_url: str | None
 ) -> Target:
     """The ledger's target; what options or environment say of it must agree.
 
     Raises `UsageError` when there is no ledger, `ConfigurationError` for another target.
     """
-    history = file.history
+    history, file = ledger.facts, ledger.file
     if history.target is None:
         raise UsageError(
             f"There is no ledger {file.path}, or nothing in it. Name that of a run, which ends in "
@@ -202,7 +198,7 @@ def _date(text: str | None) -> date | None:
 
 def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
     target, version = pursued.settings.target, pursued.settings.api_version
-    due = len(pursued.due())
+    due = pursued.due
     output.say(
         f"Ledger {printable(pursued.file.path)}: target {printable(target.name)}, API {version}; "
         f"{counted(due, 'job')} to ask about now"
@@ -212,7 +208,7 @@ def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
             output.say(f"  {name}: {value}")
 
 
-def _tell(output: Output, ending: FollowEnding, *, wait: bool) -> None:
+def _tell(output: Output, ending: FollowResult, *, wait: bool) -> None:
     if output.json:
         output.raw_result(json.dumps(asdict(ending)))
     elif ending.head is not None:
@@ -236,7 +232,7 @@ def _all_done(jobs: int) -> str:
     return f"all {jobs:,} jobs are done" if jobs else "this ledger has no job to follow"
 
 
-def _tell_counts(output: Output, ending: FollowEnding) -> None:
+def _tell_counts(output: Output, ending: FollowResult) -> None:
     width = len(f"{ending.counts['jobs']:,}")
     for state in ("done", "error", "not_found", "pending"):
         if count := ending.counts[state]:

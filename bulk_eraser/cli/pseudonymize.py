@@ -9,9 +9,9 @@ import typer
 
 from bulk_eraser.cli import options
 from bulk_eraser.cli.arguments import ignore_signals, naming_of, raise_on_signals
-from bulk_eraser.cli.ending import as_error, outcome_of
+from bulk_eraser.cli.ending import as_error
 from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.errors import Result
 from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
 
 __all__ = ["pseudonymize"]
@@ -20,12 +20,9 @@ SUFFIX = ".ledger.ndjson"
 
 
 @dataclass
-class Converted:
+class Converted(Result):
     """The object that `--json` prints; `ledger` is the new one, `lines` includes its commits."""
 
-    outcome: str = "complete"
-    exit_code: int = ExitCode.COMPLETE
-    error: str | None = None
     ledger: str | None = None
     head: str | None = None
     lines: int = 0
@@ -64,10 +61,8 @@ def pseudonymize(
             f"{printable(os.path.basename(ledger))}, its .tail files and its copies."
         )
     except (Exception, KeyboardInterrupt) as error:
-        told = as_error(error)
-        converted.outcome, converted.exit_code = outcome_of(told), told.exit_code
-        converted.error = str(told)
-        output.error(printable(converted.error))
+        converted.fail(as_error(error))
+        output.error(printable(converted.error or ""))
     ignore_signals()
     if output.json:
         output.raw_result(json.dumps(asdict(converted)))

@@ -3,7 +3,6 @@
 import os
 import resource
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,20 +26,16 @@ from bulk_eraser.cli.ending import as_error, refusal, tell_ending
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output, counted
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
+from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, write_receipt
 from bulk_eraser.records import RunStarted
-from bulk_eraser.sending.order import REHEARSAL, Ending, Order
+from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Intake
 from bulk_eraser.survey.plan import read_plan
-from bulk_eraser.survey.survey import Fate
-
-if TYPE_CHECKING:
-    from bulk_eraser.sending.run import Batch
 
 __all__ = ["run"]
 
@@ -130,7 +125,7 @@ def run(
         )
         if exclude and no_exclude:
             raise UsageError("--exclude and --no-exclude contradict each other: give one of them.")
-        order = Order(
+        order = RunRequest(
             intake=Intake(
                 reader=InputReader(input_path, reading),
                 hold_list=hold_list_of(exclude, reading),
@@ -158,7 +153,7 @@ def run(
 
 
 def _carry_out(
-    order: Order,
+    order: RunRequest,
     settings: RunSettings,
     api_key: str,
     consent: Consent,
@@ -166,7 +161,7 @@ def _carry_out(
     dry_run: bool,
     verbose: bool,
     receipt: str | None,
-) -> Ending:
+) -> RunResult:
     from bulk_eraser.sending.run import prepare  # not before the options are known to be good
 
     _must_not_be_the_input(order)
@@ -178,13 +173,13 @@ def _carry_out(
         if dry_run:
             would = f"{counted(batch.to_send, 'key')} would be sent"
             output.always(f"Dry run: {would}. Nothing was sent, nothing was written.")
-            return _dry_ending(batch)
+            return batch.dry_result()
         if batch.to_send:
             ask_consent(batch, consent, output)
         with event_loop_runner() as runner:
             ending = runner.run(batch.carry_out(api_key, Display(output)))
-        if receipt and batch.started:
-            ending = _with_receipt(receipt, batch.started, ending)
+        if receipt and batch.run_started:
+            ending = _with_receipt(receipt, batch.run_started, ending)
         if errors := batch.tally.errors.most_common():
             named = ", ".join(f"{word} ({count:,})" for word, count in errors)
             output.say(f"Failed or unknown in this run: {named}")
@@ -193,7 +188,7 @@ def _carry_out(
         batch.close()
 
 
-def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
+def _with_receipt(path: str, started: RunStarted, ending: RunResult) -> RunResult:
     """Write the receipt; where that fails, the run ends as if its ledger could not be written."""
     try:
         write_receipt(path, receipt_of(started, ending), ending.ledger or "")
@@ -201,25 +196,6 @@ def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
         reasons = " ".join(filter(None, (ending.error, str(error))))
         return replace(ending, outcome="error", exit_code=error.exit_code, error=reasons)
     return ending
-
-
-def _dry_ending(batch: "Batch") -> Ending:
-    """What is so now. Keys that would be sent may still end well; what nobody would send again,
-    and rows that cannot be sent, do not."""
-    counts, fates = batch.tally.counts(), batch.survey.fates
-    is_bad = counts["rejected"] or fates[Fate.REFUSED]
-    return Ending(
-        outcome="complete",
-        exit_code=ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE,
-        error=None,
-        counts=counts,
-        requests=0,
-        retries=0,
-        survey_s=round(batch.survey_s, 3),
-        elapsed_s=0.0,
-        ledger=batch.file.path,
-        head=batch.file.head if batch.file.exists else None,
-    )
 
 
 def _target(
@@ -253,7 +229,7 @@ def _stem(path: str, *, known_format: bool) -> str:
     return os.path.join(folder, name)
 
 
-def _must_not_be_the_input(order: Order) -> None:
+def _must_not_be_the_input(order: RunRequest) -> None:
     path = order.intake.reader.file.path
     if (
         path != "-"

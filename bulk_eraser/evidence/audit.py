@@ -9,26 +9,30 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import msgspec
+from itertools import groupby
+from operator import itemgetter
 
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.history import (
-    KeyStanding,
-    ReplayLine,
-    decode_group,
-    event_code,
-    jid_number,
-    standing_after,
-)
+from bulk_eraser.ledger.key_state import KeyState, event_of, jid_number, state_after
 from bulk_eraser.ledger.pseudonyms import RAW
-from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.records import DerivedFrom, InputFacts, RunFinished, RunStarted
-from bulk_eraser.survey.survey import Survey
+from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
+from bulk_eraser.records import (
+    Accepted,
+    DerivedFrom,
+    Duplicate,
+    Excluded,
+    Failed,
+    InputFacts,
+    Record,
+    Rejected,
+    RunFinished,
+    RunStarted,
+    Unknown,
+)
 
 __all__ = ["FINDINGS", "Audit", "Findings", "LedgerAccount", "RunAccount"]
 
@@ -36,25 +40,20 @@ EXAMPLES = 5
 """Lines that a finding names at the most."""
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
-_OUTCOMES = {
-    KeyStanding.ACCEPTED,
-    KeyStanding.FAILED,
-    KeyStanding.REFUSED,
-    KeyStanding.UNKNOWN,
-}
-
-_MAY_HAVE_LEFT = {KeyStanding.SENT, KeyStanding.UNKNOWN, KeyStanding.FAILED}
-_TOLD_FIRST = (
-    KeyStanding.ACCEPTED,
-    KeyStanding.SENT,
-    KeyStanding.UNKNOWN,
-    KeyStanding.JOB_LOST,
-    KeyStanding.FAILED,
-    KeyStanding.REFUSED,
-    KeyStanding.HELD,
-    KeyStanding.NEW,
+_OUTCOMES = {KeyState.ACCEPTED, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
+_HAS_A_GOOD_JOB = {KeyState.ACCEPTED, KeyState.ERASED}
+_COUNTS_FIRST = (
+    KeyState.ERASED,
+    KeyState.ACCEPTED,
+    KeyState.SENT,
+    KeyState.UNKNOWN,
+    KeyState.JOB_FAILED,
+    KeyState.FAILED,
+    KeyState.REFUSED,
+    KeyState.EXCLUDED,
+    KeyState.NOT_SENT,
 )
-"""A job that was created counts, then what is least certain."""
+"""Of what several ledgers say of a key: a job that was created, then what is least certain."""
 
 FINDINGS = {
     "more_attempts_than_sent": "an outcome names no attempt, or more than the run has `sent` lines",
@@ -68,19 +67,18 @@ FINDINGS = {
 FORGED = ("more_attempts_than_sent", "settled_twice", "sent_after_accepted", "counts_differ")
 
 
-class AuditLine(ReplayLine):
-    """The fields that an audit looks at, whatever the line's type."""
-
-    attempts: int = 0
-
-
 @dataclass
 class RunAccount:
     """One run: how it began, its lines by type, and how it ended (None: it broke off)."""
 
     started: RunStarted
-    lines: Counter[str] = field(default_factory=Counter)
+    lines: Counter[type[Record]] = field(default_factory=Counter)
     finished: RunFinished | None = None
+
+    @property
+    def lines_by_type(self) -> dict[str, int]:
+        """Of each type of line about a key, how many."""
+        return {str(kind.__struct_config__.tag): count for kind, count in self.lines.items()}
 
     @property
     def is_conserved(self) -> bool:
@@ -98,10 +96,10 @@ class RunAccount:
         return (
             counts["rows"] == states == survey.rows
             and (counts["rejected"], counts["duplicate"]) == (survey.rejected, survey.duplicate)
-            and counts["accepted"] == lines["accepted"]
-            and counts["failed"] >= lines["failed"]
-            and counts["unknown"] >= lines["unknown"]
-            and (counts["excluded"] == lines["excluded"] if at_end else True)
+            and counts["accepted"] == lines[Accepted]
+            and counts["failed"] >= lines[Failed]
+            and counts["unknown"] >= lines[Unknown]
+            and (counts["excluded"] == lines[Excluded] if at_end else True)
         )
 
 
@@ -150,8 +148,14 @@ class Findings:
         return any(self.counts[word] for word in FORGED)
 
 
+_Event = tuple[int, int, int, int, int, int]
+"""Number of the ledger, event, number of the run, attempts, number of the jid, line."""
+
+
 class Audit:
     """One or several ledgers, read once each. Close it when done.
+
+    `extra` counts the keys that the ledgers name and the input does not have, see `states`.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
     different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
@@ -165,36 +169,40 @@ class Audit:
         self._events = KeyPartitions("BBIIQQ")
         self._jids = KeyPartitions("16sBQ")
         self._recorded: dict[tuple[object, ...], int] = {}
-        self._expect = set(expect)
-        self.ledgers = [self._read(number, path) for number, path in enumerate(paths)]
-        self._must_name_keys_alike()
+        try:
+            self.ledgers = [
+                self._read(number, path, set(expect)) for number, path in enumerate(paths)
+            ]
+            self._must_name_keys_alike()
+        except BaseException:  # whatever refused it, the temporary files are given back
+            self.close()
+            raise
         self._look_at_jids()
 
-    def standings(self, partition: int) -> dict[bytes, KeyStanding]:
-        """Digest → standing of every key of one partition that any of the ledgers names.
+    def states(
+        self, partition: int, known: Collection[bytes] | None = None
+    ) -> dict[bytes, KeyState]:
+        """Digest → state of every key of one partition that any of the ledgers names.
 
-        Where several name it, the first of `_TOLD_FIRST` counts. Finds what is wrong with the keys
-        on the way.
+        Where several name it, the first of `_COUNTS_FIRST` counts. Finds what is wrong with the
+        keys on the way, and which of them are not among `known`, those of the input.
         """
-        standings: dict[bytes, KeyStanding] = {}
-        for digest, keys in self._by_ledger(partition).items():
-            found = [_Way(self.findings, number).walk(events) for number, events in keys.items()]
-            jids = {jid for standing, jid in found if standing is KeyStanding.ACCEPTED}
+        states: dict[bytes, KeyState] = {}
+        for digest, events in self._events_of(partition).items():
+            found = [
+                (self._walk(number, of_one), of_one[0], of_one[-1])
+                for number, of_one in _by_ledger(events)
+            ]
+            jids = {jid for (state, jid), _, _ in found if state in _HAS_A_GOOD_JOB}
             if len(jids) > 1:
-                number, events = list(keys.items())[-1]
-                self.findings.note("key_with_several_jids", number, events[-1][-1])
-            standings[digest] = min((standing for standing, _ in found), key=_TOLD_FIRST.index)
-        return standings
-
-    def _must_name_keys_alike(self) -> None:
-        """Keys and pseudonyms, or those of two peppers, cannot be compared with each other."""
-        runs = [run.started for account in self.ledgers for run in account.runs]
-        if len({(run.keys, run.pepper_check) for run in runs}) > 1:
-            self.close()
-            raise ConfigurationError(
-                "These ledgers name keys in different ways (as they are, or as pseudonyms with one "
-                "pepper or another). Verify them one by one."
-            )
+                last = found[-1][2]
+                self.findings.note("key_with_several_jids", last[0], last[-1])
+            states[digest] = min((state for (state, _), _, _ in found), key=_COUNTS_FIRST.index)
+            if known is not None and digest not in known:
+                first = found[0][1]
+                self.extra += 1
+                self.extra_places = sorted([*self.extra_places, (first[0], first[-1])])[:EXAMPLES]
+        return states
 
     def must_be_of_one_target(self) -> None:
         """One input is accounted for at one service: raises `ConfigurationError` otherwise."""
@@ -214,42 +222,22 @@ class Audit:
         """Up to which line the rejected rows of this very input are in one of the ledgers."""
         return self._recorded.get(facts.identity(), 0)
 
-    def look_for_extra(self, survey: Survey) -> None:
-        """Find the keys that the ledgers name and the input does not have."""
-        for partition in range(PARTITIONS):
-            known = survey.digests(partition)
-            for digest, keys in self._by_ledger(partition).items():
-                if digest not in known:
-                    self.extra += 1
-                    place = next((number, events[0][-1]) for number, events in keys.items())
-                    self.extra_places = sorted([*self.extra_places, place])[:EXAMPLES]
-
     def walk(self) -> None:
         """Look at every key where there is no input to account for."""
         for partition in range(PARTITIONS):
-            self.standings(partition)
+            self.states(partition)
 
     def close(self) -> None:
         self._events.close()
         self._jids.close()
 
-    def _by_ledger(
-        self, partition: int
-    ) -> dict[bytes, dict[int, list[tuple[int, int, int, int, int]]]]:
-        """Digest → number of the ledger → events in order: code, run, attempts, jid, line."""
-        found: dict[bytes, dict[int, list[tuple[int, int, int, int, int]]]] = {}
-        for digest, number, code, run, attempts, jid, line in self._events.read(partition):
-            events = found.setdefault(digest, {}).setdefault(number, [])
-            events.append((code, run, attempts, jid, line))
-        return found
+    # ── reading ─────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, number: int, path: str) -> LedgerAccount:
+    def _read(self, number: int, path: str, expect: set[str]) -> LedgerAccount:
         account, scan = LedgerAccount(path), LedgerScan()
+        fold = _Reading(self, account, scan, number, expect)
         try:
-            for lines in scan.groups(ledger_blocks(path)):
-                if scan.head in self._expect:
-                    account.kept[scan.head] = (scan.commits, scan.valid_lines)
-                self._take(account, number, lines, scan.valid_lines - lines.count(b"\n"))
+            replay(scan, ledger_blocks(path), [fold])
         except LedgerDamaged as error:
             account.damage = str(error)
         except OSError as error:
@@ -262,41 +250,29 @@ class Audit:
                 self.findings.note("counts_differ", number, 0)
         return account
 
-    def _take(self, account: LedgerAccount, number: int, group: bytes, first_line: int) -> None:
-        for place, entry in enumerate(decode_group(group, _lines)):
-            code = event_code(entry)
-            if code is None:
-                if entry.type in _ABOUT_RUNS:
-                    self._take_run(account, entry.type, group.split(b"\n")[place])
-                elif account.runs and entry.type in ("rejected", "duplicate"):
-                    self._note_recorded(account.runs[-1].started.input, entry.line)
-                continue
-            if account.runs:
-                account.runs[-1].lines[entry.type] += 1
-            digest, line = digest_of(entry.key), first_line + place
-            attempts, jid = min(max(0, entry.attempts), MOST_ATTEMPTS), jid_number(entry.jid)
-            self._events.add(digest, number, code, len(account.runs), attempts, jid, line)
-            if code == KeyStanding.ACCEPTED:
-                self._jids.add(digest_of(entry.jid), digest, number, line)
+    def remember(self, record: Record, event: int, ledger: int, run: int, line: int) -> None:
+        """Keep what a line says of its key, for when all lines of that key are looked at."""
+        digest = digest_of(record.key)  # type: ignore[attr-defined] # it has an event, so a key
+        attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
+        jid = getattr(record, "jid", "")
+        self._events.add(digest, ledger, event, run, attempts, jid_number(jid), line)
+        if event == KeyState.ACCEPTED:
+            self._jids.add(digest_of(jid), digest, ledger, line)
 
-    def _take_run(self, account: LedgerAccount, kind: str, line: bytes) -> None:
-        try:
-            if kind == "run_started":
-                account.runs.append(RunAccount(_started.decode(line)))
-            elif kind == "derived_from":
-                account.derived_from = _derived.decode(line)
-            elif account.runs:
-                account.runs[-1].finished = _finished.decode(line)
-        except ValueError:
-            raise LedgerDamaged(_cannot_read(account.path, kind)) from None
-        if account.runs and account.runs[-1].started.format != FORMAT:
-            raise LedgerDamaged(_cannot_read(account.path, kind))
-
-    def _note_recorded(self, facts: InputFacts | None, line: int) -> None:
+    def note_recorded(self, facts: InputFacts | None, line: int) -> None:
         """`rejected` and `duplicate` rows of an input are written once, in order."""
         if facts is not None:
             identity = facts.identity()
             self._recorded[identity] = max(self._recorded.get(identity, 0), line)
+
+    def _must_name_keys_alike(self) -> None:
+        """Keys and pseudonyms, or those of two peppers, cannot be compared with each other."""
+        runs = [run.started for account in self.ledgers for run in account.runs]
+        if len({(run.keys, run.pepper_check) for run in runs}) > 1:
+            raise ConfigurationError(
+                "These ledgers name keys in different ways (as they are, or as pseudonyms with one "
+                "pepper or another). Verify them one by one."
+            )
 
     def _look_at_jids(self) -> None:
         """A service that answers with the same jid twice has made one job (`faults`: N11)."""
@@ -306,45 +282,91 @@ class Audit:
                 if owners.setdefault(jid, key) != key:
                     self.findings.note("jid_of_several_keys", number, line)
 
+    # ── the lines of one key ────────────────────────────────────────────────────────────────
 
-class _Way:
-    """One key on its way through one ledger."""
+    def _events_of(self, partition: int) -> dict[bytes, list[_Event]]:
+        """Digest → what the ledgers say of that key, one ledger after the other, oldest first."""
+        found: dict[bytes, list[_Event]] = {}
+        for digest, ledger, event, run, attempts, jid, line in self._events.read(partition):
+            if (events := found.get(digest)) is None:
+                events = found[digest] = []
+            events.append((ledger, event, run, attempts, jid, line))
+        return found
 
-    def __init__(self, findings: Findings, ledger: int) -> None:
-        self._findings = findings
-        self._ledger = ledger
-        self._sent: Counter[int] = Counter()
-        self._settled: set[int] = set()
+    def _walk(self, ledger: int, events: list[_Event]) -> tuple[KeyState, int]:
+        """The key's state after the events of one ledger, and the number of its jid.
 
-    def walk(self, events: list[tuple[int, int, int, int, int]]) -> tuple[KeyStanding, int]:
-        """The key's standing after these events, oldest first, and the number of its jid."""
-        now = (KeyStanding.NEW, 0)
-        for code, run, attempts, jid, line in events:
-            if code == KeyStanding.SENT:
-                self._sent[run] += 1
-                if now[0] is KeyStanding.ACCEPTED:
-                    self._note("sent_after_accepted", line)
-            elif code in _OUTCOMES:
-                if not 1 <= attempts <= self._sent[run]:
-                    self._note("more_attempts_than_sent", line)
-                if run in self._settled:
-                    self._note("settled_twice", line)
-                self._settled.add(run)
-            if code == KeyStanding.HELD and now[0] in _MAY_HAVE_LEFT:
+        Notes what no run writes.
+        """
+        if len(events) == 2:  # most keys are sent once, and accepted
+            (_, first, run, *_), (_, second, same_run, attempts, jid, _) = events
+            usual = first == KeyState.SENT and second == KeyState.ACCEPTED and attempts == 1
+            if usual and run == same_run:
+                return KeyState.ACCEPTED, jid
+        now = (KeyState.NOT_SENT, 0)
+        sent: Counter[int] = Counter()
+        settled: set[int] = set()
+        for _, event, run, attempts, jid, line in events:
+            if event == KeyState.SENT:
+                sent[run] += 1
+                if now[0] in _HAS_A_GOOD_JOB:
+                    self.findings.note("sent_after_accepted", ledger, line)
+            elif event in _OUTCOMES:
+                if not 1 <= attempts <= sent[run]:
+                    self.findings.note("more_attempts_than_sent", ledger, line)
+                if run in settled:
+                    self.findings.note("settled_twice", ledger, line)
+                settled.add(run)
+            if event == KeyState.EXCLUDED and now[0].may_have_arrived:
                 continue  # it was held too late, and is told as what it was before
-            now = standing_after(now, code, jid)
+            now = state_after(now, event, jid)
         return now
 
-    def _note(self, word: str, line: int) -> None:
-        self._findings.note(word, self._ledger, line)
+
+class _Reading:
+    """One ledger of an audit, a fold: its runs, and what its lines say of keys."""
+
+    def __init__(
+        self, audit: Audit, account: LedgerAccount, scan: LedgerScan, ledger: int, expect: set[str]
+    ) -> None:
+        self._audit = audit
+        self._account = account
+        self._scan = scan
+        self._ledger = ledger
+        self._expect = expect
+
+    def take(self, group: Group) -> None:
+        scan, runs = self._scan, self._account.runs
+        if scan.head in self._expect:
+            self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
+        for line, record in enumerate(group.records, group.line):
+            event = event_of(record)
+            if event is not None:
+                if runs:
+                    runs[-1].lines[type(record)] += 1
+                self._audit.remember(record, event, self._ledger, len(runs), line)
+            elif isinstance(record, RunStarted):
+                self._begin_run(record)
+            elif isinstance(record, RunFinished) and runs:
+                runs[-1].finished = record
+            elif isinstance(record, Rejected | Duplicate) and runs:
+                self._audit.note_recorded(runs[-1].started.input, record.line)
+            elif isinstance(record, DerivedFrom):
+                self._account.derived_from = record
+
+    def _begin_run(self, started: RunStarted) -> None:
+        if started.format != FORMAT:
+            raise LedgerDamaged(
+                f"The ledger {self._account.path} holds a run_started line that this version "
+                "cannot read."
+            )
+        self._account.runs.append(RunAccount(started))
 
 
-def _cannot_read(path: str, kind: str) -> str:
-    return f"The ledger {path} holds a {kind} line that this version cannot read."
-
-
-_lines = msgspec.json.Decoder(AuditLine)
-_started = msgspec.json.Decoder(RunStarted)
-_finished = msgspec.json.Decoder(RunFinished)
-_derived = msgspec.json.Decoder(DerivedFrom)
-_ABOUT_RUNS = ("derived_from", "run_finished", "run_started")
+def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:
+    """The events of one key, apart by ledger."""
+    if events[0][0] == events[-1][0]:  # all of one
+        yield events[0][0], events
+        return
+    for number, of_one in groupby(events, itemgetter(0)):
+        yield number, list(of_one)

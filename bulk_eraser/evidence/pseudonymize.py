@@ -18,9 +18,10 @@ from bulk_eraser import __version__
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.ledger.chain import GENESIS, commit_group
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, KeyNaming
-from bulk_eraser.ledger.reading import ledger_blocks
 from bulk_eraser.ledger.recovery import LedgerScan
+from bulk_eraser.ledger.replay import ledger_blocks
 from bulk_eraser.records import DerivedFrom, time_text
 
 __all__ = ["pseudonymize"]
@@ -29,39 +30,36 @@ __all__ = ["pseudonymize"]
 def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
     """Write the ledger at `path` to `output` with pseudonyms. Returns the new head and its lines.
 
-    The old file is read and locked meanwhile, never changed. Raises `UsageError` where there is
-    nothing to convert or `output` is taken, `LedgerBusy`, `LedgerDamaged`, and `LedgerWriteError`
-    when the new one cannot be written: then nothing is left of it.
+    The old file is locked and read twice (proven, then converted), never changed. Raises
+    `UsageError` where there is nothing to convert or `output` is taken, `LedgerBusy`,
+    `LedgerDamaged`, and `LedgerWriteError` when the new one cannot be written: then nothing is left
+    of it.
     """
-    with closing(LedgerFile(path)) as old:
-        _must_be_finished(old)
-        scan = LedgerScan()
+    facts = LedgerFacts()
+    with closing(LedgerFile(path, [facts])) as old:
+        _must_be_finished(old, facts)
         derived = DerivedFrom(
             ledger=os.path.basename(path).encode(errors="replace").decode(),
             head=old.head,
-            lines=_count_lines(path),
+            lines=old.lines,
             tool=f"bulk-eraser {__version__}",
             keys=naming.kind,
             pepper_check=naming.pepper_check,
         )
-        groups = _renamed(scan.groups(ledger_blocks(path)), naming)
+        groups = _renamed(LedgerScan().groups(ledger_blocks(path)), naming)
         return _write(output, derived, groups)
 
 
-def _must_be_finished(old: LedgerFile) -> None:
+def _must_be_finished(old: LedgerFile, facts: LedgerFacts) -> None:
     if not old.exists:
         raise UsageError(f"There is no ledger {old.path} that could be converted.")
-    if old.history.keys_kind == PSEUDONYMS:
+    if facts.keys_kind == PSEUDONYMS:
         raise UsageError(f"The ledger {old.path} holds pseudonyms already.")
     if old.has_tail:
         raise UsageError(
             f"The ledger {old.path} has lines behind its last commit: a run broke off. Run the "
             "same command again first, so that they are recovered."
         )
-
-
-def _count_lines(path: str) -> int:
-    return sum(block.count(b"\n") for block in ledger_blocks(path))
 
 
 def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes, str]]:

@@ -11,7 +11,7 @@ import msgspec
 from bulk_eraser.atomic_file import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts, RunStarted, time_text
-from bulk_eraser.sending.order import Ending
+from bulk_eraser.sending.request import RunResult
 
 __all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
 
@@ -47,21 +47,21 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     reference: str | None
 
 
-def receipt_of(started: RunStarted, ending: Ending) -> Receipt:
+def receipt_of(started: RunStarted, result: RunResult) -> Receipt:
     """The receipt of a run that began and has ended."""
     return Receipt(
         tool=started.tool,
-        ledger=os.path.basename(ending.ledger or ""),
-        head=ending.head,
+        ledger=os.path.basename(result.ledger or ""),
+        head=result.head,
         run=started.run,
         command=started.command,
-        outcome=ending.outcome,
-        exit_code=ending.exit_code,
-        counts=ending.counts,
-        requests=ending.requests,
+        outcome=result.outcome,
+        exit_code=result.exit_code,
+        counts=result.counts,
+        requests=result.requests,
         started_at=started.at,
         finished_at=time_text(),
-        elapsed_s=ending.elapsed_s,
+        elapsed_s=result.elapsed_s,
         target=started.target,
         base=started.base,
         api=started.api,

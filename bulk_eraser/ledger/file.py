@@ -23,49 +23,54 @@ whole, is noticed (compare the head that the run printed).
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
 from bulk_eraser.errors import LedgerBusy, LedgerDamaged, LedgerWriteError
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.disk import Disk
-from bulk_eraser.ledger.history import History
-from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.records import Commit, Recovered
+from bulk_eraser.ledger.recovery import LedgerScan, begins_like_a_ledger
+from bulk_eraser.ledger.replay import Fold, replay
+from bulk_eraser.records import Recovered
 
 __all__ = ["LedgerFile"]
 
 BLOCK = 1 << 20
-SECTOR = 512
-"""Bytes; a disk writes no less than this at a time."""
-FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"', b'{"type":"derived_from"')
-FIRST_GROUP = 1 << 20
-"""Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
 
 
 class LedgerFile:
     """One ledger on disk, held by one process. Not for use by two threads at once.
 
-    Opening reads and proves what is there but changes nothing; `begin` makes it ready to append.
-    `readonly` neither locks nor allows `begin` (for a dry run). Every byte goes through `disk`.
+    Opening reads and proves what is there, once, and hands it to `folds`; it changes nothing.
+    `begin` makes the file ready to append. `readonly` neither locks nor allows `begin` (for a dry
+    run). Every byte goes through `disk`.
 
     Raises on opening: `LedgerBusy` when another process holds it, `LedgerDamaged` when it fails
-    verification or is no ledger, `LedgerWriteError` when it cannot be opened for writing or read.
+    verification or is no ledger, `LedgerWriteError` when it cannot be opened for writing or read,
+    and what the folds raise.
     """
 
-    def __init__(self, path: str, *, readonly: bool = False, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        folds: Sequence[Fold] = (),
+        *,
+        readonly: bool = False,
+        disk: Disk | None = None,
+    ) -> None:
         self.path = path
         self.readonly = readonly
         self.head = GENESIS
-        self.history = History()
+        self.lines = 0
+        """Those that the last commit proves, with all commit lines."""
         self._disk = disk or Disk()
         self._size = 0
         self._tail_bytes = 0
         self._last_group = b""
         self._fd = self._open()
         if self._fd >= 0:
-            self._prove()
+            self._prove(folds)
 
     @property
     def exists(self) -> bool:
@@ -116,7 +121,6 @@ class LedgerFile:
 
     def close(self) -> None:
         """Release the lock. Does not write."""
-        self.history.close()
         if self._fd >= 0:
             self._let_go(self._fd)
             self._fd = -1
@@ -191,47 +195,39 @@ class LedgerFile:
                 "written. Run the same command again when that one has ended."
             ) from None
 
-    def _prove(self) -> None:
+    def _prove(self, folds: Sequence[Fold]) -> None:
         scan = LedgerScan()
         try:
-            if not self._begins_like_a_ledger():
+            size = self._disk.fstat(self._fd).st_size
+            if not begins_like_a_ledger(self._read, size):
                 raise LedgerDamaged(
                     f"{self.path} is not a ledger of bulk-eraser, or its first line was changed. "
                     "Nothing was written. Name another file with --ledger, or restore the ledger "
                     "from a copy."
                 )
-            self.history.replay(scan.groups(self._blocks()))
+            replay(scan, self._blocks(), folds)
         except OSError as error:
             self.close()
             raise self._write_error(error, "read") from None
         except BaseException:  # the descriptor is given back, whatever it was
             self.close()
             raise
-        self.head, self._tail_bytes = scan.head, scan.tail_bytes
+        self.head, self.lines, self._tail_bytes = scan.head, scan.valid_lines, scan.tail_bytes
         self._last_group = b"".join(scan.last_group)
         self._size = scan.valid_bytes + scan.tail_bytes
 
-    def _begins_like_a_ledger(self) -> bool:
-        """A first group torn by a crash begins like one too.
+    def _read(self, size: int, offset: int) -> bytes:
+        return self._disk.read(self._fd, size, offset)
 
-        After a power loss its first bytes may be zeros; then all of it must be what a group can
-        leave: sectors that arrived, which hold no zeros, between sectors that did not. (Not so
-        where the kernel took the first group in parts, wrote some back and lost its beginning.)
-        """
-        start = self._disk.read(self._fd, 64, 0)
-        text = start.rstrip(b"\0")
-        if not any(text.startswith(first[: len(text)]) for first in FIRST_LINES):
-            return False
-        if text == start or len(text) >= len(FIRST_LINES[0]):
-            return True
-        group = self._disk.read(self._fd, FIRST_GROUP, 0)
-        if self._disk.fstat(self._fd).st_size != len(group):
-            return False
-        rest = [group[n : n + SECTOR] for n in range(SECTOR, len(group), SECTOR)]
-        return Commit.PREFIX in group or all(b"\0" not in s or not s.strip(b"\0") for s in rest)
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on. Raises `LedgerWriteError` where the disk cannot."""
+        try:
+            return self._read(size, offset)
+        except OSError as error:
+            raise self._write_error(error, "read") from None
 
     def _blocks(self, offset: int = 0) -> Iterator[bytes]:
-        while block := self._disk.read(self._fd, BLOCK, offset):
+        while block := self._read(BLOCK, offset):
             yield block
             offset += len(block)
 

@@ -4,9 +4,8 @@ A job is remembered by a few bytes and the place of its `accepted` line in the f
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,15 +13,15 @@ import msgspec
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.history import ReplayLine, decode_group, jid_number
-from bulk_eraser.ledger.reading import ledger_blocks
-from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.records import Accepted, JobStatus
+from bulk_eraser.ledger.key_state import jid_number
+from bulk_eraser.ledger.replay import Group
+from bulk_eraser.records import Accepted, JobStatus, RunStarted
 
-__all__ = ["JobBook", "JobState", "KnownJob"]
+__all__ = ["JobBook", "JobState", "KnownJob", "accepted_at"]
 
 USUAL_LINE = 1 << 10
 """Bytes; a jid may make an `accepted` line much longer."""
+_accepted = msgspec.json.Decoder(Accepted)
 
 
 class JobState(IntEnum):
@@ -39,111 +38,104 @@ class JobState(IntEnum):
         return self >= JobState.DONE
 
 
+_STATES = tuple(JobState)
 _STATE_OF = {"done": JobState.DONE, "error": JobState.ERROR, "not_found": JobState.NOT_FOUND}
 
 
 class KnownJob(NamedTuple):
-    """A key's last job. `place` is the offset of its `accepted` line; `created_at` and `due_at` are
-    seconds since 1970; `run` is the number of the run that created it, from 0."""
+    """A key's last job. `place` is the offset of its `accepted` line in the file; `created_at` and
+    `due_at` are seconds since 1970; `received` is the row's date, if it has one; `run` is the
+    number of the run that created it, from 0."""
 
     place: int
     created_at: float
     due_at: float
     state: JobState
-    run: int
-
-
-class _Line(ReplayLine):
-    at: str = ""
-    next_check_at: str | None = None
-
-
-class _Event(NamedTuple):
-    digest: bytes
-    jid: int
-    state: int
-    at: float
-    place: int
+    received: date | None
     run: int
 
 
 class JobBook:
-    """Filled from the proven lines of a ledger, then kept up to date by `note`. Close it when done.
+    """Filled from the lines of a ledger, a fold, then kept up to date by `note`.
 
-    `first_check_at` gives the time of the first check for the time of creation. Raises as
-    `ledger_blocks` and `LedgerScan` do.
+    `run_starts` has the times at which runs began. Raises `LedgerWriteError` when the temporary
+    folder is full. Close it when done.
     """
 
-    def __init__(self, path: str, first_check_at: Callable[[float], float]) -> None:
+    def __init__(self) -> None:
         self.run_starts: list[str] = []
-        self._first_check_at = first_check_at
-        self._events = KeyPartitions("QBdQI")
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        scan, place = LedgerScan(), 0
-        try:
-            for lines in scan.groups(ledger_blocks(path)):
-                self._read(lines, place)
-                place = scan.valid_bytes
-        except BaseException:  # the descriptor is given back, whatever it was
-            self.close()
-            raise
+        self._events = KeyPartitions("QBdQII")
+        self._times = _Times()
 
-    def _read(self, group: bytes, place: int) -> None:
-        entries = decode_group(group, _decoder)
-        for entry, line in zip(entries, group.split(b"\n"), strict=False):
-            if entry.type == "run_started":
-                self.run_starts.append(entry.at)
-            elif entry.type == "accepted":
-                run = len(self.run_starts) - 1
-                self._add(entry.key, entry.jid, JobState.NEVER_ASKED, entry.at, place, run)
-            elif entry.type == "job_status":
-                self._add_status(entry.key, entry.jid, entry.status or "", entry.next_check_at)
+    def take(self, group: Group) -> None:
+        place = group.offset
+        for record, line in zip(group.records, group.lines.split(b"\n"), strict=False):
+            kind = type(record)
+            if kind is Accepted:
+                self._add_job(record, place)  # type: ignore[arg-type] # its kind was looked at
+            elif kind is JobStatus:
+                self.note(record)  # type: ignore[arg-type] # as above
+            elif kind is RunStarted:
+                self.run_starts.append(record.at)
             place += len(line) + 1
 
     def note(self, record: JobStatus) -> None:
         """Take in an answer that was committed."""
-        self._add_status(record.key, record.jid, record.status, record.next_check_at)
+        state = _STATE_OF.get(record.status, JobState.PENDING)
+        self._add(record.key, record.jid, state, self._times[record.next_check_at], 0, 0, 0)
 
-    def jobs(self) -> Iterator[KnownJob]:
-        """Every key's last job, in no order that means anything."""
+    def jobs(self, first_check_at: Callable[[float], float]) -> Iterator[KnownJob]:
+        """Every key's last job, in no order that means anything.
+
+        `first_check_at` gives the time of a job's first check for that of its creation.
+        """
         for partition in range(PARTITIONS):
             last: dict[bytes, tuple[int, KnownJob]] = {}
-            for event in map(_Event._make, self._events.read(partition)):
-                if event.state == JobState.NEVER_ASKED:
-                    due = self._first_check_at(event.at)
-                    job = KnownJob(event.place, event.at, due, JobState.NEVER_ASKED, event.run)
-                    last[event.digest] = event.jid, job
-                elif (known := last.get(event.digest)) and known[0] == event.jid:
-                    state = JobState(event.state)
-                    last[event.digest] = event.jid, known[1]._replace(due_at=event.at, state=state)
+            for digest, jid, number, at, place, received, run in self._events.read(partition):
+                if number == JobState.NEVER_ASKED:
+                    day = date.fromordinal(received) if received else None
+                    due_at = first_check_at(at)
+                    job = KnownJob(place, at, due_at, JobState.NEVER_ASKED, day, run)
+                    last[digest] = jid, job
+                elif (known := last.get(digest)) and known[0] == jid:
+                    last[digest] = jid, known[1]._replace(due_at=at, state=_STATES[number])
             for _, job in last.values():
                 yield job
 
-    def accepted(self, place: int) -> Accepted:
-        """The `accepted` line at this place."""
-        size, content = USUAL_LINE, b""
-        while b"\n" not in content:
-            size *= 4
-            content = os.pread(self._file, size, place)
-        return _accepted.decode(content[: content.index(b"\n")])
-
     def close(self) -> None:
         self._events.close()
-        os.close(self._file)
 
-    def _add_status(self, key: str, jid: str, status: str, next_check_at: str | None) -> None:
-        state = _STATE_OF.get(status, JobState.PENDING)
-        self._add(key, jid, state, next_check_at, 0, 0)
+    def _add_job(self, accepted: Accepted, place: int) -> None:
+        received = date.fromisoformat(accepted.received).toordinal() if accepted.received else 0
+        run = len(self.run_starts) - 1
+        at = self._times[accepted.at]
+        self._add(accepted.key, accepted.jid, JobState.NEVER_ASKED, at, place, received, run)
 
     def _add(
-        self, key: str, jid: str, state: JobState, at: str | None, place: int, run: int
+        self, key: str, jid: str, state: JobState, at: float, place: int, received: int, run: int
     ) -> None:
-        when = datetime.fromisoformat(at).timestamp() if at else 0.0
         try:
-            self._events.add(digest_of(key), jid_number(jid), state, when, place, run)
+            self._events.add(digest_of(key), jid_number(jid), state, at, place, received, run)
         except OSError as error:
             raise no_temporary_room(error) from None
 
 
-_decoder = msgspec.json.Decoder(_Line)
-_accepted = msgspec.json.Decoder(Accepted)
+def accepted_at(read_at: Callable[[int, int], bytes], place: int) -> Accepted:
+    """The `accepted` line at `place`; `read_at` returns up to so many bytes from an offset on."""
+    size, content = USUAL_LINE, b""
+    while b"\n" not in content:
+        size *= 4
+        content = read_at(place, size)
+    return _accepted.decode(content[: content.index(b"\n")])
+
+
+class _Times(dict[str | None, float]):
+    """RFC 3339 → seconds since 1970 (None: 0). A group's lines share their times."""
+
+    MOST = 64
+
+    def __missing__(self, text: str | None) -> float:
+        if len(self) >= self.MOST:
+            self.clear()
+        self[text] = seconds = datetime.fromisoformat(text).timestamp() if text else 0.0
+        return seconds

@@ -10,7 +10,7 @@ most one commit line, which proves nothing. Anything else is no crash: somebody 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -18,7 +18,13 @@ from bulk_eraser.errors import LedgerDamaged
 from bulk_eraser.ledger.chain import GENESIS, link
 from bulk_eraser.records import Commit
 
-__all__ = ["LedgerScan"]
+__all__ = ["LedgerScan", "begins_like_a_ledger"]
+
+SECTOR = 512
+"""Bytes; a disk writes no less than this at a time."""
+FIRST_LINES = (b'{"type":"run_started"', b'{"type":"recovered"', b'{"type":"derived_from"')
+FIRST_GROUP = 1 << 20
+"""Bytes; no first group (a run's settings) is larger, so a larger file of zeros is no torn one."""
 
 _COMMIT_LINE = b"\n" + Commit.PREFIX
 _commit_decoder = msgspec.json.Decoder(Commit)
@@ -76,6 +82,27 @@ class LedgerScan:
             "what was written, and further commits follow. Nothing was written. Keep the file as "
             "it is and restore the ledger from a copy before you run again."
         )
+
+
+def begins_like_a_ledger(read: Callable[[int, int], bytes], size: int) -> bool:
+    """Is a file of `size` bytes a ledger, or the first group of one, torn by a crash?
+
+    `read` returns so many bytes from an offset on. After a power loss the first bytes may be zeros;
+    then all of the file must be what a group can leave: sectors that arrived, which hold no zeros,
+    between sectors that did not. (Not so where the kernel took the first group in parts, wrote some
+    back and lost its beginning.)
+    """
+    start = read(64, 0)
+    text = start.rstrip(b"\0")
+    if not any(text.startswith(first[: len(text)]) for first in FIRST_LINES):
+        return False
+    if text == start or len(text) >= len(FIRST_LINES[0]):
+        return True
+    if size > FIRST_GROUP:
+        return False
+    group = read(FIRST_GROUP, 0)
+    rest = [group[n : n + SECTOR] for n in range(SECTOR, len(group), SECTOR)]
+    return Commit.PREFIX in group or all(b"\0" not in s or not s.strip(b"\0") for s in rest)
 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -15,12 +15,12 @@ from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.records import Record, time_text
 
-__all__ = ["Ledger"]
+__all__ = ["LedgerWriter"]
 
 LINGER_S = 0.008
 
 
-class Ledger:
+class LedgerWriter:
     """The writing end of a ledger whose file was made ready with `LedgerFile.begin`.
 
     `on_commit` is called with each group once it is on disk, `on_failure` once, when the file

@@ -1,14 +1,14 @@
 """The fold of records into counts: what is displayed, printed and put into `run_finished`.
 
-A tally begins with the survey's fates, then takes each record once it is committed. Every row is
-in exactly one count, so `rows` is their sum at any time.
+A tally begins with the survey's decisions, then takes each record once it is committed. Every row
+is in exactly one count, so `rows` is their sum at any time.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown
-from bulk_eraser.survey.survey import Fate
+from bulk_eraser.survey.decision import Decision
 
 __all__ = ["COUNTS", "Tally"]
 
@@ -24,45 +24,29 @@ COUNTS = (
     "not_reached",
 )
 
-_COUNT_OF = {
-    Fate.SEND_NEW: "not_reached",
-    Fate.SEND_SENT: "not_reached",
-    Fate.SEND_HELD: "not_reached",
-    Fate.SEND_UNKNOWN: "unknown",
-    Fate.SEND_FAILED: "failed",
-    Fate.SEND_REFUSED: "failed",
-    Fate.SEND_JOB_LOST: "already_settled",
-    Fate.REFUSED: "failed",
-    Fate.REJECTED: "rejected",
-    Fate.DUPLICATE: "duplicate",
-    Fate.EXCLUDED: "excluded",
-    Fate.SETTLED: "already_settled",
-}
-
 
 class Tally:
     """Counts of rows by last state, and of what this run did.
 
-    `settled` is how many keys got an outcome in this run, `refusals` how many of those were
-    `failed` or `unknown`; `errors` counts those outcomes by error word.
+    `to_send` is how many keys are to be sent, `settled` how many got an outcome in this run,
+    `failures` how many of those were `failed` or `unknown`; `errors` counts these by error word.
     """
 
-    def __init__(self, fates: Mapping[Fate, int]) -> None:
+    def __init__(self, decisions: Mapping[Decision, int]) -> None:
         self._counts = dict.fromkeys(COUNTS, 0)
-        for fate, count in fates.items():
-            self._counts["rows"] += count
-            self._counts[_COUNT_OF[fate]] += count
-        self.to_send = sum(count for fate, count in fates.items() if fate.is_sent)
+        for decision, rows in decisions.items():
+            self._counts["rows"] += rows
+            self._counts[decision.counted_as] += rows
+        self.to_send = sum(rows for decision, rows in decisions.items() if decision.is_sent)
         self.settled = 0
-        self.refusals = 0
+        self.failures = 0
         self.errors: Counter[str] = Counter()
         self._earlier: dict[int, str] = {}
 
-    def expect(self, line: int, fate: Fate) -> None:
-        """The row on `line` is about to be sent; its state from earlier runs is `fate`."""
-        count = _COUNT_OF[fate]
-        if count != "not_reached":
-            self._earlier[line] = count
+    def expect(self, line: int, decision: Decision) -> None:
+        """The row on `line` is about to be sent: from then on it counts as not reached."""
+        if decision.counted_as != "not_reached":
+            self._earlier[line] = decision.counted_as
 
     def fold(self, records: Sequence[Record]) -> None:
         """Take in records that were committed, in their order."""
@@ -95,7 +79,7 @@ class Tally:
         self._move("not_reached", name)
         self.settled += 1
         if error:
-            self.refusals += 1
+            self.failures += 1
             self.errors[error] += 1
 
     def _move(self, source: str, to: str) -> None:

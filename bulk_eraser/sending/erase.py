@@ -1,25 +1,21 @@
 """The main job: one removal job for every customer key.
 
-    survey ─► producer ─ commits `sent` ─► queue ─► workers ─ one POST each ─► outcome to the ledger
-                                                       │ again?
-                                                       └─► repeat (tenacity): budget, `sent`, POST
+    survey ─► next keys ─► `sent` committed ─► POST ─► what it means ─► outcome to the ledger
 
-A request leaves only when its `sent` line is on disk. How calls are sent, repeated and stopped is
-in `dispatch`. Whatever concerns one key is recorded here; whatever concerns all stops the run, and
-the keys that were not settled keep `sent` as their last line.
+A request leaves only when its `sent` line is on disk. How calls are spaced, repeated and stopped is
+in `pool`. Whatever concerns one key is recorded here; a key that was not settled when the run
+stopped keeps `sent` as its last line, and is sent again by the next one.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify
-from bulk_eraser.errors import LedgerWriteError, ServiceDown
-from bulk_eraser.ledger.writer import Ledger
-from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
+from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import (
     Accepted,
     Duplicate,
@@ -31,157 +27,158 @@ from bulk_eraser.records import (
     Unknown,
 )
 from bulk_eraser.sending.counts import Tally
-from bulk_eraser.sending.pool import Dispatch, Job
+from bulk_eraser.sending.pool import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
-from bulk_eraser.survey.survey import Fate, RowFate, Survey
+from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.survey import DecidedRow, Survey
 
 __all__ = ["Erasure"]
 
-GROUP = 1000
+MOST_RECORDS = 1000
+"""Lines about rows that are not sent, in one group."""
 
 
-class Erasure(Dispatch):
-    """One run over a decided survey; see `Dispatch` for what is promised of `run` and `stop`."""
+class Erasure:
+    """The `Work` of a run: a decided survey, key by key, into the ledger.
+
+    `recorded_until` is the line up to which the ledger has the rejected and duplicate rows of this
+    input. The tally is told of every key that is about to be sent.
+    """
 
     def __init__(
         self,
         survey: Survey,
         recorded_until: int,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         client: ElevateClient,
-        pace: Pace,
         tally: Tally,
         settings: RunSettings,
     ) -> None:
-        super().__init__(ledger, client, pace, settings)
         self._survey = survey
         self._recorded_until = recorded_until
+        self._ledger = ledger
+        self._client = client
         self._tally = tally
+        self._settings = settings
+        self._rows = self._rows_to_do()
 
-    async def _produce(self) -> None:
-        """Hand out the keys in order, each after its `sent` line was committed."""
-        await self._record_rows_not_sent()
-        sendable = (row for row in self._survey.second_reading() if row.fate.is_sent)
-        rows = islice(sendable, self._settings.limit)
-        batch_size = (self._waiting + 1) // 2
-        while batch := await asyncio.to_thread(_take, rows, batch_size):
-            await self._wait_for_room(len(batch))
+    async def next_calls(self, most: int) -> list[Call]:
+        """The next keys; on the way to them, rows that are not sent are recorded."""
+        while True:
+            rows, records = await asyncio.to_thread(self._take, most)
+            for record in records:
+                self._ledger.append(record)
+            if rows or not records:
+                return [self._call_of(row) for row in rows]
+            await self._ledger.commit()  # a million rejected rows must not wait in memory
+
+    async def announce(self, calls: Sequence[Call], attempt: int) -> None:
+        if attempt == 1:  # of keys that were read a moment ago
             self._survey.reader.file.must_be_unchanged()
-            jobs = [
-                Job(row.row.key, self._whose(row.row))
-                for row in batch
-                if isinstance(row.row, KeyRow)
-            ]
-            for row in batch:
-                self._tally.expect(row.row.line, row.fate)
-            self._unsettled += len(jobs)
-            await self._ledger.commit([Sent(**job.whose, attempt=1) for job in jobs])
-            self._hand_out(jobs)
-        self._all_produced()
+        await self._ledger.commit([Sent(**call.fields, attempt=attempt) for call in calls])
 
-    async def _announce(self, job: Job, attempt: int) -> None:
-        await self._ledger.commit([Sent(**job.whose, attempt=attempt)])
+    async def call(self, call: Call) -> Answer | NetworkFault:
+        return await self._client.create_removal_job(call.key)
 
-    async def _call(self, job: Job) -> Answer | NetworkFault:
-        return await self._client.create_removal_job(job.key)
-
-    def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
+    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         return classify(came, self._settings.api_version)
 
-    # ── outcomes ────────────────────────────────────────────────────────────────────────────
-
-    def _settle(self, job: Job, verdict: Verdict) -> None:
-        """Record the key's outcome."""
+    def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
         if verdict.kind is Kind.ACCEPTED:
-            self._ledger.append(
-                Accepted(
-                    **job.whose,
-                    jid=verdict.jid,
-                    status=verdict.status,
-                    http_status=200,
-                    attempts=job.attempt,
-                    elapsed_ms=round((time.monotonic() - job.began) * 1000),
-                )
-            )
-        elif verdict.kind is Kind.REFUSED or (self.stopped_by is None and not verdict.perhaps):
-            self._ledger.append(self._failed(job, verdict))
-        elif self.stopped_by is None:
-            self._ledger.append(Unknown(**job.whose, error=verdict.error, attempts=job.attempt))
+            self._ledger.append(_accepted(call, verdict))
+        elif verdict.kind is Kind.REFUSED:
+            self._ledger.append(_failed(call, verdict))
+        elif stopped_by is not None:  # it would have been tried again
+            self.leave(call, "interrupted", stopped_by)
+        elif verdict.perhaps:
+            self._ledger.append(Unknown(**call.fields, error=verdict.error, attempts=call.attempt))
         else:
-            self._leave(job, "interrupted")
-            return
-        self._settled()
+            self._ledger.append(_failed(call, verdict))
 
-    def _failed(self, job: Job, verdict: Verdict) -> Failed:
-        return Failed(
-            **job.whose,
-            error=verdict.error,
-            http_status=verdict.http_status,
-            detail=job.detail,
-            attempts=job.attempt,
-            permanent=verdict.kind is Kind.REFUSED,
-            possible_job=job.perhaps,
-        )
+    def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
+        """An attempt that may have been carried out makes the key `unknown`; otherwise, and when
+        the service was down for all, `sent` stays its last line. Both are sent again."""
+        if call.perhaps and not isinstance(stopped_by, ServiceDown | LedgerWriteError):
+            self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
-    def _leave(self, job: Job, error: str) -> None:
-        """The run ends before this key is settled.
+    # ── rows ────────────────────────────────────────────────────────────────────────────────
 
-        An attempt that may have been carried out makes it `unknown`; otherwise, and when the
-        service was down for all, `sent` stays its last line. Both are sent again by the next run.
+    def _rows_to_do(self) -> Iterator[DecidedRow]:
+        """The rows that are sent in this run, and those of which the ledger has yet to know.
+
+        All rows are read, also behind the last key of --limit: that is the independent count.
         """
-        if job.perhaps and not isinstance(self.stopped_by, ServiceDown | LedgerWriteError):
-            self._ledger.append(Unknown(**job.whose, error=error, attempts=job.attempt))
+        left = self._settings.limit
+        for row in self._survey.second_reading():
+            if not row.decision.is_sent:
+                if self._is_to_be_recorded(row):
+                    yield row
+            elif left is None or left > 0:
+                left = left and left - 1
+                yield row
 
-    async def _record_rows_not_sent(self) -> None:
-        """Book rejected and duplicate rows once per input, excluded ones once per run."""
-        survey = self._survey
-        excluded = survey.fates[Fate.EXCLUDED] > 0
-        if not excluded and survey.last_line_not_sent <= self._recorded_until:
-            return
-        records = (record for row in survey.second_reading() if (record := self._not_sent(row)))
-        while batch := await asyncio.to_thread(_take, records, GROUP):
-            await self._ledger.commit(batch)
+    def _is_to_be_recorded(self, row: DecidedRow) -> bool:
+        """Rejected and duplicate rows once per input, excluded ones once per run."""
+        action = row.decision.action
+        if action is Action.EXCLUDE:
+            return True
+        return action is not Action.KEEP and row.row.line > self._recorded_until
 
-    def _not_sent(self, row: RowFate) -> Record | None:
-        line = row.row.line
+    def _take(self, most: int) -> tuple[list[DecidedRow], list[Record]]:
+        """The next rows to send, and the lines about rows that are not sent."""
+        rows: list[DecidedRow] = []
+        records: list[Record] = []
+        while len(rows) < most and len(records) < MOST_RECORDS:
+            row = next(self._rows, None)
+            if row is None:
+                break
+            if row.decision.is_sent:
+                rows.append(row)
+            else:
+                records.append(self._not_sent(row))
+        return rows, records
+
+    def _call_of(self, row: DecidedRow) -> Call:
+        key_row = cast("KeyRow", row.row)  # or it would have been rejected
+        self._tally.expect(key_row.line, row.decision)
+        return Call(key_row.key, self._fields(key_row))
+
+    def _not_sent(self, row: DecidedRow) -> Record:
         if isinstance(row.row, RejectedRow):
-            known = line <= self._recorded_until
-            return None if known else Rejected(line=line, error=row.row.error)
-        if row.fate is Fate.DUPLICATE:
-            if line <= self._recorded_until:
-                return None
-            return Duplicate(**self._whose(row.row), first_line=row.first_line)
-        return Excluded(**self._whose(row.row)) if row.fate is Fate.EXCLUDED else None
+            return Rejected(line=row.row.line, error=row.row.error)
+        if row.decision.action is Action.DUPLICATE:
+            return Duplicate(**self._fields(row.row), first_line=row.first_line)
+        return Excluded(**self._fields(row.row))
 
-    def _whose(self, row: KeyRow) -> dict[str, Any]:
+    def _fields(self, row: KeyRow) -> dict[str, Any]:
         """What every ledger line about this row's key begins with."""
-        whose: dict[str, Any] = {"key": self._survey.naming.name_of(row.key), "line": row.line}
+        fields: dict[str, Any] = {"key": self._survey.naming.name_of(row.key), "line": row.line}
         if row.received is not None:
-            whose["received"] = row.received
+            fields["received"] = row.received
         if row.reference is not None:
-            whose["reference"] = row.reference
-        return whose
-
-    # ── stopping ────────────────────────────────────────────────────────────────────────────
-
-    def committed(self, records: Sequence[Record]) -> None:
-        """Records are on disk: count them, and stop if too many keys failed."""
-        self._tally.fold(records)
-        limit = self._settings.max_failures
-        failures, settled = self._tally.refusals, self._tally.settled
-        if limit.is_exceeded(failures, settled):
-            self.stop(
-                ServiceDown(
-                    f"{failures} of {settled} keys failed, more than --max-failures {limit.text} "
-                    "allows. Look at the errors, then run the same command again, with a higher "
-                    "--max-failures if these keys are meant."
-                )
-            )
+            fields["reference"] = row.reference
+        return fields
 
 
-_T = TypeVar("_T")
+def _accepted(call: Call, verdict: Verdict) -> Accepted:
+    return Accepted(
+        **call.fields,
+        jid=verdict.jid,
+        status=verdict.status,
+        http_status=200,
+        attempts=call.attempt,
+        elapsed_ms=round((time.monotonic() - call.began) * 1000),
+    )
 
 
-def _take(items: Iterator[_T], count: int) -> list[_T]:
-    return list(islice(items, count))
+def _failed(call: Call, verdict: Verdict) -> Failed:
+    return Failed(
+        **call.fields,
+        error=verdict.error,
+        http_status=verdict.http_status,
+        detail=call.detail,
+        attempts=call.attempt,
+        permanent=verdict.kind is Kind.REFUSED,
+        possible_job=call.perhaps,
+    )

@@ -4,29 +4,28 @@
                             │ again?
                             └─► repeat (tenacity): budget, call
 
-What the calls are, and what becomes of their outcomes, say `erase` (removal jobs) and `follow` (job
-status). Here stands what they share: at most so many in flight, every attempt through the gate of
-`pacing`, and two rules. Whatever concerns one key is an outcome; whatever concerns all stops the
-run: nothing further leaves, what is in flight is waited for (drained).
+What the calls are, what an answer means and what is recorded, says the `Work` that a pool is given:
+`erase` (removal jobs) or `follow` (job status). Here stands what they share: at most so many in
+flight, every attempt through the one gate of `pacing`, and two rules. Whatever concerns one key is
+an outcome; whatever concerns all stops the run: nothing further leaves, what is in flight is waited
+for (drained).
 """
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, evidence
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
-from bulk_eraser.ledger.writer import Ledger
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.settings import RunSettings
 
-__all__ = ["Dispatch", "Job"]
+__all__ = ["Call", "Pool", "Work"]
 
 DRAIN_S = 5.0
 REPEATING = 64
@@ -35,44 +34,67 @@ LOOK_S = 0.25
 
 
 @dataclass(slots=True)
-class Job:
-    """One call on its way: a customer key, or a jid. `whose` is what its ledger lines begin with.
+class Call:
+    """One call on its way: about a customer key, or a jid. Its ledger lines begin with `fields`.
 
-    `attempt` counts the calls begun, `counted` those that are held against it; `goods` is how many
-    good answers the pool had seen at the last failure; `perhaps` if one may have been carried out.
+    `attempt` counts the attempts begun, `counted` those that are held against the key; `successes`
+    is how many good answers the pool had seen at the last failure; `perhaps` if one may have been
+    carried out.
     """
 
     key: str
-    whose: dict[str, Any]
+    fields: dict[str, Any]
     attempt: int = 1
     counted: int = 0
-    goods: int = 0
+    successes: int = 0
     perhaps: bool = False
     began: float = 0.0
     detail: str | None = None
 
 
-class Dispatch(ABC):
-    """Calls for many keys. `run` returns when every one is settled, or the run stopped.
+class Work(Protocol):
+    """What a pool does. `stopped_by` is why the run ends early, None while it does not."""
+
+    async def next_calls(self, most: int) -> list[Call]:
+        """The next ones in order, `most` of them or fewer; none at the end."""
+
+    async def announce(self, calls: Sequence[Call], attempt: int) -> None:
+        """Return once the ledger knows of these attempts, which are about to leave."""
+
+    async def call(self, call: Call) -> Answer | NetworkFault:
+        """Make one attempt."""
+
+    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
+        """What came of it."""
+
+    def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
+        """No further attempt is made: record the outcome, or leave it where the run was stopped."""
+
+    def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
+        """The run ends while this call is on its way: record what must be known of it."""
+
+
+class Pool:
+    """Workers for all calls of some work. `run` returns when each is settled, or the run stopped.
 
     `stopped_by` says why it ended early; `stop` may be called from outside (a signal).
     """
 
     def __init__(
-        self, ledger: Ledger, client: ElevateClient, pace: Pace, settings: RunSettings
+        self, work: Work, client: ElevateClient, pace: Pace, settings: RunSettings
     ) -> None:
         self.stopped_by: BulkEraserError | None = None
         self.requests = 0
         self.retries = 0
-        self.in_flight: dict[asyncio.Task[Any] | None, Job] = {}
-        self._ledger = ledger
+        self.in_flight: dict[asyncio.Task[Any] | None, Call] = {}
+        self._work = work
         self._client = client
         self._pace = pace
         self._settings = settings
         ahead = OUTSTANDING * settings.concurrency
         self._waiting = ahead - settings.concurrency  # each worker holds one more at the gate
         self._most_unsettled = ahead + REPEATING
-        self._queue: asyncio.Queue[Job] = asyncio.Queue(self._waiting)
+        self._queue: asyncio.Queue[Call] = asyncio.Queue(self._waiting)
         self._unsettled = 0
         self._produced = False
         self._room = asyncio.Event()
@@ -81,128 +103,113 @@ class Dispatch(ABC):
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # ── what the calls are ──────────────────────────────────────────────────────────────────
-
-    @abstractmethod
-    async def _produce(self) -> None:
-        """Put every call into the queue, in order; `_all_produced` at the end."""
-
-    @abstractmethod
-    async def _announce(self, job: Job, attempt: int) -> None:
-        """Return once the ledger knows of the repeat that is about to leave."""
-
-    @abstractmethod
-    async def _call(self, job: Job) -> Answer | NetworkFault:
-        """Make one call."""
-
-    @abstractmethod
-    def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:
-        """What came of it."""
-
-    @abstractmethod
-    def _settle(self, job: Job, verdict: Verdict) -> None:
-        """Record the outcome, then say `_settled`; or leave it, where the run was stopped."""
-
-    @abstractmethod
-    def _leave(self, job: Job, error: str) -> None:
-        """The run ends before this call is settled: record what must be known of it."""
-
-    # ── the way of a call ───────────────────────────────────────────────────────────────────
-
     async def run(self) -> None:
-        """Settle every key, or stop. Does not raise for what stops a run; see `stopped_by`."""
+        """Settle every call, or stop. Does not raise for what stops a run; see `stopped_by`."""
         if self.stopped_by is None:
             self._start(self._produce(), "producer")
             for number in range(self._settings.concurrency):
-                self._start(self._work(), f"worker-{number}")
+                self._start(self._work_off(), f"worker-{number}")
             self._start(self._watch(), "watch")
         await self._ended.wait()
         await self._drain()
 
-    async def _work(self) -> None:
+    # ── the way of a call ───────────────────────────────────────────────────────────────────
+
+    async def _produce(self) -> None:
+        """Hand out the calls in order, each once the ledger knows of its first attempt."""
+        while calls := await self._work.next_calls((self._waiting + 1) // 2):
+            await self._wait_for_room(len(calls))
+            self._unsettled += len(calls)
+            await self._work.announce(calls, 1)
+            for call in calls:
+                self._queue.put_nowait(call)
+        self._produced = True
+        self._end_if_all_settled()
+
+    async def _work_off(self) -> None:
         """Take keys and make their first attempt, without the cost of a retry engine."""
         task = asyncio.current_task()
         while self.stopped_by is None:
-            job = await self._queue.get()
+            call = await self._queue.get()
             self._tell_of_room()
             try:
-                verdict = await self._attempt(job, task)
-                if verdict.kind is Kind.AGAIN and not self._spent(job):
-                    self._start(self._repeat(job, verdict), "repeat")
+                verdict = await self._attempt(call, task)
+                if verdict.kind is Kind.AGAIN and not self._spent(call):
+                    self._start(self._repeat(call, verdict), "repeat")
                 else:
-                    self._settle(job, verdict)
+                    self._settle(call, verdict)
             except BaseException as error:
-                self._leave_for(job, error)
+                self._leave_for(call, error)
                 raise
 
-    async def _repeat(self, job: Job, first: Verdict) -> None:
+    async def _repeat(self, call: Call, first: Verdict) -> None:
         """Attempts from the second one on, each paid from the budget."""
         task = asyncio.current_task()
         last = first
 
         async def attempt_again() -> Verdict:
             nonlocal last
-            if not (first.at_once and job.attempt == 1):
+            if not (first.at_once and call.attempt == 1):
                 await self._pace.afford_repeat(throttled=last.is_throttled)
-            await self._announce(job, job.attempt + 1)
-            job.attempt += 1
-            last = await self._attempt(job, task)
+            await self._work.announce([call], call.attempt + 1)
+            call.attempt += 1
+            last = await self._attempt(call, task)
             return last
 
         try:
             try:
                 verdict = await repeat_until_settled(
-                    first, attempt_again, lambda: self._spent(job), self._pace.sleep
+                    first, attempt_again, lambda: self._spent(call), self._pace.sleep
                 )
             except AgainError as spent:
                 verdict = spent.verdict
-            self._settle(job, verdict)
+            self._settle(call, verdict)
         except BaseException as error:
-            self._leave_for(job, error)
+            self._leave_for(call, error)
             raise
 
-    async def _attempt(self, job: Job, task: asyncio.Task[Any] | None) -> Verdict:
+    async def _attempt(self, call: Call, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
         async with self._pace.slot() as slot:
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
-            perhaps_before, job.perhaps = job.perhaps, True  # until the verdict says otherwise
-            job.began = job.began or time.monotonic()
-            self.in_flight[task] = job
+            perhaps_before, call.perhaps = call.perhaps, True  # until the verdict says otherwise
+            call.began = call.began or time.monotonic()
+            self.in_flight[task] = call
             self.requests += 1
-            self.retries += job.attempt > 1
+            self.retries += call.attempt > 1
             try:
-                came = await self._call(job)
+                came = await self._work.call(call)
             finally:
                 del self.in_flight[task]
-            verdict = self._judge(job, came)
+            verdict = self._work.classify(call, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
-        job.perhaps = perhaps_before or verdict.perhaps
+        call.perhaps = perhaps_before or verdict.perhaps
         if verdict.kind is not Kind.ACCEPTED:
-            job.detail = evidence(came.body, job.key) if isinstance(came, Answer) else None
-        self._note(job, verdict, probe=slot.is_probe)
+            call.detail = evidence(came.body, call.key) if isinstance(came, Answer) else None
+        self._note(call, verdict, probe=slot.is_probe)
         return verdict
 
-    def _note(self, job: Job, verdict: Verdict, *, probe: bool) -> None:
+    def _note(self, call: Call, verdict: Verdict, *, probe: bool) -> None:
         """What the attempt means for the pool, and whether it counts against the key."""
         if verdict.kind is Kind.STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
         elif verdict.kind is not Kind.AGAIN:
             self._pace.saw_good()
-        elif verdict.at_once and job.attempt == 1 and not probe:
-            job.counted += 1  # a keep-alive connection that died is not held against the service
+        elif verdict.at_once and call.attempt == 1 and not probe:
+            call.counted += 1  # a keep-alive connection that died is not held against the service
         else:
             was_open = self._pace.breaker.is_open
-            why = self._pace.saw_bad(job.key, verdict.error, verdict.retry_after, probe=probe)
+            why = self._pace.saw_bad(call.key, verdict.error, verdict.retry_after, probe=probe)
             if why is not None:
                 self.stop(why)
             if self._pace.breaker.is_open and not was_open:
                 self._client.close_idle()
-            if self._counts(job, verdict):
-                job.counted += 1
-            job.goods = self._pace.outage.goods
+            if self._counts(call, verdict):
+                call.counted += 1
+            call.successes = self._pace.outage.goods
 
-    def _counts(self, job: Job, verdict: Verdict) -> bool:
+    def _counts(self, call: Call, verdict: Verdict) -> bool:
         """Is a failed attempt held against the key?
 
         Not without a connection, nor while the pool as a whole is throttled. Not in an outage, nor
@@ -212,31 +219,28 @@ class Dispatch(ABC):
         if verdict.connecting or (verdict.is_throttled and self._pace.is_pool_throttled):
             return False
         outage = self._pace.outage
-        untold = outage.several_fail and job.counted and outage.goods == job.goods
+        untold = outage.several_fail and call.counted and outage.goods == call.successes
         new_keys = not self._produced or not self._queue.empty()
         return not outage.is_on and not (untold and new_keys)
 
-    def _spent(self, job: Job) -> bool:
+    def _spent(self, call: Call) -> bool:
         """Is this key not to be tried again in this run?"""
-        return self.stopped_by is not None or job.counted >= self._settings.max_attempts
+        return self.stopped_by is not None or call.counted >= self._settings.max_attempts
 
     # ── settled, or not ─────────────────────────────────────────────────────────────────────
 
-    def _leave_for(self, job: Job, error: BaseException) -> None:
+    def _leave_for(self, call: Call, error: BaseException) -> None:
         """Whatever ends the work on a key, its state is right in the ledger."""
         if isinstance(error, asyncio.CancelledError):
-            self._leave(job, "interrupted")
+            self._work.leave(call, "interrupted", self.stopped_by)
         elif isinstance(error, Exception) and not isinstance(error, BulkEraserError):
             # A bug, raised on to end the run; this key may have been carried out.
-            self._leave(job, "internal_error")
+            self._work.leave(call, "internal_error", self.stopped_by)
 
-    def _settled(self) -> None:
+    def _settle(self, call: Call, verdict: Verdict) -> None:
+        self._work.record(call, verdict, self.stopped_by)
         self._unsettled -= 1
         self._tell_of_room()
-        self._end_if_all_settled()
-
-    def _all_produced(self) -> None:
-        self._produced = True
         self._end_if_all_settled()
 
     def _end_if_all_settled(self) -> None:
@@ -247,10 +251,6 @@ class Dispatch(ABC):
         """Wake the producer when half of the waiting keys are gone, not for each one."""
         if self._queue.qsize() <= self._waiting // 2:
             self._room.set()
-
-    def _hand_out(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self._queue.put_nowait(job)
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Until so many keys may be committed: ahead of their turn, and beside repeated ones."""

@@ -1,40 +1,38 @@
-"""One run from the survey to its ending: what `bulk-eraser run` does, without its face.
+"""One run from the survey to its result: what `bulk-eraser run` does, without its face.
 
-`prepare` reads and decides (nothing is written, nothing is sent); `Batch.carry_out` creates the
+`prepare` reads and decides (nothing is written, nothing is sent); `Run.carry_out` creates the
 ledger, erases, and closes the ledger with `run_finished`.
 """
 
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 
 from bulk_eraser import __version__
 from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    Interrupted,
-    LedgerWriteError,
+    ServiceDown,
     UsageError,
-    internal_error,
 )
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, RAW, KeyNaming
-from bulk_eraser.ledger.writer import Ledger
-from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.records import RunFinished, RunStarted
+from bulk_eraser.records import Record, RunStarted
 from bulk_eraser.sending.counts import Tally
 from bulk_eraser.sending.erase import Erasure
-from bulk_eraser.sending.order import Ending, Order
-from bulk_eraser.sending.service import connected
-from bulk_eraser.sending.signals import Signals
+from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
+from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import FaultPlan, Simulator
 from bulk_eraser.survey.checks import must_be_usable, survey_of
+from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["Batch", "prepare"]
+__all__ = ["Run", "prepare"]
 
 REHEARSAL_FAULTS = FaultPlan(
     {
@@ -48,134 +46,55 @@ REHEARSAL_FAULTS = FaultPlan(
 )
 
 
-class Batch:
-    """A surveyed input, its ledger, and how to send. Close it when done."""
+class Run:
+    """A surveyed input, its ledger, and how to send. Close it when done.
+
+    `facts` are those of the ledger before this run, `to_send` is how many keys it will send.
+    """
 
     def __init__(
-        self, order: Order, settings: RunSettings, survey: Survey, file: LedgerFile, survey_s: float
+        self,
+        request: RunRequest,
+        settings: RunSettings,
+        survey: Survey,
+        file: LedgerFile,
+        facts: LedgerFacts,
+        survey_s: float,
     ) -> None:
-        self.order = order
+        self.request = request
         self.settings = settings
         self.survey = survey
         self.file = file
-        self.survey_s = survey_s
-        self.tally = Tally(survey.fates)
-        self.started: RunStarted | None = None
+        self.facts = facts
+        self.tally = Tally(survey.decisions)
         self.to_send = min(self.tally.to_send, settings.limit or self.tally.to_send)
-
-    @property
-    def settled(self) -> int:
-        return self.tally.settled
-
-    def told(self) -> list[str]:
-        """How far it is, for the display."""
-        tally = self.tally
-        parts = [f"{tally.settled:,} of {self.to_send:,} keys", f"{tally['accepted']:,} accepted"]
-        return parts + [f"{tally[name]:,} {name}" for name in ("failed", "unknown") if tally[name]]
-
-    @property
-    def left(self) -> int:
-        """How many keys --limit leaves for a later run, whatever their state."""
-        return self.tally.to_send - self.to_send
+        self.run_started: RunStarted | None = None
+        self._survey_s = round(survey_s, 3)
 
     def close(self) -> None:
         self.survey.close()
         self.file.close()
 
-    async def carry_out(
-        self,
-        api_key: str,
-        observe: Callable[["Batch", Erasure, Pace], AbstractContextManager[None]],
-    ) -> Ending:
-        """Send what is to be sent. `observe` is entered while keys are on their way.
+    async def carry_out(self, api_key: str, observe: Observe) -> RunResult:
+        """Send what is to be sent. Raises what makes the start impossible (`LedgerWriteError`,
+        `LedgerBusy`)."""
+        return await carry_out(self, self.file, self.settings, self.request.route, api_key, observe)
 
-        Raises what makes the start impossible (`LedgerWriteError`, `LedgerBusy`).
-        """
-        signals = Signals()
-        pace = Pace(
-            self.settings.rate,
-            self.settings.max_outage,
-            self.settings.concurrency,
-            time.monotonic,
-        )
-        recovered = self.file.begin()
-        erasure: Erasure | None = None
-        ledger = Ledger(
-            self.file,
-            on_commit=lambda records: erasure.committed(records) if erasure else None,
-            on_failure=lambda error: erasure.stop(error) if erasure else None,
-        )
-        self.started = started = self._run_started()
-        error: BulkEraserError | None = None
-        try:
-            await ledger.commit([*recovered, started])
-            simulated = self.settings.simulated
-            simulator = Simulator(api_key, REHEARSAL_FAULTS) if simulated else None
-            async with connected(self.settings, self.order.route, api_key, simulator) as client:
-                erasure = Erasure(
-                    self.survey,
-                    self.file.history.recorded_until(self.survey.facts()),
-                    ledger,
-                    client,
-                    pace,
-                    self.tally,
-                    self.settings,
-                )
-                signals.attach(erasure)
-                with observe(self, erasure, pace):
-                    await erasure.run()
-            error = erasure.stopped_by
-            await ledger.commit()
-        except BulkEraserError as failure:
-            error = failure
-        except Exception as bug:
-            error = internal_error(bug)
-        now = time.monotonic()
-        elapsed = now - (pace.first_request_at or now)
-        error = error or self._disagreement()
-        return await self._finish(ledger, started.run, erasure, error, elapsed)
+    def dry_result(self) -> RunResult:
+        """What is so now. Keys that would be sent may still end well; what nobody would send
+        again, and rows that cannot be sent, do not."""
+        result = self._counted(RunResult())
+        refused = self.survey.count(action=Action.KEEP, state=KeyState.REFUSED)
+        if self.tally["rejected"] or refused:
+            result.exit_code = ExitCode.SOME_ROWS
+        result.head = self.file.head if self.file.exists else None
+        return result
 
-    async def _finish(
-        self,
-        ledger: Ledger,
-        run: str,
-        erasure: Erasure | None,
-        error: BulkEraserError | None,
-        elapsed: float,
-    ) -> Ending:
-        """Close the ledger with how the run ended."""
-        outcome, code = self._judge(error)
-        try:
-            if not isinstance(error, LedgerWriteError):
-                ledger.append(
-                    RunFinished(
-                        run=run,
-                        outcome=outcome,
-                        exit_code=code,
-                        counts=self.tally.counts(),
-                        elapsed_s=round(elapsed, 3),
-                    )
-                )
-            await ledger.close()
-        except BulkEraserError as failure:
-            error = failure
-            outcome, code = self._judge(error)
-        return Ending(
-            outcome=outcome,
-            exit_code=code,
-            error=str(error) if error else None,
-            counts=self.tally.counts(),
-            requests=erasure.requests if erasure else 0,
-            retries=erasure.retries if erasure else 0,
-            survey_s=round(self.survey_s, 3),
-            elapsed_s=round(elapsed, 3),
-            ledger=self.file.path,
-            head=ledger.head,
-        )
+    # ── as the lifecycle asks ───────────────────────────────────────────────────────────────
 
-    def _run_started(self) -> RunStarted:
-        hold_list, plan, naming = self.survey.hold_list, self.order.plan, self.survey.naming
-        return RunStarted(
+    def started(self) -> RunStarted:
+        hold_list, plan, naming = self.survey.hold_list, self.request.plan, self.survey.naming
+        self.run_started = RunStarted(
             run=str(uuid.uuid4()),
             command="run",
             tool=f"bulk-eraser {__version__}",
@@ -188,23 +107,76 @@ class Batch:
             input=self.survey.facts(),
             exclude_sha256=hold_list.sha256 if hold_list else None,
             settings=self.settings.recorded(),
-            requester=self.order.requester,
-            reference=self.order.reference,
+            requester=self.request.requester,
+            reference=self.request.reference,
             plan=plan.facts if plan else None,
         )
+        return self.run_started
 
-    def _judge(self, error: BulkEraserError | None) -> tuple[str, ExitCode]:
+    def simulator(self, api_key: str) -> Simulator | None:
+        return Simulator(api_key, REHEARSAL_FAULTS) if self.settings.simulated else None
+
+    async def send(self, session: Session) -> BulkEraserError | None:
+        erasure = Erasure(
+            self.survey,
+            self.facts.recorded_until(self.survey.facts()),
+            session.ledger,
+            session.client,
+            self.tally,
+            self.settings,
+        )
+        return (await session.perform(erasure, session.new_pace())).stopped_by
+
+    def committed(self, records: Sequence[Record]) -> BulkEraserError | None:
+        """Counts are of what is on disk. Stops if too many keys failed."""
+        self.tally.fold(records)
+        limit = self.settings.max_failures
+        failures, settled = self.tally.failures, self.tally.settled
+        if not limit.is_exceeded(failures, settled):
+            return None
+        return ServiceDown(
+            f"{failures} of {settled} keys failed, more than --max-failures {limit.text} allows. "
+            "Look at the errors, then run the same command again, with a higher --max-failures if "
+            "these keys are meant."
+        )
+
+    async def result(self, error: BulkEraserError | None, session: Session) -> RunResult:
+        result = self._counted(RunResult())
+        result.requests, result.retries = session.requests, session.retries
+        result.elapsed_s = session.elapsed_s
+        self._conclude(result, error or self._disagreement())
+        return result
+
+    # ── how far it is, and how it ended ─────────────────────────────────────────────────────
+
+    @property
+    def settled(self) -> int:
+        return self.tally.settled
+
+    def summary(self) -> list[str]:
+        tally = self.tally
+        parts = [f"{tally.settled:,} of {self.to_send:,} keys", f"{tally['accepted']:,} accepted"]
+        return parts + [f"{tally[name]:,} {name}" for name in ("failed", "unknown") if tally[name]]
+
+    @property
+    def left(self) -> int:
+        """How many keys --limit leaves for a later run, whatever their state."""
+        return self.tally.to_send - self.to_send
+
+    def _counted(self, result: RunResult) -> RunResult:
+        result.counts, result.survey_s = self.tally.counts(), self._survey_s
+        result.ledger = self.file.path
+        return result
+
+    def _conclude(self, result: RunResult, error: BulkEraserError | None) -> None:
         """Outcome and exit code, from the last state of every row."""
         tally = self.tally
         if error is not None:
-            broken = error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE)
-            outcome = "error" if broken else "stopped"
-            return ("interrupted" if isinstance(error, Interrupted) else outcome), error.exit_code
-        if tally["not_reached"] or self.left:
-            return "incomplete", ExitCode.NOT_FINISHED
-        if tally["failed"] or tally["unknown"] or tally["rejected"]:
-            return "complete", ExitCode.SOME_ROWS
-        return "complete", ExitCode.COMPLETE
+            result.fail(error, begun=True)
+        elif tally["not_reached"] or self.left:
+            result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
+        elif tally["failed"] or tally["unknown"] or tally["rejected"]:
+            result.exit_code = ExitCode.SOME_ROWS
 
     def _disagreement(self) -> BulkEraserError | None:
         """A run that cannot show that every row is accounted for never says success."""
@@ -217,56 +189,55 @@ class Batch:
 
 
 def prepare(
-    order: Order,
+    request: RunRequest,
     settings: RunSettings,
     *,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda _rows: None,
-) -> Batch:
+) -> Run:
     """Open the ledger, read the whole input, decide about every row. Writes and sends nothing.
 
     Raises `UsageError`, `InputError`, `ConfigurationError` and the ledger's errors.
     """
     began = time.monotonic()
-    intake, plan = order.intake, order.plan
+    intake, plan = request.intake, request.plan
     if plan is not None:
         target = None if settings.simulated else settings.target
         plan.must_suit(intake.reader.asked, target, settings.api_version)
-    file = LedgerFile(order.ledger_path, readonly=dry_run)
-    survey: Survey | None = None
-    try:
-        _must_be_the_same_target(file, settings)
-        _must_name_keys_alike(file, intake.naming)
-        if file.history.held and not intake.hold_list and not order.no_hold_list:
+    with ExitStack() as opened:  # whatever refuses the run, Ctrl-C as well, all is given back
+        history = opened.enter_context(closing(KeyHistory()))
+        facts = LedgerFacts()
+        file = LedgerFile(request.ledger_path, [facts, history], readonly=dry_run)
+        opened.callback(file.close)
+        _must_be_the_same_target(file, facts, settings)
+        _must_name_keys_alike(file, facts, intake.naming)
+        if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
             raise UsageError(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
-                "say --no-exclude if nobody is on hold any more."
+                "use --no-exclude if nobody is on hold any more."
             )
-        standings, again = file.history.standings, settings.retry_failed
-        survey = survey_of(intake, standings, retry_failed=again, progress=progress)
+        again = settings.retry_failed
+        survey = survey_of(intake, history.states, retry_failed=again, progress=progress)
+        opened.callback(survey.close)
         must_be_usable(survey, intake)
         _must_keep_no_key(survey)
         if plan is not None:
             plan.must_match(survey)
-        return Batch(order, settings, survey, file, time.monotonic() - began)
-    except BaseException:  # Ctrl-C as well: the lock and the temporary files are given back
-        if survey is not None:
-            survey.close()
-        file.close()
-        raise
+        history.close()  # every row is decided
+        opened.pop_all()
+        return Run(request, settings, survey, file, facts, time.monotonic() - began)
 
 
-def _must_be_the_same_target(file: LedgerFile, settings: RunSettings) -> None:
-    history = file.history
-    if history.target is not None and history.target != settings.target.name:
+def _must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: RunSettings) -> None:
+    if facts.target is not None and facts.target != settings.target.name:
         raise ConfigurationError(
-            f"The ledger {file.path} belongs to the target {history.target}, this run to "
+            f"The ledger {file.path} belongs to the target {facts.target}, this run to "
             f"{settings.target.name}. A ledger has one target: name another with --ledger."
         )
     base = settings.target.named_base
-    if history.base is not None and base is not None and history.base != base:
+    if facts.base is not None and base is not None and facts.base != base:
         raise ConfigurationError(
-            f"The ledger {file.path} belongs to the address {history.base}, this run to {base}. "
+            f"The ledger {file.path} belongs to the address {facts.base}, this run to {base}. "
             "A ledger has one target: name another with --ledger."
         )
 
@@ -283,20 +254,19 @@ def _must_keep_no_key(survey: Survey) -> None:
         )
 
 
-def _must_name_keys_alike(file: LedgerFile, naming: KeyNaming) -> None:
+def _must_name_keys_alike(file: LedgerFile, facts: LedgerFacts, naming: KeyNaming) -> None:
     """A ledger has one kind of names, or a key would look new that was sent long ago."""
-    history = file.history
-    if history.keys_kind is None:
+    if facts.keys_kind is None:
         return
-    if history.keys_kind != naming.kind:
+    if facts.keys_kind != naming.kind:
         advice = {
             (RAW, PSEUDONYMS): "holds the customer keys as they are: leave --pseudonymize out, or "
             "convert it with `bulk-eraser pseudonymize`",
             (PSEUDONYMS, RAW): "holds pseudonyms of the keys: say --pseudonymize, with the pepper "
             "that it was begun with",
-        }.get((history.keys_kind, naming.kind), "names keys in a way that this version cannot")
+        }.get((facts.keys_kind, naming.kind), "names keys in a way that this version cannot")
         raise ConfigurationError(f"The ledger {file.path} {advice}. Nothing was sent.")
-    if history.pepper_check != naming.pepper_check:
+    if facts.pepper_check != naming.pepper_check:
         raise ConfigurationError(
             f"The ledger {file.path} was begun with another pepper than the one in "
             "BULK_ERASER_PEPPER_FILE, so its keys would not be recognized. Nothing was sent. Name "

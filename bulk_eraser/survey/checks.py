@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulk_eraser.errors import InputError, no_temporary_room
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.hold_list import read_hold_list
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["Intake", "must_be_usable", "survey_of"]
+__all__ = ["Intake", "must_be_usable", "read_survey", "survey_of"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,8 @@ class Intake:
     naming: KeyNaming = RAW_KEYS
 
 
-def survey_of(
-    intake: Intake,
-    standings: Callable[[int], dict[bytes, KeyStanding]] = lambda _partition: {},
-    *,
-    retry_failed: bool = False,
-    progress: Callable[[int], None] = lambda _rows: None,
-) -> Survey:
-    """Read the whole input and its hold list, and decide about every row. Close it when done.
+def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
+    """Read the whole input and its hold list; `decide` is to come. Close it when done.
 
     Raises `InputError` when one of them cannot be read, `LedgerWriteError` when the temporary
     folder is full.
@@ -49,10 +43,29 @@ def survey_of(
                 intake.naming,
                 allow_numeric_like=intake.allow_numeric_like,
             )
-        survey.decide(standings, retry_failed=retry_failed)
     except OSError as error:
         survey.close()
         raise no_temporary_room(error) from None
+    except BaseException:  # Ctrl-C as well: the temporary files are given back
+        survey.close()
+        raise
+    return survey
+
+
+def survey_of(
+    intake: Intake,
+    states: Callable[[int], dict[bytes, KeyState]] = lambda _partition: {},
+    *,
+    retry_failed: bool = False,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Survey:
+    """Read all, and decide about every row by the state of its key. Close it when done.
+
+    Raises as `read_survey`, and what `states` raises.
+    """
+    survey = read_survey(intake, progress)
+    try:
+        survey.decide(states, retry_failed=retry_failed)
     except BaseException:  # Ctrl-C as well: the temporary files are given back
         survey.close()
         raise

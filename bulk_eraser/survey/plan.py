@@ -17,7 +17,8 @@ from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.survey import Survey
 
 __all__ = ["HoldFacts", "Plan", "PlanFile", "made_from", "must_be_free", "read_plan", "write_plan"]
 
@@ -187,7 +188,7 @@ def read_plan(path: str) -> PlanFile:
 
 
 def _keys_of(survey: Survey) -> int:
-    return survey.facts().keys - survey.fates[Fate.EXCLUDED]
+    return survey.facts().keys - survey.count(action=Action.EXCLUDE)
 
 
 def _is_other_encoding(facts: InputFacts, asked: str) -> bool:

@@ -1,7 +1,7 @@
 """The survey: read the whole input once before anything is sent, and decide about every row.
 
-Each row gets one byte, its fate. Duplicates, the hold list and what the ledger already knows are
-joined by key digest, one partition at a time, so memory does not grow with the number of keys
+Each row gets one byte, its decision. Duplicates, the hold list and what the ledger already knows
+are joined by key digest, one partition at a time, so memory does not grow with the number of keys
 (one byte a row apart). For a duplicate, the line of the first row with its key is kept in an
 unlinked file, eight bytes at the row's place.
 """
@@ -10,84 +10,45 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 from hashlib import sha256
 from typing import IO, NamedTuple
 
-from bulk_eraser.errors import BulkEraserError, InputError
+from bulk_eraser.errors import BulkEraserError, InputError, no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row
+from bulk_eraser.survey.decision import DECISIONS, Action, Decision, decide
 from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.warnings import EXAMPLES, Finding, LookAlikes, Suspects
 
-__all__ = ["Fate", "RowFate", "Survey"]
+__all__ = ["DecidedRow", "Survey"]
 
 
-class Fate(IntEnum):
-    """What becomes of a row. The SEND_… ones are sent; what follows says why."""
-
-    SEND_NEW = 0
-    SEND_SENT = 1
-    SEND_UNKNOWN = 2
-    SEND_FAILED = 3
-    SEND_REFUSED = 4
-    SEND_HELD = 5
-    SEND_JOB_LOST = 6
-    REJECTED = 7
-    DUPLICATE = 8
-    EXCLUDED = 9
-    SETTLED = 10
-    REFUSED = 11
-
-    @property
-    def is_sent(self) -> bool:
-        return self <= Fate.SEND_JOB_LOST
-
-
-_FATES = tuple(Fate)
-"""By number: a look-up here takes a fifth of what `Fate(number)` does."""
-_FATE_OF = {
-    KeyStanding.NEW: Fate.SEND_NEW,
-    KeyStanding.SENT: Fate.SEND_SENT,
-    KeyStanding.UNKNOWN: Fate.SEND_UNKNOWN,
-    KeyStanding.FAILED: Fate.SEND_FAILED,
-    KeyStanding.HELD: Fate.SEND_HELD,
-    KeyStanding.REFUSED: Fate.REFUSED,
-    KeyStanding.ACCEPTED: Fate.SETTLED,
-    KeyStanding.JOB_LOST: Fate.SETTLED,
-}
-_MAY_BE_CARRIED_OUT = {
-    Fate.SETTLED,
-    Fate.SEND_SENT,
-    Fate.SEND_UNKNOWN,
-    Fate.SEND_FAILED,
-    Fate.SEND_JOB_LOST,
-}
-"""What an earlier run did cannot be held back any more."""
-_RETRIED = {KeyStanding.REFUSED: Fate.SEND_REFUSED, KeyStanding.JOB_LOST: Fate.SEND_JOB_LOST}
-
-
-class RowFate(NamedTuple):
-    """A row on the second reading, with its fate; `first_line` is set for a duplicate."""
+class DecidedRow(NamedTuple):
+    """A row on the second reading, and what is done with it; `first_line` for a duplicate."""
 
     row: Row
-    fate: Fate
+    decision: Decision
     first_line: int
 
 
+_NEW = Decision(Action.SEND, KeyState.NOT_SENT)
+_REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
+_DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
+
+
 class Survey:
-    """What the input holds. `read` it, then `decide` with the ledger's standings.
+    """What the input holds. `read` it, then `decide` with the ledger's states.
 
     Keys are remembered by their digest as `naming` has it, which is how a ledger knows them. Those
     of `hold_list`, which is set between the two, are not sent.
 
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
-    `fates` counts the rows by fate once `decide` has run, `last_line_not_sent` is the line of the
-    last rejected or duplicate row.
+    `decisions` counts the rows by what is done with them, once `decide` has run. `held_too_late`
+    counts the keys on hold that an earlier run may have sent.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
@@ -95,12 +56,11 @@ class Survey:
         self.naming = naming
         self.hold_list: HoldList | None = None
         self.rows = 0
-        self.last_line_not_sent = 0
         self.stripped = 0
         self.errors: Counter[str] = Counter()
         self.error_lines: dict[str, list[int]] = {}
-        self.fates: Counter[Fate] = Counter()
-        self._plan = bytearray()
+        self.decisions: Counter[Decision] = Counter()
+        self._codes = bytearray()
         self._keys = KeyPartitions("QQB")
         self._suspects = Suspects()
         self._look_alikes = LookAlikes(naming)
@@ -111,22 +71,30 @@ class Survey:
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
         """Read every row. `progress` is called now and then with the number of rows.
 
-        Raises `InputError` when the input is unusable.
+        Raises `InputError` when the input is unusable, `LedgerWriteError` when the temporary folder
+        is full.
         """
+        try:
+            self._read(progress)
+        except OSError as error:
+            raise no_temporary_room(error) from None
+
+    def _read(self, progress: Callable[[int], None]) -> None:
         digest_of, flags_of = self.naming.digest_of, self._suspects.flags_of
+        new, rejected = _NEW.code, _REJECTED.code
         remember, look_alike = self._keys.add, self._look_alikes.add
-        plan, place = self._plan, -1
+        decided, place = self._codes.append, -1
         for place, row in enumerate(self.reader.survey_rows()):
             if isinstance(row, KeyRow):
                 key, line = row.key, row.line
                 digest = digest_of(key)
                 remember(digest, place, line, flags_of(key, line))
                 look_alike(key, digest, line)
-                plan.append(Fate.SEND_NEW)
+                decided(new)
                 if row.stripped:
                     self.stripped += 1
             else:
-                plan.append(Fate.REJECTED)
+                decided(rejected)
                 self._note_rejected(row)
             if not (place + 1) % 50_000:
                 progress(place + 1)
@@ -136,44 +104,60 @@ class Survey:
 
     def decide(
         self,
-        standings: Callable[[int], dict[bytes, KeyStanding]],
+        states: Callable[[int], dict[bytes, KeyState]],
         *,
         retry_failed: bool = False,
     ) -> None:
-        """Give every row its fate: rejected, else duplicate, else excluded, else by standing."""
-        fate_of = _FATE_OF | (_RETRIED if retry_failed else {})
+        """Decide about every row: rejected, else duplicate, else excluded, else by its state.
+
+        `states` gives those of a partition's keys, by digest. Raises `LedgerWriteError` when the
+        temporary folder is full.
+        """
+        try:
+            self._decide(states, retry_failed)
+        except OSError as error:
+            raise no_temporary_room(error) from None
+
+    def _decide(self, states: Callable[[int], dict[bytes, KeyState]], retry_failed: bool) -> None:
+        code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
+        codes = self._codes
         for partition in range(PARTITIONS):
-            known = standings(partition)
+            known = states(partition)
             first: dict[bytes, int] = {}
             for digest, place, line, flags in self._keys.read(partition):
                 if digest in first:
-                    self._plan[place] = Fate.DUPLICATE
-                    self.last_line_not_sent = max(self.last_line_not_sent, line)
+                    codes[place] = _DUPLICATE.code
                     self._keep_first_line(place, first[digest])
                     continue
                 first[digest] = line
-                self._plan[place] = fate_of[known.get(digest, KeyStanding.NEW)]
+                codes[place] = code_of[known.get(digest, KeyState.NOT_SENT)]
                 self._suspects.count(flags)
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))
-        self.fates = Counter({fate: self._plan.count(fate) for fate in Fate})
+        counts = ((decision, codes.count(decision.code)) for decision in DECISIONS)
+        self.decisions = Counter({decision: count for decision, count in counts if count})
 
     def _exclude(self, partition: int, held: set[bytes]) -> None:
         for digest, place, line, _flags in self._keys.read(partition):
-            if digest in held and self._plan[place] != Fate.DUPLICATE:
-                if self._plan[place] in _MAY_BE_CARRIED_OUT:
+            action, state = DECISIONS[self._codes[place]]
+            if digest in held and action is not Action.DUPLICATE:
+                if state.may_have_arrived:  # what an earlier run did cannot be held back any more
                     self.held_too_late += 1
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
-                self._plan[place] = Fate.EXCLUDED
+                self._codes[place] = Decision(Action.EXCLUDE, state).code
+
+    def count(self, *, action: Action, state: KeyState | None = None) -> int:
+        """The rows with which this is done, in whatever state their key is or in this one."""
+        return sum(
+            rows
+            for decision, rows in self.decisions.items()
+            if decision.action is action and state in (None, decision.state)
+        )
 
     def digests(self, partition: int) -> set[bytes]:
         """The digests of the input's keys in one partition."""
         return {entry[0] for entry in self._keys.read(partition)}
-
-    @property
-    def to_send(self) -> int:
-        return sum(count for fate, count in self.fates.items() if fate.is_sent)
 
     @property
     def suspects(self) -> dict[str, Finding]:
@@ -189,14 +173,16 @@ class Survey:
         It does not depend on what a ledger knows. Raises as `second_reading`.
         """
         digest = sha256()
-        for row, fate, _first_line in self.second_reading():
-            if isinstance(row, KeyRow) and fate not in (Fate.DUPLICATE, Fate.EXCLUDED):
+        for row, decision, _first_line in self.second_reading():
+            if isinstance(row, KeyRow) and decision.action in (Action.SEND, Action.KEEP):
                 digest.update(row.key.encode() + b"\n")
         return digest.hexdigest()
 
     def facts(self) -> InputFacts:
         """What `run_started` says of the input."""
         reading, fingerprint = self.reader.reading, self.reader.file.fingerprint
+        rejected = self.count(action=Action.REJECT)
+        duplicate = self.count(action=Action.DUPLICATE)
         return InputFacts(
             name=self.reader.file.name,
             bytes=fingerprint.size,
@@ -210,27 +196,30 @@ class Survey:
             received_field=reading.received_field,
             reference_field=reading.reference_field,
             rows=self.rows,
-            keys=self.rows - self.fates[Fate.REJECTED] - self.fates[Fate.DUPLICATE],
-            rejected=self.fates[Fate.REJECTED],
-            duplicate=self.fates[Fate.DUPLICATE],
+            keys=self.rows - rejected - duplicate,
+            rejected=rejected,
+            duplicate=duplicate,
         )
 
-    def second_reading(self) -> Iterator[RowFate]:
-        """The rows again, each with its fate, counted independently of the first reading.
+    def second_reading(self) -> Iterator[DecidedRow]:
+        """The rows again, each with what is done with it, counted independently of the first time.
 
         Raises `InputError` before a row of a changed part, `BulkEraserError` (internal) when the
         two readings do not agree.
         """
-        counted = [0] * len(_FATES)
-        place, plan, rows = -1, self._plan, self.rows
+        counted = [0] * len(DECISIONS)
+        place, codes, rows = -1, self._codes, self.rows
         for place, row in enumerate(self.reader.checked_rows()):
-            fate = _FATES[plan[place]] if place < rows else None
-            if fate is None or (fate is Fate.REJECTED) is not isinstance(row, RejectedRow):
+            if place >= rows:
                 raise BulkEraserError(_disagree(row.line))
-            counted[fate] += 1
-            first_line = self._first_line(place) if fate is Fate.DUPLICATE else 0
-            yield RowFate(row, fate, first_line)
-        if place + 1 != self.rows or counted != [self.fates[fate] for fate in _FATES]:
+            decision = DECISIONS[codes[place]]
+            action = decision.action
+            if (action is Action.REJECT) is not isinstance(row, RejectedRow):
+                raise BulkEraserError(_disagree(row.line))
+            counted[codes[place]] += 1
+            first_line = self._first_line(place) if action is Action.DUPLICATE else 0
+            yield DecidedRow(row, decision, first_line)
+        if place + 1 != rows or counted != [self.decisions[each] for each in DECISIONS]:
             raise BulkEraserError(_disagree(place + 1))
 
     def close(self) -> None:
@@ -243,7 +232,6 @@ class Survey:
             self._first_lines.close()
 
     def _note_rejected(self, row: RejectedRow) -> None:
-        self.last_line_not_sent = row.line
         self.errors[row.error] += 1
         lines = self.error_lines.setdefault(row.error, [])
         if len(lines) < EXAMPLES:

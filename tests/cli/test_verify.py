@@ -107,7 +107,7 @@ async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
     lines = map(str, range(2, 10))
     assert rows == [["line", "key", "state"], *map(list, zip(lines, shown, states, strict=True))]
     again = await desk.call("verify", LEDGER, "--input", source, "--rows", table)
-    assert (again.code, "is there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
 
 
 async def test_a_killed_run_is_not_accounted_for(desk: Any, service: Any, keys: list[str]):

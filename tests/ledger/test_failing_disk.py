@@ -10,7 +10,7 @@ from simulated_disk import Crash, SimulatedDisk
 from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerWriteError
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.writer import Ledger
+from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import Record, Sent
 
 AT = "2024-03-01T12:00:01.000Z"
@@ -170,7 +170,7 @@ async def test_after_a_failed_sync_the_writer_says_so_to_all_and_syncs_no_more(
     """One error (74) for who waits, and for who comes later; one call of the disk."""
     told: list[BulkEraserError] = []
     counted: list[Record] = []
-    ledger = Ledger(begun, counted.extend, told.append)
+    ledger = LedgerWriter(begun, counted.extend, told.append)
     disk.fail_next("sync_content")
     before = len(disk.calls)
     waiting = [asyncio.create_task(ledger.commit([sent(f"k{n}")])) for n in range(3)]
@@ -196,7 +196,7 @@ async def test_what_the_writer_acknowledged_survives_a_power_loss(
     """At the moment in which `commit` returns, and in which a record is counted."""
     disk.share = 0.0
     counted: list[int] = []
-    ledger = Ledger(begun, lambda _: counted.append(len(platter_of(disk, path))), pytest.fail)
+    ledger = LedgerWriter(begun, lambda _: counted.append(len(platter_of(disk, path))), pytest.fail)
     await ledger.commit([sent("k1"), sent("k2")])
     on_disk = platter_of(disk, path)
     assert on_disk == path.read_bytes()

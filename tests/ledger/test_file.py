@@ -21,6 +21,7 @@ from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerDamaged, Ledge
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.history import KeyHistory
 from bulk_eraser.records import Sent
 
 AT = "2024-03-01T12:00:01.000Z"
@@ -594,7 +595,7 @@ def test_whatever_fails_before_the_first_write_is_an_error_of_the_ledger(
     if fails_in == "open":
         monkeypatch.setattr(owner, name, fail)
         with pytest.raises(LedgerWriteError, match="Input/output error"):
-            LedgerFile(str(path))
+            LedgerFile(str(path), [KeyHistory()])
     else:
         with opened(path) as file:
             monkeypatch.setattr(owner, name, fail)

@@ -15,7 +15,7 @@ import pytest
 
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.writer import Ledger
+from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import Record, Sent
 
 DEADLINE = 20.0
@@ -69,7 +69,7 @@ class Book:
         self.told: list[str] = []
         self.failures: list[BulkEraserError] = []
         self.news = asyncio.Event()
-        self.ledger = Ledger(self.file, self._on_commit, self.failures.append)
+        self.ledger = LedgerWriter(self.file, self._on_commit, self.failures.append)
 
     def _on_commit(self, records: Sequence[Record]) -> None:
         self.told += [record.key for record in records if isinstance(record, Sent)]
@@ -285,7 +285,7 @@ async def test_a_second_writer_goes_on_where_the_first_ended(
     await book.close()
     file = LedgerFile(str(book.path))
     file.begin()
-    ledger = Ledger(file, lambda _records: None, lambda _error: None)
+    ledger = LedgerWriter(file, lambda _records: None, lambda _error: None)
     await ledger.commit([sent("b")])
     await ledger.close()
     file.close()
@@ -467,7 +467,7 @@ async def test_a_bug_in_the_counting_ends_the_waits(path: Path, sent: Key) -> No
     def miscount(_records: Sequence[Record]) -> None:
         raise ZeroDivisionError("secret")
 
-    ledger = Ledger(file, miscount, failures.append)
+    ledger = LedgerWriter(file, miscount, failures.append)
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(BulkEraserError, match="ZeroDivisionError") as raised:
             await ledger.commit([sent("a")])

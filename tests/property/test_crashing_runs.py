@@ -30,12 +30,13 @@ from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerDamaged, Ledge
 from bulk_eraser.key_partitions import digest_of
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.history import KeyHistory
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.records import Accepted, Failed, InputFacts, Record, RunStarted, Sent, Unknown
 
 AT = "2024-03-01T12:00:00.000Z"
 KEYS = [f"{letter}-{'x' * 400}" for letter in "abcdefghij"]
-STANDING_OF = {"sent": KeyStanding.SENT, "unknown": KeyStanding.UNKNOWN}
+STATE_OF = {"sent": KeyState.SENT, "unknown": KeyState.UNKNOWN}
 TIME_OF_A_COMMIT = re.compile(rb'(?m)(?<=^{"type":"commit",)"at":"[^"]+"')
 
 
@@ -81,7 +82,8 @@ class CrashingRuns(RuleBasedStateMachine):
         """Open, recover, and write the first group; every key stands where the model has it."""
         self._prepare(fault)
         try:
-            file = LedgerFile(str(self.path), disk=self.disk)
+            history = KeyHistory()
+            file = LedgerFile(str(self.path), [history], disk=self.disk)
             recovered = file.begin()
         except (Crash, LedgerWriteError):
             event(f"recovery met {fault.what}")
@@ -95,9 +97,9 @@ class CrashingRuns(RuleBasedStateMachine):
         last = self._last_lines()
         for key in KEYS:
             digest = digest_of(key)
-            standing = file.history.standings(digest[0]).get(digest, KeyStanding.NEW)
-            assert standing is last.get(key, KeyStanding.NEW)
-            if standing not in (KeyStanding.ACCEPTED, KeyStanding.REFUSED):
+            state = history.states(digest[0]).get(digest, KeyState.NOT_SENT)
+            assert state is last.get(key, KeyState.NOT_SENT)
+            if state not in (KeyState.ACCEPTED, KeyState.REFUSED):
                 self.offered.add(key)
         assert not self.offered & self.accepted
         self.file, self.head = file, file.head
@@ -234,17 +236,17 @@ class CrashingRuns(RuleBasedStateMachine):
         self.in_flight.clear()
         (self.disk.power_loss if fault.power else self.disk.end_process)()
 
-    def _last_lines(self) -> dict[str, KeyStanding]:
+    def _last_lines(self) -> dict[str, KeyState]:
         last = {}
         for _, records in self.kept:
             for record in records:
                 if isinstance(record, Accepted):
-                    last[record.key] = KeyStanding.ACCEPTED
+                    last[record.key] = KeyState.ACCEPTED
                 elif isinstance(record, Failed):
-                    bad = KeyStanding.REFUSED if record.permanent else KeyStanding.FAILED
+                    bad = KeyState.REFUSED if record.permanent else KeyState.FAILED
                     last[record.key] = bad
                 elif isinstance(record, Sent | Unknown):
-                    last[record.key] = STANDING_OF[type(record).__name__.lower()]
+                    last[record.key] = STATE_OF[type(record).__name__.lower()]
         return last
 
     def _bytes(self, groups: list[tuple[bytes, Sequence[Record]]]) -> bytes:

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sources import csv_rows
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, clean_key
+from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.survey import Survey
 
 MANY = settings(max_examples=300, deadline=None)
 FEWER = settings(max_examples=100, deadline=None)
@@ -233,6 +234,7 @@ def test_an_ndjson_line_is_what_json_says(line: str) -> None:
         assert isinstance(rows[0], RejectedRow)
 
 
+KEPT = ("ACCEPTED", "ERASED", "REFUSED", "JOB_FAILED")
 row = st.sampled_from(["k1", "k2", "k3", "k4", " k1", "k2\u00a0", "K1", "", "  ", "a\x00", None])
 
 
@@ -241,16 +243,16 @@ row = st.sampled_from(["k1", "k2", "k3", "k4", " k1", "k2\u00a0", "K1", "", "  "
     rows=st.lists(row, max_size=30),
     as_csv=st.booleans(),
     hold_list=st.none() | st.sets(st.sampled_from(["k1", "k2", "K1", "elsewhere"])),
-    standings=st.dictionaries(
-        st.sampled_from(["k1", "k2", "k3", "K1", "elsewhere"]), st.sampled_from(KeyStanding)
+    states=st.dictionaries(
+        st.sampled_from(["k1", "k2", "k3", "K1", "elsewhere"]), st.sampled_from(KeyState)
     ),
     retry_failed=st.booleans(),
 )
-def test_every_row_has_the_fate_that_a_simple_model_gives(
+def test_every_row_is_treated_as_a_simple_model_gives(
     rows: list[str | None],
     as_csv: bool,
     hold_list: set[str] | None,
-    standings: dict[str, KeyStanding],
+    states: dict[str, KeyState],
     retry_failed: bool,
 ) -> None:
     """Survey and second reading agree, row by row and in sum, with twenty lines of naive code."""
@@ -269,21 +271,21 @@ def test_every_row_has_the_fate_that_a_simple_model_gives(
         key = (raw or "").strip(" \u00a0")
         first_lines.append(0)
         if not key or "\x00" in key:
-            expected.append("REJECTED")
+            expected.append("REJECT")
         elif key in seen:
             expected.append("DUPLICATE")
             first_lines[-1] = seen[key]
         else:
             seen[key] = line
-            standing = standings.get(key, KeyStanding.NEW).name
+            state = states.get(key, KeyState.NOT_SENT).name
             if hold_list and key in hold_list:
-                expected.append("EXCLUDED")
-            elif standing == "ACCEPTED" or (standing == "JOB_LOST" and not retry_failed):
-                expected.append("SETTLED")
-            elif standing == "REFUSED" and not retry_failed:
-                expected.append("REFUSED")
+                expected.append("EXCLUDE")
+            elif state in ("ACCEPTED", "ERASED") or (
+                state in ("REFUSED", "JOB_FAILED") and not retry_failed
+            ):
+                expected.append("KEEP")
             else:
-                expected.append(f"SEND_{standing}")
+                expected.append("SEND")
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "keys.csv" if as_csv else "keys.ndjson")
@@ -293,26 +295,22 @@ def test_every_row_has_the_fate_that_a_simple_model_gives(
         survey.hold_list = held
         survey.decide(
             lambda part: {
-                digest_of(key): standing
-                for key, standing in standings.items()
-                if digest_of(key)[0] == part
+                digest_of(key): state for key, state in states.items() if digest_of(key)[0] == part
             },
             retry_failed=retry_failed,
         )
         second = list(survey.second_reading())
     counts = Counter(expected)
-    assert [row.fate.name for row in second] == expected
+    assert [row.decision.action.name for row in second] == expected
     assert [row.first_line for row in second] == first_lines
     assert [row.row.line for row in second] == list(range(2, len(rows) + 2))
-    assert +survey.fates == Counter({Fate[name]: count for name, count in counts.items()})
-    assert survey.to_send == sum(name.startswith("SEND_") for name in expected)
-    assert survey.errors.total() == counts["REJECTED"]
+    assert {action: survey.count(action=Action[action]) for action in counts} == dict(counts)
+    assert survey.decisions.total() == len(rows)
+    assert survey.errors.total() == counts["REJECT"]
     facts = survey.facts()
     assert facts.rows == len(rows)
     assert facts.rows == facts.keys + facts.rejected + facts.duplicate
-    assert (facts.rejected, facts.duplicate) == (counts["REJECTED"], counts["DUPLICATE"])
-    not_sent = [n for n, name in enumerate(expected, 2) if name in ("REJECTED", "DUPLICATE")]
-    assert survey.last_line_not_sent == max(not_sent, default=0)
+    assert (facts.rejected, facts.duplicate) == (counts["REJECT"], counts["DUPLICATE"])
     survey.close()
     if held is not None:
         held.close()

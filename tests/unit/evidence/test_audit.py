@@ -171,10 +171,10 @@ def test_one_jid_of_two_keys_is_no_forgery(findings: Any):
 
 
 def test_it_may_be_asked_partition_by_partition(tmp_path: Path):
-    """A ledger that is torn in its first group has no key, and its standings are empty."""
+    """A ledger that is torn in its first group has no key, and its states are empty."""
     path = tmp_path / "torn.ndjson"
     path.write_bytes(b'{"type":"run_started","at":"2024')
     with closing(Audit([str(path)])) as audit:
-        assert all(audit.standings(part) == {} for part in range(PARTITIONS))
+        assert all(audit.states(part) == {} for part in range(PARTITIONS))
         assert audit.ledgers[0].tail_bytes == path.stat().st_size
         assert audit.ledgers[0].commits == 0

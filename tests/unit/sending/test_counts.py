@@ -6,25 +6,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.records import Accepted, Commit, Duplicate, Failed, Rejected, Sent, Unknown
 from bulk_eraser.sending.counts import COUNTS, Tally
-from bulk_eraser.survey.survey import Fate
+from bulk_eraser.survey.decision import Action, Decision
 
 BEFORE = {
-    Fate.SEND_NEW: "not_reached",
-    Fate.SEND_SENT: "not_reached",
-    Fate.SEND_HELD: "not_reached",
-    Fate.SEND_UNKNOWN: "unknown",
-    Fate.SEND_FAILED: "failed",
-    Fate.SEND_REFUSED: "failed",
-    Fate.SEND_JOB_LOST: "already_settled",
-    Fate.REFUSED: "failed",
-    Fate.REJECTED: "rejected",
-    Fate.DUPLICATE: "duplicate",
-    Fate.EXCLUDED: "excluded",
-    Fate.SETTLED: "already_settled",
+    Decision(Action.SEND, KeyState.NOT_SENT): "not_reached",
+    Decision(Action.SEND, KeyState.SENT): "not_reached",
+    Decision(Action.SEND, KeyState.EXCLUDED): "not_reached",
+    Decision(Action.SEND, KeyState.UNKNOWN): "unknown",
+    Decision(Action.SEND, KeyState.FAILED): "failed",
+    Decision(Action.SEND, KeyState.REFUSED): "failed",
+    Decision(Action.SEND, KeyState.JOB_FAILED): "already_settled",
+    Decision(Action.KEEP, KeyState.REFUSED): "failed",
+    Decision(Action.KEEP, KeyState.ACCEPTED): "already_settled",
+    Decision(Action.KEEP, KeyState.ERASED): "already_settled",
+    Decision(Action.KEEP, KeyState.JOB_FAILED): "already_settled",
+    Decision(Action.REJECT, KeyState.NOT_SENT): "rejected",
+    Decision(Action.DUPLICATE, KeyState.NOT_SENT): "duplicate",
+    Decision(Action.EXCLUDE, KeyState.NOT_SENT): "excluded",
+    Decision(Action.EXCLUDE, KeyState.ACCEPTED): "excluded",
 }
 """The count in which a row stands before anything is done about it in this run."""
+NEW = Decision(Action.SEND, KeyState.NOT_SENT)
+AGAIN = Decision(Action.SEND, KeyState.UNKNOWN)
+ACCEPTED = Decision(Action.KEEP, KeyState.ACCEPTED)
+REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
+DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
 
 
 def outcome(kind: str, line: int):
@@ -51,20 +60,20 @@ def sent(line: int, attempt: int = 1) -> Sent:
     return Sent(key=f"key-{line}", line=line, attempt=attempt)
 
 
-@pytest.mark.parametrize("fate", Fate)
-def test_before_a_run_each_row_has_its_count(fate: Fate):
-    """A row's fate says in which count it stands before anything is sent."""
-    tally = Tally(Counter({fate: 7}))
-    expected = dict.fromkeys(COUNTS, 0) | {"rows": 7, BEFORE[fate]: 7}
+@pytest.mark.parametrize("decision", BEFORE)
+def test_before_a_run_each_row_has_its_count(decision: Decision):
+    """A row's decision says in which count it stands before anything is sent."""
+    tally = Tally(Counter({decision: 7}))
+    expected = dict.fromkeys(COUNTS, 0) | {"rows": 7, BEFORE[decision]: 7}
     assert tally.counts() == expected
-    assert tally.to_send == (7 if fate.is_sent else 0)
+    assert tally.to_send == (7 if decision.is_sent else 0)
     assert tally.is_conserved()
 
 
 @given(
     rows=st.lists(
         st.tuples(
-            st.sampled_from(list(Fate)),
+            st.sampled_from(list(BEFORE)),
             st.sampled_from(["untouched", "sent", "accepted", "failed", "unknown"]),
             st.integers(1, 4),
         ),
@@ -72,17 +81,17 @@ def test_before_a_run_each_row_has_its_count(fate: Fate):
         max_size=60,
     )
 )
-def test_every_way_is_counted_once(rows: list[tuple[Fate, str, int]]):
+def test_every_way_is_counted_once(rows: list[tuple[Decision, str, int]]):
     """Whatever becomes of the rows, the counts are those of their last states and add up, after
     every single record."""
-    tally = Tally(Counter(fate for fate, _, _ in rows))
+    tally = Tally(Counter(decision for decision, _, _ in rows))
     expected = Counter(rows=len(rows))
     settled = 0
-    for line, (fate, end, attempts) in enumerate(rows, 2):
-        if not fate.is_sent or end == "untouched":
-            expected[BEFORE[fate]] += 1
+    for line, (decision, end, attempts) in enumerate(rows, 2):
+        if not decision.is_sent or end == "untouched":
+            expected[BEFORE[decision]] += 1
             continue
-        tally.expect(line, fate)
+        tally.expect(line, decision)
         for attempt in range(1, attempts + 1):
             tally.fold([sent(line, attempt)])
             assert tally.is_conserved()
@@ -95,15 +104,15 @@ def test_every_way_is_counted_once(rows: list[tuple[Fate, str, int]]):
         assert tally.is_conserved()
     assert tally.counts() == {name: expected[name] for name in COUNTS}
     assert tally.settled == settled
-    assert tally.refusals == tally.errors.total() <= settled
+    assert tally.failures == tally.errors.total() <= settled
 
 
 def test_the_order_within_a_group_does_not_matter_between_keys():
     """`sent` lines of new keys and outcomes of others ride in one group."""
-    tally = Tally(Counter({Fate.SEND_UNKNOWN: 2, Fate.SEND_NEW: 1}))
-    tally.expect(2, Fate.SEND_UNKNOWN)
-    tally.expect(3, Fate.SEND_UNKNOWN)
-    tally.expect(4, Fate.SEND_NEW)
+    tally = Tally(Counter({AGAIN: 2, NEW: 1}))
+    tally.expect(2, AGAIN)
+    tally.expect(3, AGAIN)
+    tally.expect(4, NEW)
     tally.fold([sent(2), sent(3)])
     tally.fold([outcome("accepted", 2), sent(4), outcome("failed", 3), sent(4, 2)])
     counts = dict.fromkeys(COUNTS, 0) | {"rows": 3, "accepted": 1, "failed": 1, "not_reached": 1}
@@ -113,7 +122,7 @@ def test_the_order_within_a_group_does_not_matter_between_keys():
 
 def test_rows_that_are_booked_were_counted_before():
     """`rejected` and `duplicate` lines stand for what the survey has counted already."""
-    tally = Tally(Counter({Fate.REJECTED: 1, Fate.DUPLICATE: 1}))
+    tally = Tally(Counter({REJECTED: 1, DUPLICATE: 1}))
     before = tally.counts()
     tally.fold([Rejected(line=2, error="empty_key"), Duplicate(key="k", line=4, first_line=3)])
     tally.fold([Commit(lines=2, sha256="0" * 64)])
@@ -122,6 +131,6 @@ def test_rows_that_are_booked_were_counted_before():
 
 def test_what_does_not_add_up_is_noticed():
     """An outcome for a row that was never to be sent is no conservation."""
-    tally = Tally(Counter({Fate.SETTLED: 3}))
+    tally = Tally(Counter({ACCEPTED: 3}))
     tally.fold([outcome("accepted", 2)])
     assert not tally.is_conserved()

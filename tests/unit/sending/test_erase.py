@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown
 from bulk_eraser.sending import erase
 from bulk_eraser.sending.counts import Tally
 from bulk_eraser.sending.erase import Erasure
+from bulk_eraser.sending.pool import Pool
+from bulk_eraser.sending.run import Run
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
@@ -99,7 +102,7 @@ class Stage:
     """An erasure of `keys` with all its parts."""
 
     keys: list[str]
-    erasure: Erasure
+    pool: Pool
     ledger: MemoryLedger
     client: Client
     pace: Pace
@@ -109,7 +112,7 @@ class Stage:
 
     async def run(self) -> None:
         async with asyncio.timeout(20):
-            await self.erasure.run()
+            await self.pool.run()
         assert self.tally.is_conserved()
 
     def states(self) -> Counter[str]:
@@ -147,10 +150,17 @@ def stage(tmp_path: Path) -> Any:
         now = [monotonic()]
         concurrency = settings.concurrency
         pace = Pace(settings.rate, settings.max_outage, concurrency, lambda: now[0], sleep)
-        tally = Tally(survey.fates)
-        erasure = Erasure(survey, 0, ledger, client, pace, tally, settings)
-        ledger.on_commit, ledger.on_failure = erasure.committed, erasure.stop
-        made = Stage(keys, erasure, ledger, client, pace, tally, now)
+        tally = Tally(survey.decisions)
+        erasure = Erasure(survey, 0, ledger, client, tally, settings)
+        pool = Pool(erasure, client, pace, settings)
+        run = SimpleNamespace(tally=tally, settings=settings)
+
+        def committed(records: list[Record]) -> None:
+            if why := Run.committed(run, records):
+                pool.stop(why)
+
+        ledger.on_commit, ledger.on_failure = committed, pool.stop
+        made = Stage(keys, pool, ledger, client, pace, tally, now)
         return made
 
     yield build
@@ -162,10 +172,10 @@ async def test_all_keys_are_settled(stage: Any):
     """With a good service every key is accepted, with no more in flight than allowed."""
     made = stage(100)
     await made.run()
-    assert made.erasure.stopped_by is None
+    assert made.pool.stopped_by is None
     assert made.states() == {"Accepted": 100}
     assert made.client.most_in_flight == 4
-    assert made.erasure.requests == 100
+    assert made.pool.requests == 100
     assert made.tally["accepted"] == 100
 
 
@@ -242,9 +252,9 @@ async def test_a_bug_in_the_client_is_70(stage: Any, attempt: int):
 
     made.client.answer = answer
     await made.run()
-    assert made.erasure.stopped_by.exit_code == ExitCode.INTERNAL
-    assert "ValueError" in str(made.erasure.stopped_by)
-    assert "secret" not in str(made.erasure.stopped_by)
+    assert made.pool.stopped_by.exit_code == ExitCode.INTERNAL
+    assert "ValueError" in str(made.pool.stopped_by)
+    assert "secret" not in str(made.pool.stopped_by)
     (unknown,) = made.ledger.of(Unknown)
     assert (unknown.key, unknown.error, unknown.attempts) == (bad, "internal_error", attempt)
     assert sum(made.client.calls.values()) == calls
@@ -265,7 +275,7 @@ async def test_a_bug_in_the_verdict_is_70(stage: Any, monkeypatch: pytest.Monkey
     teapot = Answer(418, b"", True)
     made.client.answer = lambda key, nth: teapot if key == made.keys[5] else GOOD
     await made.run()
-    assert made.erasure.stopped_by.exit_code == ExitCode.INTERNAL
+    assert made.pool.stopped_by.exit_code == ExitCode.INTERNAL
     assert [record.key for record in made.ledger.of(Unknown)] == [made.keys[5]]
     assert len(made.ledger.of(Accepted)) == len(made.client.calls) - 1
 
@@ -273,7 +283,7 @@ async def test_a_bug_in_the_verdict_is_70(stage: Any, monkeypatch: pytest.Monkey
 async def test_a_bug_in_the_producer_is_70(stage: Any, monkeypatch: pytest.MonkeyPatch):
     """A bug where rows are handed out ends the run; what is in flight is booked."""
     made = stage(40)
-    committed = made.erasure.committed
+    committed = made.ledger.on_commit
 
     def broken(records: Any) -> None:
         committed(records)
@@ -282,7 +292,7 @@ async def test_a_bug_in_the_producer_is_70(stage: Any, monkeypatch: pytest.Monke
 
     made.ledger.on_commit = broken
     await made.run()
-    assert made.erasure.stopped_by.exit_code == ExitCode.INTERNAL
+    assert made.pool.stopped_by.exit_code == ExitCode.INTERNAL
     assert made.states()["Accepted"] == sum(made.client.calls.values())
 
 
@@ -300,7 +310,7 @@ async def test_a_full_ledger_ends_it_at_once(stage: Any):
     made.client.answer = answer
     began = monotonic()
     await made.run()
-    assert made.erasure.stopped_by.exit_code == ExitCode.LEDGER_WRITE
+    assert made.pool.stopped_by.exit_code == ExitCode.LEDGER_WRITE
     assert monotonic() - began < 2
     assert len(made.ledger.records) <= 30
     assert set(made.client.calls) <= {record.key for record in made.ledger.of(Sent)}
@@ -310,7 +320,7 @@ async def test_a_full_ledger_ends_it_at_once(stage: Any):
 async def test_stopped_before_it_began(stage: Any):
     """A signal that came before the first key: nothing is recorded, nothing sent."""
     made = stage()
-    made.erasure.stop(Interrupted(2))
+    made.pool.stop(Interrupted(2))
     await made.run()
     assert made.ledger.records == []
     assert not made.client.calls
@@ -320,10 +330,10 @@ async def test_the_first_reason_stays(stage: Any):
     """What stopped a run is what came first."""
     made = stage()
     first = ServiceDown("first")
-    made.erasure.stop(first)
-    made.erasure.stop(Interrupted(2), hurry=True)
+    made.pool.stop(first)
+    made.pool.stop(Interrupted(2), hurry=True)
     await made.run()
-    assert made.erasure.stopped_by is first
+    assert made.pool.stopped_by is first
 
 
 @pytest.mark.parametrize(
@@ -350,7 +360,7 @@ async def test_what_is_given_up_may_have_arrived(stage: Any, why: BulkEraserErro
     made.client.answer = answer
     running = asyncio.ensure_future(made.run())
     await busy.wait()
-    made.erasure.stop(why, hurry=True)
+    made.pool.stop(why, hurry=True)
     await running
     assert made.ledger.of(Failed) == []
     expected = Counter({left: 4})
@@ -372,7 +382,7 @@ async def test_a_drain_waits_for_answers(stage: Any):
     made.client.answer = answer
     running = asyncio.ensure_future(made.run())
     await busy.wait()
-    made.erasure.stop(Interrupted(15))
+    made.pool.stop(Interrupted(15))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not running.done()
@@ -399,7 +409,7 @@ async def test_a_key_that_waits_for_its_repeat_when_the_run_stops(stage: Any):
     await waiting.wait()
     for _ in range(20):
         await asyncio.sleep(0)
-    made.erasure.stop(Interrupted(2))
+    made.pool.stop(Interrupted(2))
     await running
     assert made.states() == {"Unknown": 1, "Sent": 1}
     assert made.ledger.of(Unknown)[0].key == made.keys[0]
@@ -435,7 +445,7 @@ async def test_nothing_leaves_the_gate_after_a_stop(stage: Any):
     running = asyncio.ensure_future(made.run())
     await waiting.wait()
     calls = sum(made.client.calls.values())
-    made.erasure.stop(Interrupted(2))
+    made.pool.stop(Interrupted(2))
     let_go.set()
     await running
     assert sum(made.client.calls.values()) == calls
@@ -458,7 +468,7 @@ async def test_repeats_wait_for_the_budget(stage: Any):
     made = stage(100, max_attempts=2)
     made.client.answer = lambda key, nth: Answer(429, b"", True) if nth == 1 else GOOD
     await made.run()
-    assert made.erasure.stopped_by is None
+    assert made.pool.stopped_by is None
     assert made.states() == {"Accepted": 100}
     assert sum(made.sleeps) > 10
 
@@ -509,8 +519,8 @@ async def test_what_concerns_every_key_is_a_stop(stage: Any, came: Any, code: Ex
     made = stage(60)
     made.client.answer = lambda key, nth: GOOD if made.keys.index(key) < 20 else came
     await made.run()
-    assert made.erasure.stopped_by.exit_code == code
-    assert made.erasure.retries == 0
+    assert made.pool.stopped_by.exit_code == code
+    assert made.pool.retries == 0
     assert len(made.client.calls) <= 20 + 4
     assert set(made.states()) == {"Accepted", "Sent"}
     assert made.states()["Accepted"] == 20
@@ -521,6 +531,6 @@ async def test_the_limit_of_failures_is_a_stop(stage: Any):
     made = stage(60, max_failures=FailureLimit.parse("2"))
     made.client.answer = lambda key, nth: Answer(400, b"", True)
     await made.run()
-    assert isinstance(made.erasure.stopped_by, ServiceDown)
+    assert isinstance(made.pool.stopped_by, ServiceDown)
     assert 3 <= len(made.ledger.of(Failed)) <= 3 + 4
     assert len(made.ledger.of(Failed)) == sum(made.client.calls.values())

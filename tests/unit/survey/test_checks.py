@@ -13,7 +13,7 @@ from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
-from bulk_eraser.survey.survey import Fate
+from bulk_eraser.survey.decision import Action
 
 KEYS = "customerKey,n\nk-1,x\nk-2,x\n"
 
@@ -88,9 +88,9 @@ def test_an_entry_that_would_not_be_held(intake: Callable[..., Intake], entry: s
 def test_a_hold_list_takes_its_keys_out(intake: Callable[..., Intake]):
     """What is on hold is excluded, whatever the order of rows; a duplicate stays one."""
     survey = survey_of(intake(KEYS + "k-1,x\n", "customerKey\nk-1\n"))
-    fates = [row.fate for row in survey.second_reading()]
+    actions = [row.decision.action for row in survey.second_reading()]
     survey.close()
-    assert fates == [Fate.EXCLUDED, Fate.SEND_NEW, Fate.DUPLICATE]
+    assert actions == [Action.EXCLUDE, Action.SEND, Action.DUPLICATE]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_what_ends_a_survey_gives_the_copy_back(tmp_path: Path, error: type[Base
     intake = Intake(InputReader(str(fifo), Reading()))
     feed.join()
 
-    def standings(partition: int) -> dict[bytes, object]:
+    def states(partition: int) -> dict[bytes, object]:
         if partition == 255:
             raise error
         return {}
 
     with pytest.raises((KeyboardInterrupt, UsageError, LedgerWriteError)):
-        survey_of(intake, standings)  # type: ignore[arg-type]
+        survey_of(intake, states)  # type: ignore[arg-type]
 
 
 def test_progress_is_told(intake: Callable[..., Intake]):

@@ -24,8 +24,9 @@ from bulk_eraser.sources.rows import KeyRow, Reading
 from bulk_eraser.survey import hold_list, survey
 from bulk_eraser.survey import warnings as suspects
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList, read_hold_list
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.survey import Survey
 from bulk_eraser.survey.warnings import folded
 
 Write = Callable[..., Path]
@@ -66,7 +67,7 @@ def sent(surveyed: Survey) -> list[str]:
     return [
         row.row.key
         for row in surveyed.second_reading()
-        if row.fate.is_sent and isinstance(row.row, KeyRow)
+        if row.decision.is_sent and isinstance(row.row, KeyRow)
     ]
 
 
@@ -225,8 +226,8 @@ def test_who_is_on_it_is_not_sent(held_back: Callable[..., Survey]) -> None:
     """Every row of such a key is excluded or a duplicate, whoever else the list names."""
     surveyed = held_back(["k1", "k2", "k1", "k3", "k2"], ["k2", "x", "k1", "k2", "y"])
     assert sent(surveyed) == ["k3"]
-    assert surveyed.fates[Fate.EXCLUDED] == 2
-    assert surveyed.fates[Fate.DUPLICATE] == 2
+    assert surveyed.count(action=Action.EXCLUDE) == 2
+    assert surveyed.count(action=Action.DUPLICATE) == 2
     held = surveyed.hold_list
     assert held is not None
     assert (held.entries, held.unknown, held.near_misses) == (4, 2, [])

@@ -15,7 +15,7 @@ import pytest
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
 from bulk_eraser.key_partitions import digest_of
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey import plan as plan_module
@@ -37,7 +37,7 @@ def survey(tmp_path: Path) -> Iterator[Callable[..., Survey]]:
         content: str | bytes = ROWS,
         name: str = "keys.csv",
         hold: str | None = None,
-        known: dict[str, KeyStanding] | None = None,
+        known: dict[str, KeyState] | None = None,
         **reading: object,
     ) -> Survey:
         path = tmp_path / name
@@ -47,7 +47,7 @@ def survey(tmp_path: Path) -> Iterator[Callable[..., Survey]]:
             (tmp_path / "hold.csv").write_text(hold)
             held = InputReader(str(tmp_path / "hold.csv"), Reading())
         intake = Intake(InputReader(str(path), Reading(**reading)), held)  # type: ignore[arg-type]
-        digests = {digest_of(key): standing for key, standing in (known or {}).items()}
+        digests = {digest_of(key): state for key, state in (known or {}).items()}
         surveys.append(
             survey_of(intake, lambda part: {d: s for d, s in digests.items() if d[0] == part})
         )
@@ -96,9 +96,9 @@ def test_keys_in_order_each_ended_by_a_newline(survey: Callable[..., Survey]):
 def test_the_ledger_does_not_make_it_another(survey: Callable[..., Survey]):
     """What earlier runs settled, refused or left changes neither count nor digest."""
     plan = file_of(made(survey(hold="customerKey\nk-2\n")))
-    standings = [KeyStanding.ACCEPTED, KeyStanding.REFUSED, KeyStanding.SENT, KeyStanding.HELD]
-    for standing in standings:
-        known = dict.fromkeys(["k-1", "k-2", "k-3"], standing)
+    states = [KeyState.ACCEPTED, KeyState.REFUSED, KeyState.SENT, KeyState.EXCLUDED]
+    for state in states:
+        known = dict.fromkeys(["k-1", "k-2", "k-3"], state)
         plan.must_match(survey(hold="customerKey\nk-2\n", known=known))
 
 

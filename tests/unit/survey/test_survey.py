@@ -1,10 +1,9 @@
-"""Every row gets one fate, counted twice, independently."""
+"""Every row gets one decision, counted twice, independently."""
 
 import hashlib
 import os
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -13,14 +12,15 @@ import pytest
 
 from bulk_eraser.errors import BulkEraserError, InputError
 from bulk_eraser.key_partitions import digest_of
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
+from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList
-from bulk_eraser.survey.survey import Fate, Survey
+from bulk_eraser.survey.survey import DecidedRow, Survey
 
 Write = Callable[..., Path]
-Standings = Mapping[str, KeyStanding]
+States = Mapping[str, KeyState]
 
 
 def held(keys: Iterable[str]) -> HoldList:
@@ -31,9 +31,9 @@ def held(keys: Iterable[str]) -> HoldList:
     return hold_list
 
 
-def known(standings: Standings) -> Callable[[int], dict[bytes, KeyStanding]]:
+def known(states: States) -> Callable[[int], dict[bytes, KeyState]]:
     """What a ledger says of these keys, by partition."""
-    digests = {digest_of(key): standing for key, standing in standings.items()}
+    digests = {digest_of(key): state for key, state in states.items()}
     return lambda part: {digest: s for digest, s in digests.items() if digest[0] == part}
 
 
@@ -45,7 +45,7 @@ def survey_of(write: Write) -> Iterator[Callable[..., Survey]]:
     def survey_of(
         text: str | bytes,
         name: str = "keys.csv",
-        standings: Standings | None = None,
+        states: States | None = None,
         hold_list: Iterable[str] | None = None,
         retry_failed: bool = False,
         **reading: object,
@@ -54,7 +54,7 @@ def survey_of(write: Write) -> Iterator[Callable[..., Survey]]:
         surveys.append(survey)
         survey.read()
         survey.hold_list = held(hold_list) if hold_list is not None else None
-        survey.decide(known(standings or {}), retry_failed=retry_failed)
+        survey.decide(known(states or {}), retry_failed=retry_failed)
         return survey
 
     yield survey_of
@@ -62,52 +62,63 @@ def survey_of(write: Write) -> Iterator[Callable[..., Survey]]:
         survey.close()
 
 
-def fates(survey: Survey) -> list[tuple[int, str, int]]:
-    """Line, fate and first line of every row, from the second reading."""
-    return [(r.row.line, r.fate.name, r.first_line) for r in survey.second_reading()]
+def decided(survey: Survey) -> list[tuple[int, str, int]]:
+    """Line, decision and first line of every row, from the second reading."""
+    return [(r.row.line, named(r), r.first_line) for r in survey.second_reading()]
+
+
+def named(row: DecidedRow) -> str:
+    """The action, and the state of a key that is sent or kept."""
+    action, state = row.decision
+    with_state = action in (Action.SEND, Action.KEEP)
+    return f"{action.name}_{state.name}" if with_state else action.name
 
 
 # ── fates ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("standing", "fate", "retried"),
+    ("state", "decision", "retried"),
     [
-        (KeyStanding.NEW, "SEND_NEW", "SEND_NEW"),
-        (KeyStanding.SENT, "SEND_SENT", "SEND_SENT"),
-        (KeyStanding.UNKNOWN, "SEND_UNKNOWN", "SEND_UNKNOWN"),
-        (KeyStanding.FAILED, "SEND_FAILED", "SEND_FAILED"),
-        (KeyStanding.HELD, "SEND_HELD", "SEND_HELD"),
-        (KeyStanding.REFUSED, "REFUSED", "SEND_REFUSED"),
-        (KeyStanding.ACCEPTED, "SETTLED", "SETTLED"),
-        (KeyStanding.JOB_LOST, "SETTLED", "SEND_JOB_LOST"),
+        (KeyState.NOT_SENT, "SEND_NOT_SENT", "SEND_NOT_SENT"),
+        (KeyState.SENT, "SEND_SENT", "SEND_SENT"),
+        (KeyState.UNKNOWN, "SEND_UNKNOWN", "SEND_UNKNOWN"),
+        (KeyState.FAILED, "SEND_FAILED", "SEND_FAILED"),
+        (KeyState.EXCLUDED, "SEND_EXCLUDED", "SEND_EXCLUDED"),
+        (KeyState.REFUSED, "KEEP_REFUSED", "SEND_REFUSED"),
+        (KeyState.ACCEPTED, "KEEP_ACCEPTED", "KEEP_ACCEPTED"),
+        (KeyState.ERASED, "KEEP_ERASED", "KEEP_ERASED"),
+        (KeyState.JOB_FAILED, "KEEP_JOB_FAILED", "SEND_JOB_FAILED"),
     ],
 )
 def test_what_the_ledger_says_decides(
-    survey_of: Callable[..., Survey], standing: KeyStanding, fate: str, retried: str
+    survey_of: Callable[..., Survey], state: KeyState, decision: str, retried: str
 ) -> None:
-    """Each standing has its fate, and --retry-failed sends what was refused or lost."""
+    """Each state has its decision, and --retry-failed sends what was refused or lost."""
     text = "customerKey\nnew\nk\nnew2\n"
-    for retry_failed, expected in ((False, fate), (True, retried)):
-        survey = survey_of(text, standings={"k": standing}, retry_failed=retry_failed)
-        assert fates(survey) == [(2, "SEND_NEW", 0), (3, expected, 0), (4, "SEND_NEW", 0)]
-        assert survey.to_send == 2 + expected.startswith("SEND_")
-        assert Fate[expected].is_sent is expected.startswith("SEND_")
+    for retry_failed, expected in ((False, decision), (True, retried)):
+        survey = survey_of(text, states={"k": state}, retry_failed=retry_failed)
+        assert decided(survey) == [
+            (2, "SEND_NOT_SENT", 0),
+            (3, expected, 0),
+            (4, "SEND_NOT_SENT", 0),
+        ]
+        assert survey.count(action=Action.SEND) == 2 + expected.startswith("SEND_")
 
 
-@pytest.mark.parametrize("standing", KeyStanding)
+@pytest.mark.parametrize("state", KeyState)
 @pytest.mark.parametrize("retry_failed", [False, True])
 def test_a_key_on_the_hold_list_is_never_sent(
-    survey_of: Callable[..., Survey], standing: KeyStanding, retry_failed: bool
+    survey_of: Callable[..., Survey], state: KeyState, retry_failed: bool
 ) -> None:
     """The hold list is stronger than whatever the ledger says of the key."""
     survey = survey_of(
         "customerKey\nk\nother\nk\n",
-        standings={"k": standing},
+        states={"k": state},
         hold_list=["k", "not in the input"],
         retry_failed=retry_failed,
     )
-    assert fates(survey) == [(2, "EXCLUDED", 0), (3, "SEND_NEW", 0), (4, "DUPLICATE", 2)]
+    assert decided(survey) == [(2, "EXCLUDE", 0), (3, "SEND_NOT_SENT", 0), (4, "DUPLICATE", 2)]
 
 
 def test_rejected_then_duplicate_then_excluded_then_settled(
@@ -116,24 +127,23 @@ def test_rejected_then_duplicate_then_excluded_then_settled(
     """A row is in exactly one count, and the order of the counts is fixed."""
     survey = survey_of(
         'note,customerKey\n\n"a\nb",k1\nx,\n,k2\ny, k1\n,k2 \nz\n,k3\n,k1\n,K1\n',
-        standings={"k1": KeyStanding.ACCEPTED, "k2": KeyStanding.ACCEPTED},
+        states={"k1": KeyState.ACCEPTED, "k2": KeyState.ACCEPTED},
         hold_list=["k2", ""],
     )
-    assert fates(survey) == [
-        (3, "SETTLED", 0),
-        (5, "REJECTED", 0),
-        (6, "EXCLUDED", 0),
+    assert decided(survey) == [
+        (3, "KEEP_ACCEPTED", 0),
+        (5, "REJECT", 0),
+        (6, "EXCLUDE", 0),
         (7, "DUPLICATE", 3),
         (8, "DUPLICATE", 6),
-        (9, "REJECTED", 0),
-        (10, "SEND_NEW", 0),
+        (9, "REJECT", 0),
+        (10, "SEND_NOT_SENT", 0),
         (11, "DUPLICATE", 3),
-        (12, "SEND_NEW", 0),
+        (12, "SEND_NOT_SENT", 0),
     ]
     facts = survey.facts()
     assert (facts.rows, facts.keys, facts.rejected, facts.duplicate) == (9, 4, 2, 3)
-    assert survey.to_send == 2
-    assert survey.last_line_not_sent == 11
+    assert survey.count(action=Action.SEND) == 2
     assert survey.stripped == 2
     assert survey.errors == {"empty_key": 1, "missing_field": 1}
     assert survey.error_lines == {"empty_key": [5], "missing_field": [9]}
@@ -146,10 +156,10 @@ def test_lines_and_counts_of_many_rows(survey_of: Callable[..., Survey]) -> None
     survey = survey_of(text)
     for number, row in enumerate(survey.second_reading()):
         duplicate = number >= keys
-        assert row.fate is (Fate.DUPLICATE if duplicate else Fate.SEND_NEW)
+        assert row.decision.action is (Action.DUPLICATE if duplicate else Action.SEND)
         assert row.first_line == (number % keys + 2 if duplicate else 0)
-    assert survey.fates == Counter({Fate.SEND_NEW: keys, Fate.DUPLICATE: rows - keys}) + Counter()
-    assert survey.last_line_not_sent == rows + 1
+    assert survey.count(action=Action.SEND) == keys
+    assert survey.count(action=Action.DUPLICATE) == rows - keys
 
 
 def test_examples_are_few(survey_of: Callable[..., Survey]) -> None:
@@ -227,7 +237,7 @@ def test_a_change_between_the_readings_is_noticed(survey_of: Callable[..., Surve
     survey = survey_of("customerKey\nk1\nk2\n")
     Path(survey.reader.file.path).write_text("customerKey\nk1\nk3\n")
     with pytest.raises(InputError, match="was changed after it was surveyed"):
-        fates(survey)
+        decided(survey)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +256,7 @@ def test_readings_that_disagree_are_an_internal_error(
     survey = survey_of("customerKey\nk1\nk2\n")
     monkeypatch.setattr(survey.reader, "checked_rows", lambda: iter(rows))
     with pytest.raises(BulkEraserError, match="do not agree") as disagreement:
-        fates(survey)
+        decided(survey)
     assert disagreement.value.exit_code == 70
 
 
@@ -258,7 +268,7 @@ def test_nothing_is_left_in_the_temporary_folder(
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     survey = survey_of("customerKey\nk\nk\n")
-    assert fates(survey) == [(2, "SEND_NEW", 0), (3, "DUPLICATE", 2)]
+    assert decided(survey) == [(2, "SEND_NOT_SENT", 0), (3, "DUPLICATE", 2)]
     assert os.listdir(folder) == []
 
 
@@ -302,7 +312,7 @@ def test_a_sample_holds_what_its_readme_says(row: tuple[str, ...]) -> None:
         assert [facts.rows, facts.keys, facts.rejected, facts.duplicate] == [
             int(count.replace(",", "")) for count in counts
         ]
-        assert len(fates(survey)) == facts.rows
+        assert len(decided(survey)) == facts.rows
 
 
 @pytest.mark.parametrize("path", sorted((SAMPLES / "invalid").iterdir()), ids=lambda p: p.name)

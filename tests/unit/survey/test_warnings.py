@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.history import KeyStanding
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.records import ROW_ERRORS
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading, is_numeric_like
@@ -38,7 +38,7 @@ def found_in(write: Write) -> Iterator[Callable[[list[str]], Found]]:
         survey = Survey(InputReader(str(write(text)), Reading(header=False)))
         surveys.append(survey)
         survey.read()
-        survey.decide(lambda _partition: dict[bytes, KeyStanding]())
+        survey.decide(lambda _partition: dict[bytes, KeyState]())
         return dict(survey.suspects)
 
     yield found_in

@@ -6,7 +6,7 @@ import pytest
 
 from bulk_eraser.errors import LedgerDamaged, UsageError
 from bulk_eraser.ledger.disk import network_file_system
-from bulk_eraser.ledger.reading import ledger_blocks
+from bulk_eraser.ledger.replay import ledger_blocks
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -1,0 +1,298 @@
+"""What `verify` does and finds: the ledgers audited, every row of the input accounted for.
+
+One pass over each ledger, one survey of the input, and one more reading of its rows, which tells
+what became of each and writes the table of rows, if one is asked for.
+"""
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from typing import Any
+
+import msgspec
+
+from bulk_eraser.errors import ConfigurationError, ExitCode, LedgerWriteError, Result, UsageError
+from bulk_eraser.evidence.audit import Audit, LedgerAccount, RunAccount
+from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
+from bulk_eraser.survey.checks import Intake, read_survey
+from bulk_eraser.survey.survey import DecidedRow, Survey
+
+__all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
+
+EXAMPLES = 5
+STATES = (
+    "accepted",
+    "job_lost",
+    "failed",
+    "unknown",
+    "excluded",
+    "rejected",
+    "duplicate",
+    "sent",
+    "missing",
+)
+"""What became of a row, in the order in which it is told. The last two are not accounted for."""
+_UNACCOUNTED = ("sent", "missing")
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """Which ledgers to look at, which heads must be among their commits, and whose rows they must
+    account for.
+
+    `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
+    table of all rows is put. `naming` gives the ledgers' pseudonyms, should they have such.
+    """
+
+    ledgers: Sequence[str]
+    heads: Sequence[str] = ()
+    input_path: str | None = None
+    reading: Reading = field(default_factory=Reading)
+    rows_path: str | None = None
+    naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
+
+
+@dataclass
+class VerifyResult(Result):
+    """What `verify` found: the object that `--json` prints.
+
+    `states` counts the rows of the input by what became of them; `unaccounted` are those that are
+    missing, sent without an outcome, or rejected without a line that says so, `unaccounted_lines`
+    the first of them. `extra` counts the keys of the ledgers that the input does not have.
+    """
+
+    ledgers: list[dict[str, Any]] = field(default_factory=list)
+    expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    input: dict[str, Any] | None = None
+    states: dict[str, int] = field(default_factory=dict)
+    unaccounted: int = 0
+    unaccounted_lines: list[int] = field(default_factory=list)
+    extra: int = 0
+    extra_lines: list[dict[str, Any]] = field(default_factory=list)
+    rehearsal: bool = False
+
+
+def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
+    """Look at everything, note it in `result`, and conclude. What was found before an error stays.
+
+    Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
+    be looked at; what is wrong with a ledger raises nothing.
+    """
+    with closing(Audit(request.ledgers, request.heads)) as audit:
+        _note_ledgers(result, audit, request.heads)
+        if request.input_path is None:
+            audit.walk()
+        else:
+            _account_for_rows(request, request.input_path, result, audit, progress)
+        for word, count in audit.findings.counts.items():
+            places = _places(audit, audit.findings.places[word])
+            result.findings[word] = {"count": count, "lines": places}
+        _conclude(result, audit)
+
+
+def _conclude(result: VerifyResult, audit: Audit) -> None:
+    """79 for what nobody wrote, 3 for what is not accounted for."""
+    damaged = [account for account in audit.ledgers if account.damage]
+    lost = [head for head, place in result.expected_heads.items() if place is None]
+    unproven = any(place and place["commit"] is None for place in result.expected_heads.values())
+    if damaged:
+        result.error = damaged[0].damage
+    elif lost:
+        result.error = (
+            f"The expected head {lost[0][:12]}… is none of the commits: the ledger was cut off "
+            "before it, or rewritten."
+        )
+    elif audit.findings.is_forged:
+        result.error = "The ledger holds lines that no run writes; see the findings."
+    if result.error:
+        result.outcome, result.exit_code = "refused", ExitCode.LEDGER_DAMAGED
+    elif (
+        result.unaccounted
+        or unproven
+        or (result.rehearsal and result.input is not None)
+        or audit.findings.counts
+        or any(account.tail_bytes or not account.commits for account in audit.ledgers)
+    ):
+        result.outcome, result.exit_code = "incomplete", ExitCode.SOME_ROWS
+
+
+# ── ledgers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> None:
+    result.expected_heads = dict.fromkeys(heads)
+    result.rehearsal = audit.is_rehearsal
+    for account in audit.ledgers:
+        facts = {
+            name: getattr(account, name)
+            for name in ("head", "commits", "lines", "bytes", "tail_bytes", "damage")
+        }
+        derived = msgspec.to_builtins(account.derived_from)
+        if account.derived_from is not None and account.derived_from.head in heads:
+            result.expected_heads[account.derived_from.head] = _of_the_old_one(account)
+        runs = [_run(run) for run in account.runs]
+        result.ledgers.append(
+            {"ledger": account.path, **facts, "derived_from": derived, "runs": runs}
+        )
+        for head, (commit, line) in account.kept.items():
+            result.expected_heads[head] = {
+                "ledger": account.path,
+                "commit": commit,
+                "commits_after": account.commits - commit,
+                "lines_after": account.lines - line,
+            }
+
+
+def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:
+    """The place of a head that the first line only says to be that of the ledger before."""
+    return {
+        "ledger": account.path,
+        "commit": None,
+        "commits_after": account.commits,
+        "lines_after": account.lines,
+    }
+
+
+def _run(run: RunAccount) -> dict[str, Any]:
+    started, finished = run.started, run.finished
+    return {
+        "run": started.run,
+        "command": started.command,
+        "at": started.at,
+        "finished_at": finished.at if finished else None,
+        "tool": started.tool,
+        "api": started.api,
+        "target": started.target,
+        "simulated": started.simulated,
+        "requester": started.requester,
+        "reference": started.reference,
+        "plan": msgspec.to_builtins(started.plan),
+        "input": msgspec.to_builtins(started.input),
+        "outcome": finished.outcome if finished else None,
+        "exit_code": finished.exit_code if finished else None,
+        "counts": finished.counts if finished else None,
+        "lines": run.lines_by_type,
+        "conserved": run.is_conserved,
+    }
+
+
+def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"ledger": audit.ledgers[number].path, "line": line} for number, line in places]
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _account_for_rows(
+    request: VerifyRequest,
+    path: str,
+    result: VerifyResult,
+    audit: Audit,
+    progress: Callable[[int], None],
+) -> None:
+    audit.must_be_of_one_target()
+    naming = _naming(audit.ledgers, request.naming)
+    reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
+    intake = Intake(reader, allow_numeric_like=True, naming=naming)
+    with closing(read_survey(intake, progress)) as survey:
+        survey.decide(lambda part: audit.states(part, survey.digests(part)), retry_failed=True)
+        _note_rows(result, audit, survey, request.rows_path)
+
+
+def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: str | None) -> None:
+    """What became of every row of the input, into `result` and into the table."""
+    facts = survey.facts()
+    result.input = msgspec.to_builtins(facts)
+    states: Counter[str] = Counter()
+    recorded = audit.recorded_until(facts)
+    with ExitStack() as opened:
+        note = opened.enter_context(_table(rows_path)) if rows_path else None
+        for row in survey.second_reading():
+            states[row.decision.word] += 1
+            unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
+            if unrecorded or row.decision.word in _UNACCOUNTED:
+                result.unaccounted += 1
+                if len(result.unaccounted_lines) < EXAMPLES:
+                    result.unaccounted_lines.append(row.row.line)
+            if note is not None:
+                note(row)
+    result.states = {state: states[state] for state in STATES}
+    result.extra = audit.extra
+    result.extra_lines = _places(audit, audit.extra_places)
+
+
+@contextmanager
+def _table(path: str) -> Iterator[Callable[[DecidedRow], None]]:
+    """A CSV of line, key and state of every row; read by a spreadsheet, no key is a formula.
+
+    Raises `UsageError` for a file that is there already, `LedgerWriteError` if it cannot be
+    written.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("line", "key", "state"))
+
+            def note(row: DecidedRow) -> None:
+                key = row.row.key if isinstance(row.row, KeyRow) else ""
+                guard = "'" if _FORMULA.match(key) else ""
+                table.writerow((row.row.line, guard + key, row.decision.word))
+
+            yield note
+    except FileExistsError:
+        raise UsageError(f"{path} already exists. Name another file with --rows.") from None
+    except OSError as error:
+        raise LedgerWriteError(
+            f"The table {path} cannot be written: {error.strerror}. Name another place with --rows."
+        ) from None
+
+
+def _naming(ledgers: list[LedgerAccount], pseudonyms: Callable[[], KeyNaming]) -> KeyNaming:
+    """How the ledgers name keys. Raises `ConfigurationError` where the input cannot be compared."""
+    kinds = {(run.started.keys, run.started.pepper_check) for it in ledgers for run in it.runs}
+    if not kinds or (RAW, None) in kinds:
+        return RAW_KEYS
+    naming = pseudonyms()
+    if (naming.kind, naming.pepper_check) not in kinds:
+        raise ConfigurationError(
+            "The pepper in the file that BULK_ERASER_PEPPER_FILE names is not the one with which "
+            "the ledger was written. Name the right file."
+        )
+    return naming
+
+
+def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> Reading:
+    """How the last run that had this very file read it, for what is not asked otherwise."""
+    read = [run.started.input for account in ledgers for run in account.runs if run.started.input]
+    if not os.path.isfile(path):  # a pipe, which is read only once, or what the reader will tell
+        return asked
+    try:
+        if os.stat(path).st_size not in {facts.bytes for facts in read}:
+            return asked
+        with open(path, "rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+    except OSError:  # which the reader will tell
+        return asked
+    known = next((facts for facts in reversed(read) if facts.sha256 == digest), None)
+    if known is None or asked != Reading(format=asked.format):
+        return asked
+    return Reading(
+        format=asked.format or known.format,
+        key_field=known.key_field,
+        header=known.header,
+        delimiter=known.delimiter,
+        encoding=None if known.format == "xlsx" else known.encoding,
+        sheet=known.sheet,
+        received_field=known.received_field,
+        reference_field=known.reference_field,
+    )

@@ -1,0 +1,130 @@
+"""Read a ledger back, once: proven lines, decoded as the records they are, handed to folds.
+
+    bytes ─► groups (recovery) ─► records ─► folds: history, jobs, audit
+
+Whoever wants to know something of a ledger is a fold. Lines of a type that a later version
+introduced are read as a bare `Record`, so that every line has its place.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from bulk_eraser.errors import LedgerDamaged, UsageError
+from bulk_eraser.ledger.recovery import LedgerScan, begins_like_a_ledger
+from bulk_eraser.records import (
+    Accepted,
+    DerivedFrom,
+    Duplicate,
+    Excluded,
+    Failed,
+    JobStatus,
+    Record,
+    Recovered,
+    Rejected,
+    RunFinished,
+    RunStarted,
+    Sent,
+    Unknown,
+)
+
+__all__ = ["Fold", "Group", "ledger_blocks", "replay"]
+
+BLOCK = 1 << 20
+
+_Line = (
+    RunStarted
+    | Sent
+    | Accepted
+    | Failed
+    | Unknown
+    | Rejected
+    | Duplicate
+    | Excluded
+    | JobStatus
+    | Recovered
+    | RunFinished
+    | DerivedFrom
+)
+_decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
+_KNOWN = tuple(
+    b'{"type":"%b"' % str(kind.__struct_config__.tag).encode() for kind in _Line.__args__
+)
+_OF_A_LATER_VERSION = Record()
+
+
+class Group(NamedTuple):
+    """One committed group: its records, and their lines as they stand in the file.
+
+    `offset` is the byte, from 0, and `line` the line, from 1, at which the first of them begins.
+    """
+
+    records: Sequence[Record]
+    lines: bytes
+    offset: int
+    line: int
+
+
+class Fold(Protocol):
+    """Takes in the groups of a ledger, oldest first."""
+
+    def take(self, group: Group) -> None: ...
+
+
+def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> None:
+    """Hand each proven group to every one of `folds`; `scan` is up to date while they see it.
+
+    Raises `LedgerDamaged` as the scan does, or for a proven line that does not hold what its type
+    must, and what the folds raise.
+    """
+    offset = scan.valid_bytes
+    for lines in scan.groups(blocks):
+        first_line = scan.valid_lines - lines.count(b"\n")
+        group = Group(_decode(lines), lines, offset, first_line)
+        for fold in folds:
+            fold.take(group)
+        offset = scan.valid_bytes
+
+
+def ledger_blocks(path: str) -> Iterator[bytes]:
+    """The bytes of a ledger that nobody needs to write.
+
+    Raises `LedgerDamaged` if it is no ledger, `UsageError` if it cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a FIFO waits for ever
+            raise UsageError(f"The ledger {path} is not a regular file. Name the right one.")
+        with open(path, "rb") as file:
+            fd = file.fileno()
+            if not begins_like_a_ledger(
+                lambda size, offset: os.pread(fd, size, offset), os.fstat(fd).st_size
+            ):
+                raise LedgerDamaged(
+                    f"{path} is not a ledger of bulk-eraser, or its first line was changed."
+                )
+            while block := file.read(BLOCK):
+                yield block
+    except OSError as error:
+        raise UsageError(f"The ledger {path} cannot be read: {error.strerror}.") from None
+
+
+def _decode(lines: bytes) -> Sequence[Record]:
+    try:
+        return _decoder.decode_lines(lines)
+    except ValueError:  # msgspec's errors: one of the lines is of another kind
+        return [_decode_line(line) for line in lines.split(b"\n")[:-1]]
+
+
+def _decode_line(line: bytes) -> Record:
+    try:
+        return _decoder.decode(line)
+    except ValueError:
+        if line.startswith(_KNOWN):
+            raise LedgerDamaged(
+                "The ledger holds a line that this version cannot read. Nothing was written. "
+                "Use the version of bulk-eraser that wrote it, or a newer one."
+            ) from None
+        return _OF_A_LATER_VERSION

@@ -1,0 +1,99 @@
+"""What is asked of a run or a follow, and what came of it: plain values, without the machinery."""
+
+from dataclasses import dataclass, field
+from datetime import date
+
+from bulk_eraser.elevate.route import Route
+from bulk_eraser.errors import Result
+from bulk_eraser.sending.counts import COUNTS
+from bulk_eraser.sending.deadlines import Calendar
+from bulk_eraser.survey.checks import Intake
+from bulk_eraser.survey.plan import PlanFile
+
+__all__ = [
+    "REHEARSAL",
+    "FollowRequest",
+    "FollowResult",
+    "ListedJob",
+    "RunRequest",
+    "RunResult",
+]
+
+REHEARSAL = "rehearsal"
+"""The target that a rehearsal's ledger belongs to; it never becomes a real run."""
+JOB_COUNTS = ("jobs", "done", "error", "not_found", "pending")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be erased, with what evidence. `no_hold_list` says that none is meant."""
+
+    intake: Intake
+    ledger_path: str
+    no_hold_list: bool = False
+    route: Route = field(default_factory=Route)
+    plan: PlanFile | None = None
+    requester: str | None = None
+    reference: str | None = None
+
+
+@dataclass
+class RunResult(Result):
+    """How a run ended. `survey_s` and `elapsed_s` (first request to last commit) in seconds."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    requests: int = 0
+    retries: int = 0
+    survey_s: float = 0.0
+    elapsed_s: float = 0.0
+    ledger: str | None = None
+    head: str | None = None
+
+
+@dataclass(frozen=True)
+class FollowRequest:
+    """Which jobs to ask about. `now` means all unfinished ones, `wait` until all are finished;
+    `received` is the date of requests that have none of their own."""
+
+    ledger_path: str
+    now: bool = False
+    wait: bool = False
+    received: date | None = None
+    fail_if_overdue: bool = False
+    route: Route = field(default_factory=Route)
+    calendar: Calendar = field(default_factory=Calendar)
+
+
+@dataclass(frozen=True)
+class ListedJob:
+    """A job that somebody should look at; `line` is that of its row, `deadline` YYYY-MM-DD."""
+
+    line: int
+    jid: str
+    created_at: str
+    deadline: str
+
+
+@dataclass
+class FollowResult(Result):
+    """How a follow ended.
+
+    `counts` are of the jobs by state, with their sum in `jobs`; `asked` is how many were answered
+    in this run. The lists name the first thousand, `listed` counts all of each.
+    """
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_COUNTS, 0))
+    asked: int = 0
+    unanswered: int = 0
+    requests: int = 0
+    retries: int = 0
+    next_check_at: str | None = None
+    listed: dict[str, int] = field(default_factory=dict)
+    error_jobs: list[ListedJob] = field(default_factory=list)
+    not_found_jobs: list[ListedJob] = field(default_factory=list)
+    slow_jobs: list[ListedJob] = field(default_factory=list)
+    at_risk_jobs: list[ListedJob] = field(default_factory=list)
+    overdue_jobs: list[ListedJob] = field(default_factory=list)
+    elapsed_s: float = 0.0
+    ledger: str | None = None
+    head: str | None = None

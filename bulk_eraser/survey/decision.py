@@ -1,0 +1,61 @@
+"""What is done with a row, and why: an action, and the state that the ledger has for its key."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from bulk_eraser.ledger.key_state import KeyState, Resend
+
+__all__ = ["DECISIONS", "Action", "Decision", "decide"]
+
+
+class Action(IntEnum):
+    """What is done with a row. All but SEND leave it where it is."""
+
+    SEND = 0
+    KEEP = 1
+    """Its key needs no request (any more), or none without --retry-failed."""
+    REJECT = 2
+    DUPLICATE = 3
+    EXCLUDE = 4
+
+
+_WORD_OF = {
+    Action.REJECT: "rejected",
+    Action.DUPLICATE: "duplicate",
+    Action.EXCLUDE: "excluded",
+}
+
+
+class Decision(NamedTuple):
+    """A row's action, and its key's state when the run began (NOT_SENT where there is no key)."""
+
+    action: Action
+    state: KeyState
+
+    @property
+    def is_sent(self) -> bool:
+        return self.action is Action.SEND
+
+    @property
+    def counted_as(self) -> str:
+        """The word of `counts` under which the row stands until this run has done more."""
+        return _WORD_OF.get(self.action) or self.state.counted_as
+
+    @property
+    def word(self) -> str:
+        """What `verify` calls it: what became of the row, after all runs."""
+        return _WORD_OF.get(self.action) or self.state.word
+
+    @property
+    def code(self) -> int:
+        """Its place in `DECISIONS`; fits into a byte."""
+        return self.action * len(KeyState) + self.state
+
+
+DECISIONS = tuple(Decision(action, state) for action in Action for state in KeyState)
+
+
+def decide(state: KeyState, *, retry_failed: bool) -> Decision:
+    """For the first row of a key that is not on hold."""
+    again = state.resend is Resend.YES or (retry_failed and state.resend is Resend.ON_REQUEST)
+    return Decision(Action.SEND if again else Action.KEEP, state)
