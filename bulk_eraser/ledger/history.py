@@ -4,13 +4,14 @@ from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import KeyState, event_of, jid_number, state_after
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Duplicate, InputFacts, Rejected, RunStarted, Sent
+from bulk_eraser.records import Accepted, Duplicate, InputFacts, Rejected, RunStarted, Sent
 
 __all__ = ["KeyHistory", "LedgerFacts"]
 
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _STATES = tuple(KeyState)
+_ACCEPTED = int(KeyState.ACCEPTED)
 _DECIDES_ALONE = frozenset(
     {
         KeyState.SENT,
@@ -75,17 +76,31 @@ class KeyHistory:
 
     def take(self, group: Group) -> None:
         """Raises `LedgerWriteError` when the temporary folder is full."""
-        just_sent = self._just_sent
+        try:
+            self._take(group)
+        except OSError as error:
+            raise no_temporary_room(error) from None
+
+    def _take(self, group: Group) -> None:
+        just_sent, add = self._just_sent, self._events.add
         for record in group.records:
-            if type(record) is Sent:  # half of a ledger's lines
-                just_sent[record.key] = None
+            kind = type(record)
+            # Nearly all lines are one of these two, so they go the shortest way.
+            if kind is Sent:
+                just_sent[record.key] = None  # type: ignore[attr-defined] # its kind was looked at
+            elif kind is Accepted:
+                just_sent.pop(record.key, None)  # type: ignore[attr-defined] # as above
+                add(digest_of(record.key), _ACCEPTED, jid_number(record.jid))  # type: ignore[attr-defined] # as above
             elif (event := event_of(record)) is not None:
                 self._remember(record.key, event, getattr(record, "jid", ""))  # type: ignore[attr-defined] # it has an event
         if len(just_sent) > _JUST_SENT:
             self._remember_sent()
 
     def states(self, partition: int) -> dict[bytes, KeyState]:
-        """Digest → state for every key of one partition that the ledger names."""
+        """Digest → state for every key of one partition that the ledger names.
+
+        Raises `OSError` when the temporary folder is full.
+        """
         self._remember_sent()
         last: dict[bytes, tuple[KeyState, int]] = {}
         for digest, event, jid in self._events.read(partition):
@@ -103,16 +118,10 @@ class KeyHistory:
         if key in self._just_sent:
             del self._just_sent[key]
             if event not in _DECIDES_ALONE:
-                self._add(key, KeyState.SENT, 0)
-        self._add(key, event, jid_number(jid))
+                self._events.add(digest_of(key), KeyState.SENT, 0)
+        self._events.add(digest_of(key), event, jid_number(jid))
 
     def _remember_sent(self) -> None:
         for key in self._just_sent:
-            self._add(key, KeyState.SENT, 0)
+            self._events.add(digest_of(key), KeyState.SENT, 0)
         self._just_sent.clear()
-
-    def _add(self, key: str, event: int, jid: int) -> None:
-        try:
-            self._events.add(digest_of(key), event, jid)
-        except OSError as error:
-            raise no_temporary_room(error) from None

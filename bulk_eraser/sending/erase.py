@@ -110,7 +110,7 @@ class Erasure:
         All rows are read, also behind the last key of --limit: that is the independent count.
         """
         left = self._settings.limit
-        for row in self._survey.second_reading():
+        for row in self._survey.second_reading(but=[Action.KEEP]):
             if not row.decision.is_sent:
                 if self._is_to_be_recorded(row):
                     yield row
@@ -120,10 +120,7 @@ class Erasure:
 
     def _is_to_be_recorded(self, row: DecidedRow) -> bool:
         """Rejected and duplicate rows once per input, excluded ones once per run."""
-        action = row.decision.action
-        if action is Action.EXCLUDE:
-            return True
-        return action is not Action.KEEP and row.row.line > self._recorded_until
+        return row.decision.action is Action.EXCLUDE or row.row.line > self._recorded_until
 
     def _take(self, most: int) -> tuple[list[DecidedRow], list[Record]]:
         """The next rows to send, and the lines about rows that are not sent."""

@@ -9,7 +9,7 @@ unlinked file, eight bytes at the row's place.
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from typing import IO, NamedTuple
 
@@ -201,23 +201,28 @@ class Survey:
             duplicate=duplicate,
         )
 
-    def second_reading(self) -> Iterator[DecidedRow]:
+    def second_reading(self, but: Collection[Action] = ()) -> Iterator[DecidedRow]:
         """The rows again, each with what is done with it, counted independently of the first time.
 
+        All are read and counted; those with which one of the actions `but` is done are left out.
         Raises `InputError` before a row of a changed part, `BulkEraserError` (internal) when the
         two readings do not agree.
         """
+        rejects = [decision.action is Action.REJECT for decision in DECISIONS]
+        left_out = [decision.action in but for decision in DECISIONS]
         counted = [0] * len(DECISIONS)
         place, codes, rows = -1, self._codes, self.rows
         for place, row in enumerate(self.reader.checked_rows()):
             if place >= rows:
                 raise BulkEraserError(_disagree(row.line))
-            decision = DECISIONS[codes[place]]
-            action = decision.action
-            if (action is Action.REJECT) is not isinstance(row, RejectedRow):
+            code = codes[place]
+            if rejects[code] is not isinstance(row, RejectedRow):
                 raise BulkEraserError(_disagree(row.line))
-            counted[codes[place]] += 1
-            first_line = self._first_line(place) if action is Action.DUPLICATE else 0
+            counted[code] += 1
+            if left_out[code]:
+                continue
+            decision = DECISIONS[code]
+            first_line = self._first_line(place) if decision.action is Action.DUPLICATE else 0
             yield DecidedRow(row, decision, first_line)
         if place + 1 != rows or counted != [self.decisions[each] for each in DECISIONS]:
             raise BulkEraserError(_disagree(place + 1))
