@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import find_columns, kind_of, number_columns
-from bulk_eraser.sources.opening import physical_lines
 from bulk_eraser.sources.rows import (
     BLANKS,
     KeyRow,
@@ -22,6 +21,7 @@ from bulk_eraser.sources.rows import (
     is_numeric_like,
     with_facts,
 )
+from bulk_eraser.sources.text import physical_lines
 
 __all__ = ["CsvRows"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from bulk_eraser.errors import InputError, UsageError
-from bulk_eraser.sources.opening import physical_lines
 from bulk_eraser.sources.rows import Reading, RejectedRow, Row, clean_key, with_facts
+from bulk_eraser.sources.text import physical_lines
 
 __all__ = ["ndjson_rows"]
 
