@@ -104,7 +104,7 @@ class Erasure(Dispatch):
                     elapsed_ms=round((time.monotonic() - job.began) * 1000),
                 )
             )
-        elif verdict.kind is Kind.REFUSED or (self.stopped_by is None and not verdict.perhaps):
+        elif verdict.kind is Kind.REFUSED or (self.stopped_by is None and not verdict.maybe_done):
             self._ledger.append(self._failed(job, verdict))
         elif self.stopped_by is None:
             self._ledger.append(Unknown(**job.whose, error=verdict.error, attempts=job.attempt))
@@ -121,7 +121,7 @@ class Erasure(Dispatch):
             detail=job.detail,
             attempts=job.attempt,
             permanent=verdict.kind is Kind.REFUSED,
-            possible_job=job.perhaps,
+            possible_job=job.maybe_done,
         )
 
     def _leave(self, job: Job, error: str) -> None:
@@ -130,7 +130,7 @@ class Erasure(Dispatch):
         An attempt that may have been carried out makes it `unknown`; otherwise, and when the
         service was down for all, `sent` stays its last line. Both are sent again by the next run.
         """
-        if job.perhaps and not isinstance(self.stopped_by, ServiceDown | LedgerWriteError):
+        if job.maybe_done and not isinstance(self.stopped_by, ServiceDown | LedgerWriteError):
             self._ledger.append(Unknown(**job.whose, error=error, attempts=job.attempt))
 
     async def _record_rows_not_sent(self) -> None:

@@ -140,7 +140,7 @@ class Asking(Dispatch):
 
     def _judge(self, job: Job, came: Answer | NetworkFault) -> Verdict:
         verdict = classify_status(came, job.key, self._settings.api_version)
-        if verdict.http_status not in (404, 410) or not self._pace.outage.goods:
+        if verdict.http_status not in (404, 410) or not self._pace.outage.successes:
             return verdict
         self._not_there.add(job.key)  # after good answers it is this job's matter, unless many are
         if len(self._not_there) >= MANY_NOT_THERE:

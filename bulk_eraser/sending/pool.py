@@ -20,7 +20,7 @@ from typing import Any
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, evidence
+from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, printable_detail
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.ledger.writer import Ledger
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
@@ -38,16 +38,17 @@ LOOK_S = 0.25
 class Job:
     """One call on its way: a customer key, or a jid. `whose` is what its ledger lines begin with.
 
-    `attempt` counts the calls begun, `counted` those that are held against it; `goods` is how many
-    good answers the pool had seen at the last failure; `perhaps` if one may have been carried out.
+    `attempt` counts the calls begun, `counted` those that are held against it; `successes` is how
+    many good answers the pool had seen at the last failure; `maybe_done` if one may have been
+    carried out.
     """
 
     key: str
     whose: dict[str, Any]
     attempt: int = 1
     counted: int = 0
-    goods: int = 0
-    perhaps: bool = False
+    successes: int = 0
+    maybe_done: bool = False
     began: float = 0.0
     detail: str | None = None
 
@@ -166,7 +167,8 @@ class Dispatch(ABC):
         async with self._pace.slot() as slot:
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
-            perhaps_before, job.perhaps = job.perhaps, True  # until the verdict says otherwise
+            maybe_done_before = job.maybe_done
+            job.maybe_done = True  # until the verdict says otherwise
             job.began = job.began or time.monotonic()
             self.in_flight[task] = job
             self.requests += 1
@@ -177,9 +179,9 @@ class Dispatch(ABC):
                 del self.in_flight[task]
             verdict = self._judge(job, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
-        job.perhaps = perhaps_before or verdict.perhaps
+        job.maybe_done = maybe_done_before or verdict.maybe_done
         if verdict.kind is not Kind.ACCEPTED:
-            job.detail = evidence(came.body, job.key) if isinstance(came, Answer) else None
+            job.detail = printable_detail(came.body, job.key) if isinstance(came, Answer) else None
         self._note(job, verdict, probe=slot.is_probe)
         return verdict
 
@@ -200,7 +202,7 @@ class Dispatch(ABC):
                 self._client.close_idle()
             if self._counts(job, verdict):
                 job.counted += 1
-            job.goods = self._pace.outage.goods
+            job.successes = self._pace.outage.successes
 
     def _counts(self, job: Job, verdict: Verdict) -> bool:
         """Is a failed attempt held against the key?
@@ -212,7 +214,7 @@ class Dispatch(ABC):
         if verdict.connecting or (verdict.is_throttled and self._pace.is_pool_throttled):
             return False
         outage = self._pace.outage
-        untold = outage.several_fail and job.counted and outage.goods == job.goods
+        untold = outage.several_fail and job.counted and outage.successes == job.successes
         new_keys = not self._produced or not self._queue.empty()
         return not outage.is_on and not (untold and new_keys)
 

@@ -30,13 +30,13 @@ from bulk_eraser.sending.order import Ending, Order
 from bulk_eraser.sending.service import connected
 from bulk_eraser.sending.signals import Signals
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import FaultPlan, Simulator
+from bulk_eraser.simulator import FaultRates, Simulator
 from bulk_eraser.survey.checks import must_be_usable, survey_of
 from bulk_eraser.survey.survey import Survey
 
 __all__ = ["Batch", "prepare"]
 
-REHEARSAL_FAULTS = FaultPlan(
+REHEARSAL_FAULTS = FaultRates(
     {
         "http_429": 0.005,
         "http_500": 0.005,
