@@ -15,7 +15,7 @@ import typer
 
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.errors import LedgerWriteError, UsageError
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultPlan, Simulator, parse_fault
+from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultRates, Simulator, parse_fault
 
 __all__ = ["simulate"]
 
@@ -89,7 +89,7 @@ def simulate(
     if not re.fullmatch(r"[!-~]+", api_key):
         raise UsageError("--api-key needs plain letters, digits or signs, without spaces.")
     try:
-        plan = FaultPlan(_rates(fault or []), retry_after, delay, seed)
+        plan = FaultRates(_rates(fault or []), retry_after, delay, seed)
         simulator = Simulator(api_key, plan, day, log=log, archive_days=archive_days)
     except ValueError as error:
         raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
@@ -98,7 +98,7 @@ def simulate(
 
 
 async def _serve(
-    simulator: Simulator, port: int, api_key: str, plan: FaultPlan, log: Path | None
+    simulator: Simulator, port: int, api_key: str, plan: FaultRates, log: Path | None
 ) -> None:
     try:
         await simulator.start(port=port)
@@ -117,7 +117,7 @@ async def _serve(
         raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
 
 
-def _hint(origin: str, api_key: str, plan: FaultPlan, log: Path | None) -> None:
+def _hint(origin: str, api_key: str, plan: FaultRates, log: Path | None) -> None:
     faults = ", ".join(f"{name} {rate * 100:g}%" for name, rate in plan.rates.items())
     key = shlex.quote(api_key)
     _say(f"Simulated Elevate GDPR API at {origin}, for this computer only. Nothing is erased.")

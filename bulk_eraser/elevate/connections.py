@@ -31,24 +31,32 @@ CONNECT_SHARE = 0.9
 
 KEEPALIVE_S = 8.0
 
+_CANNOT_CONNECT = NetworkFault("cannot_connect", maybe_done=False)
+_LOST = NetworkFault("connection_lost", maybe_done=True)
+_BAD_ANSWER = NetworkFault("bad_answer", maybe_done=True)
+
 _FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
-    (aiohttp.ClientConnectorCertificateError, NetworkFault("certificate", perhaps=False)),
-    (aiohttp.ClientConnectorDNSError, NetworkFault("dns", perhaps=False)),
-    (aiohttp.InvalidURL, NetworkFault("cannot_connect", perhaps=False)),
-    (aiohttp.ConnectionTimeoutError, NetworkFault("cannot_connect", perhaps=False)),
-    (aiohttp.ClientConnectorError, NetworkFault("cannot_connect", perhaps=False)),
-    (aiohttp.ClientProxyConnectionError, NetworkFault("cannot_connect", perhaps=False)),
-    (aiohttp.ClientHttpProxyError, NetworkFault("cannot_connect", perhaps=False)),
-    (TimeoutError, NetworkFault("timeout", perhaps=True)),
-    (aiohttp.ServerDisconnectedError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
-    (aiohttp.ClientOSError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
-    (ConnectionResetError, NetworkFault("connection_lost", perhaps=True, at_once=True)),
-    # A status line or header that is no HTTP.
-    (HttpProcessingError, NetworkFault("bad_answer", perhaps=True)),
-    (aiohttp.ClientResponseError, NetworkFault("bad_answer", perhaps=True)),
-    (aiohttp.ClientError, NetworkFault("connection_lost", perhaps=True)),
-    (ssl.SSLError, NetworkFault("connection_lost", perhaps=True)),
-    (OSError, NetworkFault("connection_lost", perhaps=True)),
+    # 1. There never was a connection, so nothing was sent.
+    (aiohttp.ClientConnectorCertificateError, NetworkFault("certificate", maybe_done=False)),
+    (aiohttp.ClientConnectorDNSError, NetworkFault("dns", maybe_done=False)),
+    (aiohttp.InvalidURL, _CANNOT_CONNECT),
+    (aiohttp.ConnectionTimeoutError, _CANNOT_CONNECT),  # before TimeoutError, which it is as well
+    (aiohttp.ClientConnectorError, _CANNOT_CONNECT),
+    (aiohttp.ClientProxyConnectionError, _CANNOT_CONNECT),
+    (aiohttp.ClientHttpProxyError, _CANNOT_CONNECT),
+    # 2. The request left, and no answer came. Of a connection that was kept alive it may have been
+    #    dead before, which is when an attempt on a new one is worth making at once.
+    (TimeoutError, NetworkFault("timeout", maybe_done=True)),
+    (aiohttp.ServerDisconnectedError, _LOST._replace(at_once=True)),
+    (aiohttp.ClientOSError, _LOST._replace(at_once=True)),
+    (ConnectionResetError, _LOST._replace(at_once=True)),
+    # 3. What came is no HTTP: a status line or a header that cannot be read.
+    (HttpProcessingError, _BAD_ANSWER),
+    (aiohttp.ClientResponseError, _BAD_ANSWER),
+    # 4. Anything else on the way.
+    (aiohttp.ClientError, _LOST),
+    (ssl.SSLError, _LOST),
+    (OSError, _LOST),
 )
 """aiohttp's errors to ours, the first match counts. Their texts hold keys, so none is kept."""
 
@@ -200,5 +208,5 @@ def _fault_of(error: BaseException, *, was_kept: bool = False) -> NetworkFault:
     could_not_connect = fault.error == "cannot_connect"
     if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)
-        return NetworkFault("connection_refused", perhaps=False) if refused else fault
+        return NetworkFault("connection_refused", maybe_done=False) if refused else fault
     return fault

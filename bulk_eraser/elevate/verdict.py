@@ -40,8 +40,8 @@ __all__ = [
     "Verdict",
     "classify",
     "classify_status",
-    "evidence",
     "parse_retry_after",
+    "printable_detail",
     "spellings",
 ]
 
@@ -66,12 +66,12 @@ class Answer(NamedTuple):
 class NetworkFault(NamedTuple):
     """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
 
-    `perhaps`: the request may have been carried out all the same. `at_once`: a connection that
+    `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
     had been kept alive was probably dead before the request was written.
     """
 
     error: str
-    perhaps: bool
+    maybe_done: bool
     at_once: bool = False
 
 
@@ -83,7 +83,7 @@ class Kind(Enum):
 
 
 class Verdict(NamedTuple):
-    """What to do next. `perhaps`: this attempt may have been carried out (AGAIN only).
+    """What to do next. `maybe_done`: this attempt may have been carried out (AGAIN only).
 
     `connecting`: it failed before there was a connection, which says nothing about a key.
     """
@@ -93,7 +93,7 @@ class Verdict(NamedTuple):
     http_status: int | None = None
     jid: str = ""
     status: str | None = None
-    perhaps: bool = False
+    maybe_done: bool = False
     at_once: bool = False
     connecting: bool = False
     retry_after: float | None = None
@@ -117,7 +117,7 @@ class _JobResult(msgspec.Struct):
     status: Any = None
 
 
-_NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, perhaps=True)
+_NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
 _decoder = msgspec.json.Decoder(_JobResult)
 _CONNECTING = {"connection_refused", "dns", "cannot_connect"}
 
@@ -139,8 +139,8 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
     if 400 <= status < 500:
         return Verdict(Kind.AGAIN, error, status, retry_after=came.retry_after)
     if 500 <= status < 600:
-        return Verdict(Kind.AGAIN, error, status, perhaps=True, retry_after=came.retry_after)
-    return Verdict(Kind.AGAIN, "bad_answer", status, perhaps=True)
+        return Verdict(Kind.AGAIN, error, status, maybe_done=True, retry_after=came.retry_after)
+    return Verdict(Kind.AGAIN, "bad_answer", status, maybe_done=True)
 
 
 def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) -> Verdict:
@@ -153,7 +153,7 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     return verdict
 
 
-def evidence(body: bytes, key: str) -> str | None:
+def printable_detail(body: bytes, key: str) -> str | None:
     """The start of an answer's body for the ledger: printable, the customer key blacked out."""
     text = body.decode("utf-8", "replace")
     known = sorted(spellings(key), key=len, reverse=True)
@@ -240,7 +240,7 @@ def _of_fault(fault: NetworkFault) -> Verdict:
     return Verdict(
         Kind.AGAIN,
         fault.error,
-        perhaps=fault.perhaps,
+        maybe_done=fault.maybe_done,
         at_once=fault.at_once,
         connecting=fault.error in _CONNECTING,
     )

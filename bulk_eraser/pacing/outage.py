@@ -19,13 +19,13 @@ class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
     `outstanding` is how many keys are under way at the most: where that is less than MANY_KEYS, so
-    few failing keys are many already. `goods` counts the good answers so far.
+    few failing keys are many already. `successes` counts the good answers so far.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:
         self._limit = limit
         self._many = min(MANY_KEYS, outstanding)
-        self.goods = 0
+        self.successes = 0
         self._ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()
@@ -52,7 +52,7 @@ class Outage:
     def saw_good(self, now: float) -> None:
         """An answer about a key: accepted or refused."""
         self._good_at = now
-        self.goods += 1
+        self.successes += 1
         if not self._ever_good or self._failing:
             self._ever_good = True
             self._failing.clear()

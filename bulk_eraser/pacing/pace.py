@@ -19,7 +19,7 @@ from bulk_eraser.errors import BulkEraserError, ServiceDown
 from bulk_eraser.pacing.breaker import Breaker
 from bulk_eraser.pacing.budget import RetryBudget
 from bulk_eraser.pacing.outage import Outage
-from bulk_eraser.pacing.rate import RateGate
+from bulk_eraser.pacing.rate import RateLimit
 from bulk_eraser.pacing.throttle import SendRate
 from bulk_eraser.pacing.window import Window
 
@@ -90,7 +90,7 @@ class Pace:
         self._clock = clock
         self._limited = rate > 0
         self._rate = rate
-        self._gate = RateGate(rate)
+        self._rate_limit = RateLimit(rate)
         self._throttle = SendRate()
         self._throttled: deque[str] = deque(maxlen=LATEST)
         self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
@@ -149,7 +149,7 @@ class Pace:
             while (wait := self._wait(self._clock())) > 0:
                 await self.sleep(wait)
             now = self._clock()
-            self._gate.take(now)
+            self._rate_limit.take(now)
             self._throttle.take(now)
             if now < self._return_until:
                 self._next_return = now + RETURN_S / self.window.ceiling
@@ -164,7 +164,7 @@ class Pace:
         )
 
     def _wait(self, now: float) -> float:
-        wait = max(self._paused_until - now, self._gate.delay(now), self._throttle.delay(now))
+        wait = max(self._paused_until - now, self._rate_limit.delay(now), self._throttle.delay(now))
         if now < self._return_until:
             wait = max(wait, self._next_return - now)
         if probe := self.breaker.delay(now):

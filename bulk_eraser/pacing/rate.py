@@ -2,10 +2,10 @@
 
 from math import floor
 
-__all__ = ["RateGate"]
+__all__ = ["RateLimit"]
 
 
-class RateGate:
+class RateLimit:
     """A virtual schedule (GCRA): each send moves the next slot on by one interval.
 
     A late send may be caught up by one interval (less for a rate that is no whole number), so

@@ -91,7 +91,7 @@ class Erasure:
             self._ledger.append(_failed(call, verdict))
         elif stopped_by is not None:  # it would have been tried again
             self.leave(call, "interrupted", stopped_by)
-        elif verdict.perhaps:
+        elif verdict.maybe_done:
             self._ledger.append(Unknown(**call.fields, error=verdict.error, attempts=call.attempt))
         else:
             self._ledger.append(_failed(call, verdict))
@@ -99,7 +99,7 @@ class Erasure:
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
         """An attempt that may have been carried out makes the key `unknown`; otherwise, and when
         the service was down for all, `sent` stays its last line. Both are sent again."""
-        if call.perhaps and not isinstance(stopped_by, ServiceDown | LedgerWriteError):
+        if call.maybe_done and not isinstance(stopped_by, ServiceDown | LedgerWriteError):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────
@@ -177,5 +177,5 @@ def _failed(call: Call, verdict: Verdict) -> Failed:
         detail=call.detail,
         attempts=call.attempt,
         permanent=verdict.kind is Kind.REFUSED,
-        possible_job=call.perhaps,
+        possible_job=call.maybe_done,
     )

@@ -77,7 +77,7 @@ class Asking:
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify_status(came, call.key, self._settings.api_version)
-        if verdict.http_status not in (404, 410) or not self._pace.outage.goods:
+        if verdict.http_status not in (404, 410) or not self._pace.outage.successes:
             return verdict
         # After good answers it is this job's matter, unless many are not there.
         self._not_there.add(call.key)

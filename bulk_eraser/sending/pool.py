@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, evidence
+from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, printable_detail
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.settings import RunSettings
@@ -38,8 +38,8 @@ class Call:
     """One call on its way: about a customer key, or a jid. Its ledger lines begin with `fields`.
 
     `attempt` counts the attempts begun, `counted` those that are held against the key; `successes`
-    is how many good answers the pool had seen at the last failure; `perhaps` if one may have been
-    carried out.
+    is how many good answers the pool had seen at the last failure; `maybe_done` if one may have
+    been carried out.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Call:
     attempt: int = 1
     counted: int = 0
     successes: int = 0
-    perhaps: bool = False
+    maybe_done: bool = False
     began: float = 0.0
     detail: str | None = None
 
@@ -173,7 +173,8 @@ class Pool:
         async with self._pace.slot() as slot:
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
-            perhaps_before, call.perhaps = call.perhaps, True  # until the verdict says otherwise
+            maybe_done_before = call.maybe_done
+            call.maybe_done = True  # until the verdict says otherwise
             call.began = call.began or time.monotonic()
             self.in_flight[task] = call
             self.requests += 1
@@ -184,9 +185,11 @@ class Pool:
                 del self.in_flight[task]
             verdict = self._work.classify(call, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
-        call.perhaps = perhaps_before or verdict.perhaps
+        call.maybe_done = maybe_done_before or verdict.maybe_done
         if verdict.kind is not Kind.ACCEPTED:
-            call.detail = evidence(came.body, call.key) if isinstance(came, Answer) else None
+            call.detail = (
+                printable_detail(came.body, call.key) if isinstance(came, Answer) else None
+            )
         self._note(call, verdict, probe=slot.is_probe)
         return verdict
 
@@ -207,7 +210,7 @@ class Pool:
                 self._client.close_idle()
             if self._counts(call, verdict):
                 call.counted += 1
-            call.successes = self._pace.outage.goods
+            call.successes = self._pace.outage.successes
 
     def _counts(self, call: Call, verdict: Verdict) -> bool:
         """Is a failed attempt held against the key?
@@ -219,7 +222,7 @@ class Pool:
         if verdict.connecting or (verdict.is_throttled and self._pace.is_pool_throttled):
             return False
         outage = self._pace.outage
-        untold = outage.several_fail and call.counted and outage.goods == call.successes
+        untold = outage.several_fail and call.counted and outage.successes == call.successes
         new_keys = not self._produced or not self._queue.empty()
         return not outage.is_on and not (untold and new_keys)
 

@@ -27,14 +27,14 @@ from bulk_eraser.sending.erase import Erasure
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import FaultPlan, Simulator
+from bulk_eraser.simulator import FaultRates, Simulator
 from bulk_eraser.survey.checks import must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
 
 __all__ = ["Run", "prepare"]
 
-REHEARSAL_FAULTS = FaultPlan(
+REHEARSAL_FAULTS = FaultRates(
     {
         "http_429": 0.005,
         "http_500": 0.005,

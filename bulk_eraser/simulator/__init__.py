@@ -1,6 +1,6 @@
 """The simulator: a stand-in for the Elevate GDPR API, for trying out, rehearsing and testing."""
 
-from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FAULTS, FaultPlan, parse_fault
+from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FAULTS, FaultRates, parse_fault
 from bulk_eraser.simulator.jobs import Jobs
 from bulk_eraser.simulator.server import Counts, Simulator
 
@@ -8,7 +8,7 @@ __all__ = [
     "FAULTS",
     "FAULT_DESCRIPTIONS",
     "Counts",
-    "FaultPlan",
+    "FaultRates",
     "Jobs",
     "Simulator",
     "parse_fault",

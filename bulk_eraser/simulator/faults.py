@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 
-__all__ = ["FAULTS", "FAULT_DESCRIPTIONS", "FaultPlan", "parse_fault"]
+__all__ = ["FAULTS", "FAULT_DESCRIPTIONS", "FaultRates", "parse_fault"]
 
 FAULT_DESCRIPTIONS = {
     "http_400": "the key is refused, again whenever it is sent: 400",
@@ -32,7 +32,7 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%?)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class FaultPlan:
+class FaultRates:
     """How often each fault happens.
 
     `rates` maps a name of `FAULTS` to a fraction of the requests, 0 to 1; for `http_400` it is a

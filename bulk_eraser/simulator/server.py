@@ -28,7 +28,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from bulk_eraser.simulator.faults import FaultPlan
+from bulk_eraser.simulator.faults import FaultRates
 from bulk_eraser.simulator.jobs import ARCHIVED_AFTER_DAYS, DAY_S, Jobs
 from bulk_eraser.simulator.request_log import RequestLine, RequestLog
 
@@ -98,9 +98,9 @@ _FORBIDDEN = _refusal(403, "incorrect cluster credentials")
 _NO_ANSWER = _Answer(None, b"", closes=True)
 
 
-def _fault_answers(plan: FaultPlan) -> dict[str, _Answer]:
+def _fault_answers(rates: FaultRates) -> dict[str, _Answer]:
     """The answers of the faults that do not depend on the request."""
-    wait = "" if plan.retry_after_s is None else f"Retry-After: {plan.retry_after_s}\r\n"
+    wait = "" if rates.retry_after_s is None else f"Retry-After: {rates.retry_after_s}\r\n"
     return {
         "http_400": _refusal(400, "invalid customerKey"),
         "http_403": _FORBIDDEN,
@@ -154,7 +154,7 @@ class Simulator:
     def __init__(
         self,
         api_key: str,
-        faults: FaultPlan | None = None,
+        faults: FaultRates | None = None,
         day_s: float = DAY_S,
         clock: Callable[[], float] = time.time,
         log: str | os.PathLike[str] | None = None,
@@ -167,10 +167,12 @@ class Simulator:
         self.log_error: OSError | None = None
         self.ended = asyncio.Event()
         self._api_key = api_key.encode()
-        self._plan = faults or FaultPlan()
-        self._fault_answers = _fault_answers(self._plan)
-        self._random = random.Random(self._plan.seed)  # noqa: S311 - repeatable, not secret
-        self._jobs = Jobs(clock, day_s, archive_days, self._plan.fails, self._plan.is_lost)
+        self._fault_rates = faults or FaultRates()
+        self._fault_answers = _fault_answers(self._fault_rates)
+        self._random = random.Random(self._fault_rates.seed)  # noqa: S311 - repeatable, not secret
+        self._jobs = Jobs(
+            clock, day_s, archive_days, self._fault_rates.fails, self._fault_rates.is_lost
+        )
         self._calls = {
             f"{BASES[version]}/event-data/{name}": call
             for version in versions
@@ -272,7 +274,7 @@ class Simulator:
     def _carry_out(self, call: _Call, value: str, line: RequestLine) -> _Answer:
         """Create a job for the key `value`, or tell the status of the jid `value`, or fail."""
         creates = call.parameter == "customerKey"
-        fault = self._plan.choose(value if creates else None, self._random.random())
+        fault = self._fault_rates.choose(value if creates else None, self._random.random())
         line.fault = fault
         if not creates:
             jid, status = value, self._jobs.status(value)
@@ -298,7 +300,7 @@ class Simulator:
 
     async def _hold_back(self) -> None:
         """Sleep for the delay; cancelled by `stop`."""
-        held = asyncio.ensure_future(self._sleep(self._plan.delay_s))
+        held = asyncio.ensure_future(self._sleep(self._fault_rates.delay_s))
         self._held.add(held)
         try:
             await held

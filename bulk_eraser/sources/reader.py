@@ -1,14 +1,17 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from bulk_eraser.errors import UsageError
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
+from bulk_eraser.sources.file import InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import ndjson_rows
-from bulk_eraser.sources.opening import InputFile
 from bulk_eraser.sources.rows import Reading, Row
+from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 from bulk_eraser.sources.xlsx_rows import XlsxRows
 
 __all__ = ["FORMATS", "InputReader", "format_of"]
@@ -46,38 +49,47 @@ class InputReader:
         return self._rows(survey=False)
 
     def _rows(self, *, survey: bool) -> Iterator[Row]:
-        if self.asked.format == "xlsx":
-            file = self.file
-            content = file.survey_content() if survey else file.checked_content()
-            workbook = XlsxRows(content, file.name, self.asked)
-            self.reading = replace(
-                self.asked, key_field=workbook.key_field, sheet=workbook.sheet, encoding="xlsx"
-            )
-            yield from workbook
-        else:
-            yield from self._text_rows(survey=survey)
+        is_sheet = self.asked.format == "xlsx"
+        return self._sheet_rows(survey=survey) if is_sheet else self._text_rows(survey=survey)
+
+    def _raw(self, *, survey: bool) -> "io.BufferedReader[Any]":
+        return self.file.surveyed_bytes() if survey else self.file.checked_bytes()
+
+    def _sheet_rows(self, *, survey: bool) -> Iterator[Row]:
+        content = read_whole(self._raw(survey=survey), self.file.name)
+        sheet = XlsxRows(content, self.file.name, self.asked)
+        self.reading = replace(
+            self.asked, key_field=sheet.key_field, sheet=sheet.sheet, encoding="xlsx"
+        )
+        yield from sheet
 
     def _text_rows(self, *, survey: bool) -> Iterator[Row]:
-        asked = self.asked
+        asked, file = self.asked, self.file
+        # In NDJSON a line feed alone ends a line (RFC 8259 lets a CR stand as a blank).
         line_end = None if asked.format == "csv" else "\n"
-        open_text = self.file.survey_text if survey else self.file.checked_text
         try:
-            with open_text(asked.encoding, line_end) as text:
-                found = replace(asked, encoding=text.encoding)
-                if asked.format == "csv":
-                    rows = CsvRows(text, self.file.name, asked, self.file.line_end)
-                    self.reading = replace(
-                        found, key_field=rows.key_field, delimiter=rows.delimiter
-                    )
-                    yield from rows
-                else:
-                    key_field = asked.key_field or "customerKey"
-                    self.reading = replace(found, key_field=key_field)
-                    yield from ndjson_rows(text, key_field, asked)
+            text = open_text(self._raw(survey=survey), file, asked.encoding, line_end)
+            with text.stream:
+                yield from self._csv_rows(text) if asked.format == "csv" else self._json_rows(text)
         except UnicodeError:
-            raise self.file.explain_undecodable(asked.encoding, line_end) from None
-        if survey and asked.encoding and not (self.reading.encoding or "").startswith("utf"):
-            self.file.must_not_be_utf8(asked.encoding)
+            raise explain_undecodable(file, asked.encoding, line_end) from None
+        if survey and asked.encoding and text.utf8_check is not None:
+            text.utf8_check.must_not_be_utf8(asked.encoding, file.name)
+
+    def _csv_rows(self, text: InputText) -> Iterator[Row]:
+        rows = CsvRows(text.stream, self.file.name, self.asked, text.line_end)
+        self.reading = replace(
+            self.asked,
+            key_field=rows.key_field,
+            delimiter=rows.delimiter,
+            encoding=text.stream.encoding,
+        )
+        return iter(rows)
+
+    def _json_rows(self, text: InputText) -> Iterator[Row]:
+        key_field = self.asked.key_field or "customerKey"
+        self.reading = replace(self.asked, key_field=key_field, encoding=text.stream.encoding)
+        return ndjson_rows(text.stream, key_field, self.asked)
 
 
 def format_of(path: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FAULTS, FaultPlan, parse_fault
+from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FAULTS, FaultRates, parse_fault
 
 
 def test_every_fault_is_described() -> None:
@@ -16,9 +16,9 @@ def test_every_fault_is_described() -> None:
 
 
 def test_without_rates_nothing_fails() -> None:
-    """The default plan lets every request pass."""
-    assert FaultPlan().choose("k", 0.0) is None
-    assert FaultPlan().choose(None, 0.0) is None
+    """The default rates lets every request pass."""
+    assert FaultRates().choose("k", 0.0) is None
+    assert FaultRates().choose(None, 0.0) is None
 
 
 FOR_GOOD = ("http_400", "job_error", "job_lost")
@@ -27,31 +27,31 @@ FOR_GOOD = ("http_400", "job_error", "job_lost")
 def test_jobs_are_hit_for_good() -> None:
     """A job that fails or is lost does so whenever it is asked about, no job both, in its share;
     its creation is never hit."""
-    plan = FaultPlan({"job_error": 0.1, "job_lost": 0.2})
+    rates = FaultRates({"job_error": 0.1, "job_lost": 0.2})
     jids = [f"jid {number}" for number in range(20_000)]
-    failing, lost = set(filter(plan.fails, jids)), set(filter(plan.is_lost, jids))
+    failing, lost = set(filter(rates.fails, jids)), set(filter(rates.is_lost, jids))
     assert len(failing) / 20_000 == pytest.approx(0.1, abs=0.01)
     assert len(lost) / 20_000 == pytest.approx(0.2, abs=0.01)
     assert not failing & lost
-    assert failing == set(filter(FaultPlan({"job_error": 0.1}).fails, jids))
-    assert not any(plan.choose(key, draw) for key in ("k", None) for draw in (0.0, 0.5))
-    assert not any(map(FaultPlan().fails, jids))
-    assert not any(map(FaultPlan().is_lost, jids))
+    assert failing == set(filter(FaultRates({"job_error": 0.1}).fails, jids))
+    assert not any(rates.choose(key, draw) for key in ("k", None) for draw in (0.0, 0.5))
+    assert not any(map(FaultRates().fails, jids))
+    assert not any(map(FaultRates().is_lost, jids))
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in FOR_GOOD])
 def test_a_rate_of_one_hits_every_request(name: str) -> None:
     """With 100 % each draw is a hit, for job-status as well."""
-    plan = FaultPlan({name: 1.0})
+    rates = FaultRates({name: 1.0})
     draws = [0.0, 0.5, 1 - 2**-53]
-    assert {plan.choose(key, draw) for key in ("k", None) for draw in draws} == {name}
+    assert {rates.choose(key, draw) for key in ("k", None) for draw in draws} == {name}
 
 
 def test_rates_are_fractions_of_all_requests() -> None:
     """Each fault gets its share of the requests, next to refused keys too."""
-    plan = FaultPlan({"http_400": 0.2, "http_500": 0.1, "drop_after": 0.3})
+    rates = FaultRates({"http_400": 0.2, "http_500": 0.1, "drop_after": 0.3})
     rng = random.Random(1)
-    seen = Counter(plan.choose(f"key {n}", rng.random()) for n in range(20_000))
+    seen = Counter(rates.choose(f"key {n}", rng.random()) for n in range(20_000))
     assert seen["http_400"] / 20_000 == pytest.approx(0.2, abs=0.01)
     assert seen["http_500"] / 20_000 == pytest.approx(0.1, abs=0.01)
     assert seen["drop_after"] / 20_000 == pytest.approx(0.3, abs=0.01)
@@ -60,9 +60,9 @@ def test_rates_are_fractions_of_all_requests() -> None:
 
 def test_a_refused_key_is_always_refused() -> None:
     """http_400 depends on the key alone, whatever is drawn."""
-    plan = FaultPlan({"http_400": 0.5, "http_500": 0.5})
+    rates = FaultRates({"http_400": 0.5, "http_500": 0.5})
     for n in range(50):
-        answers = {plan.choose(f"key {n}", draw) for draw in (0.0, 0.3, 0.6, 0.999)}
+        answers = {rates.choose(f"key {n}", draw) for draw in (0.0, 0.3, 0.6, 0.999)}
         assert answers in ({"http_400"}, {"http_500"})
 
 
@@ -70,8 +70,8 @@ def test_the_seed_chooses_the_refused_keys() -> None:
     """The same seed refuses the same keys, another seed refuses others."""
 
     def refused(seed: int) -> set[int]:
-        plan = FaultPlan({"http_400": 0.5}, seed=seed)
-        return {n for n in range(100) if plan.choose(f"key {n}", 0.0)}
+        rates = FaultRates({"http_400": 0.5}, seed=seed)
+        return {n for n in range(100) if rates.choose(f"key {n}", 0.0)}
 
     assert refused(1) == refused(1)
     assert refused(1) != refused(2)
@@ -79,7 +79,7 @@ def test_the_seed_chooses_the_refused_keys() -> None:
 
 def test_job_status_is_never_refused_for_its_key() -> None:
     """A request without a customer key is not met by http_400."""
-    assert FaultPlan({"http_400": 1.0}).choose(None, 0.0) is None
+    assert FaultRates({"http_400": 1.0}).choose(None, 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_job_status_is_never_refused_for_its_key() -> None:
 def test_a_plan_that_cannot_be_is_refused(rates: dict[str, float], message: str) -> None:
     """Unknown names, rates outside 0..1 and sums over 1 are errors that say so."""
     with pytest.raises(ValueError, match=message):
-        FaultPlan(rates)
+        FaultRates(rates)
 
 
 def test_rates_may_add_up_to_one() -> None:
     """Ten times 0.1 is everything, in spite of binary fractions."""
-    FaultPlan(dict.fromkeys(FAULTS[:10], 0.1))
+    FaultRates(dict.fromkeys(FAULTS[:10], 0.1))
 
 
 def test_negative_seconds_are_refused() -> None:
     """Neither Retry-After nor the delay can lie in the past."""
     with pytest.raises(ValueError, match="must not be negative"):
-        FaultPlan(retry_after_s=-1)
+        FaultRates(retry_after_s=-1)
     with pytest.raises(ValueError, match="must not be negative"):
-        FaultPlan(delay_s=-0.5)
+        FaultRates(delay_s=-0.5)
 
 
 @pytest.mark.parametrize(

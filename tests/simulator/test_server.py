@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from bulk_eraser.simulator import FAULTS, FaultPlan, Simulator
+from bulk_eraser.simulator import FAULTS, FaultRates, Simulator
 
 KEY = "5b1f9d3e-0c6b-4a53-9b1f-2f6d1c7a9e00"
 SECRET = "simulated-key"
@@ -50,7 +50,7 @@ async def running(
     faults: dict[str, float] | None = None, **options: Any
 ) -> AsyncIterator[tuple[Simulator, aiohttp.ClientSession]]:
     """A simulator with these faults, and a session that sends the right API key to it."""
-    plan = FaultPlan(faults or {}, options.pop("retry_after_s", None))
+    plan = FaultRates(faults or {}, options.pop("retry_after_s", None))
     async with (
         Simulator(SECRET, plan, **options) as simulator,
         aiohttp.ClientSession(

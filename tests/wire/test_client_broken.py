@@ -35,8 +35,8 @@ Start = Callable[..., Awaitable[Any]]
 Make = Callable[..., ElevateClient]
 
 JOB = b'{"jid":"job-1","status":"created"}'
-LOST = NetworkFault("connection_lost", perhaps=True)
-BAD = NetworkFault("bad_answer", perhaps=True)
+LOST = NetworkFault("connection_lost", maybe_done=True)
+BAD = NetworkFault("bad_answer", maybe_done=True)
 TIMEOUT = 0.3
 REFUSALS = [400, 413, 414, 422]
 
@@ -222,7 +222,7 @@ async def test_an_answer_that_comes_after_the_timeout(raw_server: Start, client_
     """The late answer to a request that was given up is never read for the next one."""
     server = await raw_server(lambda peer: peer.hold() if peer.number == 1 else echo(peer))
     client = client_of(server.origin, timeout=TIMEOUT)
-    assert await client.create_removal_job("one") == NetworkFault("timeout", perhaps=True)
+    assert await client.create_removal_job("one") == NetworkFault("timeout", maybe_done=True)
     server.peers[0].push(job(b"one"))
     assert accepted(await client.create_removal_job("two")) == "two"
     assert len(server.peers) == 2
@@ -333,7 +333,7 @@ async def test_an_answer_that_does_not_come_to_an_end(raw_server: Start, client_
 
     came = await asyncio.gather(*map(attempt, SLOW.values()))
     assert dict(zip(SLOW, came, strict=True)) == dict.fromkeys(
-        SLOW, NetworkFault("timeout", perhaps=True)
+        SLOW, NetworkFault("timeout", maybe_done=True)
     )
     assert loop.time() - began < TIMEOUT + 0.5
 
@@ -365,7 +365,7 @@ async def test_a_head_that_is_found_when_the_time_is_up(raw_server: Start, clien
     server.peers[0].push(http(length=9999))
     time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
     done, _ = await asyncio.wait({attempt}, timeout=20)
-    assert {task.result() for task in done} == {NetworkFault("timeout", perhaps=True)}
+    assert {task.result() for task in done} == {NetworkFault("timeout", maybe_done=True)}
 
 
 async def test_a_switch_that_is_none(raw_server: Start, client_of: Make) -> None:
@@ -479,7 +479,7 @@ def both_families(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_refused_connection(client_of: Make, closed_port: int) -> None:
     """A refused connection carried nothing out."""
     came = await client_of(f"http://127.0.0.1:{closed_port}").create_removal_job("key")
-    assert came == NetworkFault("connection_refused", perhaps=False)
+    assert came == NetworkFault("connection_refused", maybe_done=False)
 
 
 async def test_localhost_refused_by_both_families(
@@ -489,7 +489,7 @@ async def test_localhost_refused_by_both_families(
     came = await client_of(f"http://localhost:{closed_port}").create_removal_job("key")
     verdict = classify(came)
     assert verdict.connecting
-    assert not verdict.perhaps
+    assert not verdict.maybe_done
 
 
 async def test_localhost_with_one_family_listening(
@@ -511,7 +511,7 @@ async def test_a_name_that_does_not_resolve(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     came = await client_of("https://gateway.example.com").create_removal_job("key")
-    assert came == NetworkFault("dns", perhaps=False)
+    assert came == NetworkFault("dns", maybe_done=False)
 
 
 @pytest.mark.parametrize("hangs", ["tcp", "tls"])
@@ -527,7 +527,7 @@ async def test_connecting_is_bounded_and_carries_nothing_out(
     )
     began = loop.time()
     came = await client_of(origin, timeout=TIMEOUT).create_removal_job("key")
-    assert came == NetworkFault("cannot_connect", perhaps=False)
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
     assert loop.time() - began < TIMEOUT + 0.2
 
 
@@ -535,7 +535,7 @@ async def test_tls_to_a_server_that_has_none(raw_server: Start, client_of: Make)
     """A server without TLS behind https is a failure before anything was sent."""
     server = await raw_server(lambda peer: peer.say(http(400)))
     came = await client_of(f"https://127.0.0.1:{server.port}").create_removal_job("key")
-    assert came == NetworkFault("cannot_connect", perhaps=False)
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
 
 
 async def test_a_host_that_aiohttp_refuses() -> None:
@@ -543,7 +543,7 @@ async def test_a_host_that_aiohttp_refuses() -> None:
     target = Target("odd", "https://127.1", cluster=False)
     async with ElevateClient(target, ApiVersion.V4, "k", timeout=1, concurrency=1) as client:
         came = await client.create_removal_job("key")
-    assert came == NetworkFault("cannot_connect", perhaps=False)
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
 
 
 # ── certificates (N5) ───────────────────────────────────────────────────────────────────────────
@@ -571,7 +571,7 @@ async def test_a_bad_certificate(
     """A bad certificate stops the run as a configuration error, and nothing was sent."""
     server = await raw_server(echo, tls=trusted.issue(*names, **options))
     came = await client_of(server.origin).create_removal_job("key")
-    assert came == NetworkFault("certificate", perhaps=False)
+    assert came == NetworkFault("certificate", maybe_done=False)
     assert isinstance(classify(came).stop, ConfigurationError)
     assert server.heads == []
 
@@ -582,7 +582,7 @@ async def test_a_certificate_of_an_unknown_authority(
     """Trusted are the system's authorities and no others."""
     server = await raw_server(echo, tls=authority.issue("127.0.0.1"))
     came = await client_of(server.origin).create_removal_job("key")
-    assert came == NetworkFault("certificate", perhaps=False)
+    assert came == NetworkFault("certificate", maybe_done=False)
 
 
 # ── bodies that are cut, or have no end (N7, N9) ────────────────────────────────────────────────
@@ -615,7 +615,7 @@ async def test_a_body_that_is_cut(
     assert not came.complete
     verdict, whole = classify(came), classify(Answer(status, b"", complete=True))
     assert (verdict.kind, verdict.http_status) == (whole.kind, status)
-    assert verdict.perhaps == (status in (200, 503))
+    assert verdict.maybe_done == (status in (200, 503))
 
 
 @pytest.mark.parametrize(
@@ -645,7 +645,7 @@ async def test_a_200_without_a_job(raw_server: Start, client_of: Make, body: byt
     """A 200 that is no job result may have been carried out, and is asked for again."""
     server = await raw_server(http(200, body))
     verdict = classify(await client_of(server.origin).create_removal_job("key"))
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (Kind.AGAIN, "bad_answer", True)
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (Kind.AGAIN, "bad_answer", True)
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206, 299])
@@ -653,7 +653,7 @@ async def test_another_2xx_is_no_job(raw_server: Start, client_of: Make, status:
     """Only 200 says that a job was made; any other success is asked for again."""
     server = await raw_server(http(status, b"" if status == 204 else JOB))
     verdict = classify(await client_of(server.origin).create_removal_job("key"))
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (Kind.AGAIN, "bad_answer", True)
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (Kind.AGAIN, "bad_answer", True)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, Kind.AGAIN), (400, Kind.REFUSED)])
@@ -712,7 +712,7 @@ async def test_an_answer_of_300_mb(raw_server: Start, client_of: Make, endless: 
     assert len(came.body if isinstance(came, Answer) else b"") <= MAX_BODY + 1
     verdict = classify(came)
     assert verdict.kind is (Kind.REFUSED if endless == "refusal" else Kind.AGAIN)
-    assert verdict.perhaps == (endless != "refusal")
+    assert verdict.maybe_done == (endless != "refusal")
 
 
 @pytest.mark.parametrize(("size", "kind"), [(MAX_BODY, Kind.ACCEPTED), (MAX_BODY + 1, Kind.AGAIN)])

@@ -17,7 +17,7 @@ from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, loopback_target
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, classify
 from bulk_eraser.errors import ConfigurationError, ExitCode
-from bulk_eraser.simulator import FaultPlan, Simulator
+from bulk_eraser.simulator import FaultRates, Simulator
 
 Start = Callable[..., Awaitable[Any]]
 Make = Callable[..., ElevateClient]
@@ -83,7 +83,7 @@ async def test_a_wrong_api_key(client_of: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "error", "perhaps"),
+    ("fault", "kind", "error", "maybe_done"),
     [
         ("http_400", Kind.REFUSED, "http_400", False),
         ("http_403", Kind.STOP, "http_403", False),
@@ -100,19 +100,19 @@ async def test_a_wrong_api_key(client_of: Make) -> None:
     ],
 )
 async def test_each_fault_of_the_simulator(
-    fault: str, kind: Kind, error: str, perhaps: bool, api_key: str, client_of: Make
+    fault: str, kind: Kind, error: str, maybe_done: bool, api_key: str, client_of: Make
 ) -> None:
     """Each fault means what the contract says, and the request leaves once."""
 
     async def for_ever(_seconds: float) -> None:
         await asyncio.Event().wait()
 
-    plan = FaultPlan({fault: 1.0}, retry_after_s=7)
+    plan = FaultRates({fault: 1.0}, retry_after_s=7)
     async with Simulator(api_key, plan, sleep=for_ever) as simulator:
         client = client_of(simulator.origin, timeout=0.3 if fault == "delay" else 20.0)
         verdict = classify(await client.create_removal_job("key"))
         assert simulator.counts.requests == 1
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (kind, error, perhaps)
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (kind, error, maybe_done)
     assert verdict.retry_after == (7.0 if fault in ("http_429", "http_503") else None)
 
 
@@ -331,7 +331,7 @@ async def test_how_a_proxy_may_be_named(
     proxy = await raw_server(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
     environment.setenv(variable, named.format(f"127.0.0.1:{proxy.port}"))
     came = await client_of(GATEWAY).create_removal_job("key")
-    assert came == NetworkFault("cannot_connect", perhaps=False)
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
     assert len(proxy.heads) == 1
 
 
@@ -354,7 +354,7 @@ async def test_a_proxy_that_lets_nothing_through(
     proxy = await raw_server(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
     environment.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
     came = await client_of(GATEWAY).create_removal_job("key")
-    assert came == NetworkFault("cannot_connect", perhaps=False)
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -16,7 +16,7 @@ Serve = Callable[[Callable[[web.Request], Awaitable[web.Response]]], Awaitable[T
 
 
 @pytest.mark.parametrize(
-    ("statuses", "kind", "perhaps", "exit_code"),
+    ("statuses", "kind", "maybe_done", "exit_code"),
     [
         ([200], Kind.ACCEPTED, False, None),
         ([201, 202, 203, 204, 205, 206, 226, 299], Kind.AGAIN, True, None),
@@ -34,7 +34,7 @@ async def test_each_status(
     client_of: Make,
     statuses: list[int],
     kind: Kind,
-    perhaps: bool,
+    maybe_done: bool,
     exit_code: ExitCode | None,
 ) -> None:
     """Each documented and likely status leads to what the contract says, with a job in its body."""
@@ -47,7 +47,7 @@ async def test_each_status(
     client = client_of(str((await serve(answer)).make_url("")).rstrip("/"))
     for status in statuses:
         verdict = classify(await client.create_removal_job("key"))
-        assert (verdict.kind, verdict.perhaps) == (kind, perhaps), status
+        assert (verdict.kind, verdict.maybe_done) == (kind, maybe_done), status
         assert verdict.http_status == status
         assert (verdict.stop.exit_code if verdict.stop else None) is exit_code
     assert not left

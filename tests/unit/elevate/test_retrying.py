@@ -9,8 +9,8 @@ from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
 from bulk_eraser.elevate.verdict import Kind, Verdict
 from bulk_eraser.errors import LedgerWriteError
 
-AGAIN = Verdict(Kind.AGAIN, "http_503", 503, perhaps=True)
-DEAD = Verdict(Kind.AGAIN, "connection_lost", perhaps=True, at_once=True)
+AGAIN = Verdict(Kind.AGAIN, "http_503", 503, maybe_done=True)
+DEAD = Verdict(Kind.AGAIN, "connection_lost", maybe_done=True, at_once=True)
 ACCEPTED = Verdict(Kind.ACCEPTED, http_status=200, jid="job-1")
 
 

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_eraser.elevate.endpoints import ApiVersion
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, classify, evidence, spellings
+from bulk_eraser.elevate.verdict import (
+    Answer,
+    Kind,
+    NetworkFault,
+    classify,
+    printable_detail,
+    spellings,
+)
 from bulk_eraser.errors import ConfigurationError, ExitCode
 from bulk_eraser.records import ATTEMPT_ERRORS
 
@@ -49,8 +56,8 @@ def test_every_status(version: ApiVersion, complete: bool) -> None:
             continue
         for body in (b"", JOB, b"\xff<html>"):
             verdict = classify(Answer(status, body, complete, 7.0), version)
-            kind, perhaps, exit_code = by_contract(status)
-            assert (verdict.kind, verdict.perhaps) == (kind, perhaps), status
+            kind, maybe_done, exit_code = by_contract(status)
+            assert (verdict.kind, verdict.maybe_done) == (kind, maybe_done), status
             assert (verdict.stop.exit_code if verdict.stop else None) is exit_code, status
             assert verdict.http_status == status
             documented = 300 <= status < 600
@@ -78,7 +85,7 @@ def test_an_accepted_job(body: bytes, jid: str, status: str | None) -> None:
     """A 200 with a jid is an accepted job, and its status word is kept as it came, if it is one."""
     verdict = classify(Answer(200, body, True))
     assert (verdict.kind, verdict.jid, verdict.status) == (Kind.ACCEPTED, jid, status)
-    assert (verdict.http_status, verdict.perhaps, verdict.error) == (200, False, "")
+    assert (verdict.http_status, verdict.maybe_done, verdict.error) == (200, False, "")
 
 
 @pytest.mark.parametrize(
@@ -110,14 +117,14 @@ def test_an_accepted_job(body: bytes, jid: str, status: str | None) -> None:
 def test_a_200_that_is_no_job(body: bytes) -> None:
     """A 200 without a non-empty string jid may have been carried out, and is asked for again."""
     verdict = classify(Answer(200, body, True))
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (Kind.AGAIN, "bad_answer", True)
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (Kind.AGAIN, "bad_answer", True)
     assert verdict.jid == ""
 
 
 def test_a_200_that_is_cut() -> None:
     """A 200 that was not read to the end is no accepted job, even if what came looks like one."""
     verdict = classify(Answer(200, JOB, False))
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (Kind.AGAIN, "bad_answer", True)
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (Kind.AGAIN, "bad_answer", True)
 
 
 @given(
@@ -143,7 +150,7 @@ def test_any_body(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "perhaps", "connecting"),
+    ("error", "maybe_done", "connecting"),
     [
         ("connection_refused", False, True),
         ("dns", False, True),
@@ -154,19 +161,19 @@ def test_any_body(body: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_network_fault(error: str, perhaps: bool, connecting: bool, at_once: bool) -> None:
+def test_a_network_fault(error: str, maybe_done: bool, connecting: bool, at_once: bool) -> None:
     """A network fault calls for another attempt; before there was a connection it blames no key."""
-    verdict = classify(NetworkFault(error, perhaps, at_once))
+    verdict = classify(NetworkFault(error, maybe_done, at_once))
     assert (verdict.kind, verdict.error, verdict.http_status) == (Kind.AGAIN, error, None)
-    assert (verdict.perhaps, verdict.connecting) == (perhaps, connecting)
+    assert (verdict.maybe_done, verdict.connecting) == (maybe_done, connecting)
     assert verdict.at_once == at_once
     assert error in ATTEMPT_ERRORS
 
 
 def test_a_bad_certificate() -> None:
     """A bad certificate stops the run as a configuration error; nothing was carried out."""
-    verdict = classify(NetworkFault("certificate", perhaps=False))
-    assert (verdict.kind, verdict.error, verdict.perhaps) == (Kind.STOP, "certificate", False)
+    verdict = classify(NetworkFault("certificate", maybe_done=False))
+    assert (verdict.kind, verdict.error, verdict.maybe_done) == (Kind.STOP, "certificate", False)
     assert isinstance(verdict.stop, ConfigurationError)
 
 
@@ -188,7 +195,7 @@ def test_a_stop_says_what_to_do(status: int) -> None:
     assert "secret-of-the-body" not in repr(stop)
 
 
-# ── evidence ────────────────────────────────────────────────────────────────────────────────────
+# ── what the ledger keeps of an answer ─────────────────────────────────────────────────────────
 
 KEYS = [
     KEY,
@@ -226,27 +233,30 @@ SPELLED: dict[str, Any] = {
 def test_evidence_holds_no_key(key: str, spelled: str) -> None:
     """In the detail of an answer the key is blacked out, however it is written there."""
     text = SPELLED[spelled](key)
-    assert evidence(f"12<{text}>34<{text}>".encode(), key) == f"12<{BLACK}>34<{BLACK}>"
+    assert printable_detail(f"12<{text}>34<{text}>".encode(), key) == f"12<{BLACK}>34<{BLACK}>"
 
 
 @pytest.mark.parametrize("left", [3, 4, 20, len(KEY) - 1])
 def test_evidence_that_breaks_off_within_the_key(left: int) -> None:
     """A body that was cut within the key ends with its begin, which is blacked out as well."""
-    assert evidence(f"no such key: {KEY[:left]}".encode(), KEY) == f"no such key: {BLACK}"
-    assert evidence(f"{KEY} is not {KEY[:left].upper()}".encode(), KEY) == f"{BLACK} is not {BLACK}"
+    assert printable_detail(f"no such key: {KEY[:left]}".encode(), KEY) == f"no such key: {BLACK}"
+    assert (
+        printable_detail(f"{KEY} is not {KEY[:left].upper()}".encode(), KEY)
+        == f"{BLACK} is not {BLACK}"
+    )
 
 
 def test_evidence_in_a_page_holds_no_key() -> None:
     """HTML writes some letters in another way."""
     key = "k&<b>\"1'2"
     page = f"<p>{html.escape(key)}</p><p>{html.escape(key, quote=False)}</p>"
-    assert evidence(page.encode(), key) == f"<p>{BLACK}</p><p>{BLACK}</p>"
+    assert printable_detail(page.encode(), key) == f"<p>{BLACK}</p><p>{BLACK}</p>"
 
 
 def test_evidence_is_cut_after_blacking_out() -> None:
     """A key at the 200th character leaves no beginning of itself."""
     for before in range(150, 201):
-        detail = evidence(b"." * before + KEY.encode() + b"." * 100, KEY)
+        detail = printable_detail(b"." * before + KEY.encode() + b"." * 100, KEY)
         assert detail == ("." * before + BLACK + "." * 100)[:200]
 
 
@@ -267,13 +277,13 @@ def test_evidence_is_cut_after_blacking_out() -> None:
 )
 def test_evidence_is_printable(body: bytes, detail: str | None) -> None:
     """The detail of an answer is at most 200 printable characters on one line, or nothing."""
-    assert evidence(body, KEY) == detail
+    assert printable_detail(body, KEY) == detail
 
 
 @given(st.binary(max_size=400), st.text(st.characters(codec="utf-8"), min_size=4, max_size=40))
 def test_evidence_of_anything(body: bytes, key: str) -> None:
     """Whatever stands around a key, its raw and percent-encoded forms are not in the detail."""
-    detail = evidence(body + key.encode() + quote(key, safe="").encode() + body, key) or ""
+    detail = printable_detail(body + key.encode() + quote(key, safe="").encode() + body, key) or ""
     assert len(detail) <= 200
     assert detail.isprintable()
     if key == " ".join(key.split()) and key.isprintable() and BLACK not in key:

@@ -5,9 +5,9 @@ import pytest
 from bulk_eraser.pacing.breaker import LONGEST_WAIT_S, Breaker
 
 
-def good_then(bad_keys: list[str], goods: int = 100, outstanding: int = 128) -> Breaker:
+def good_then(bad_keys: list[str], successes: int = 100, outstanding: int = 128) -> Breaker:
     breaker = Breaker(outstanding)
-    for _ in range(goods):
+    for _ in range(successes):
         breaker.saw_good()
     for key in bad_keys:
         breaker.saw_bad(key, 0.0, probe=False)
@@ -20,7 +20,7 @@ def keys(amount: int) -> list[str]:
 
 def test_a_service_that_was_never_good_is_tried_with_one_key():
     """Before any good answer the first failure opens it."""
-    assert good_then(keys(1), goods=0).is_open
+    assert good_then(keys(1), successes=0).is_open
 
 
 def test_it_opens_when_half_of_the_latest_answers_are_failures():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_eraser.pacing.rate import RateGate
+from bulk_eraser.pacing.rate import RateLimit
 
 RATES = [0.5, 1, 2.5, 10, 33.3, 50, 200, 1000]
 
@@ -21,15 +21,15 @@ def most_in_a_second(times: list[float]) -> int:
     return most
 
 
-def sends(gate: RateGate, amount: int, late) -> list[float]:
+def sends(limit: RateLimit, amount: int, late) -> list[float]:
     """The times of so many sends, each of which wakes up `late()` seconds after it could."""
     now = 1000.0
     times = []
     for _ in range(amount):
-        if (wait := gate.delay(now)) > 0:
+        if (wait := limit.delay(now)) > 0:
             now += wait + late()
-        assert gate.delay(now) <= 1e-9
-        gate.take(now)
+        assert limit.delay(now) <= 1e-9
+        limit.take(now)
         times.append(now)
     return times
 
@@ -39,7 +39,7 @@ def sends(gate: RateGate, amount: int, late) -> list[float]:
 def test_no_second_holds_more_than_the_rate(rate: float, lateness: float):
     """However late the wake-ups are (in intervals), no second holds more than rate + 1 sends."""
     chance = random.Random(1)
-    times = sends(RateGate(rate), 3000, lambda: chance.uniform(0, lateness / rate))
+    times = sends(RateLimit(rate), 3000, lambda: chance.uniform(0, lateness / rate))
     assert most_in_a_second(times) <= rate + 1
 
 
@@ -47,7 +47,7 @@ def test_no_second_holds_more_than_the_rate(rate: float, lateness: float):
 def test_the_rate_is_used_up(rate: float):
     """With wake-ups up to half an interval late, N sends take at most 1.01 x N / rate."""
     chance = random.Random(2)
-    times = sends(RateGate(rate), 2000, lambda: chance.uniform(0, 0.5 / rate))
+    times = sends(RateLimit(rate), 2000, lambda: chance.uniform(0, 0.5 / rate))
     assert times[-1] - times[0] <= 1.01 * 2000 / rate
 
 
@@ -57,27 +57,27 @@ def test_the_rate_is_used_up(rate: float):
 )
 def test_pauses_are_not_saved_up(rate: float, gaps: list[float]):
     """Time in which nothing was to be sent buys no burst afterwards."""
-    gate, now, times = RateGate(rate), 0.0, []
+    limit, now, times = RateLimit(rate), 0.0, []
     for gap in gaps:
         now += gap if gap > 1.5 else 0.0
-        now += gate.delay(now)
-        gate.take(now)
+        now += limit.delay(now)
+        limit.take(now)
         times.append(now)
     assert most_in_a_second(times) <= rate + 1
 
 
 def test_no_rate_is_no_limit():
     """A rate of 0 lets everything through at once."""
-    gate = RateGate(0)
+    limit = RateLimit(0)
     for _ in range(100):
-        assert gate.delay(5.0) == 0
-        gate.take(5.0)
+        assert limit.delay(5.0) == 0
+        limit.take(5.0)
 
 
 def test_the_first_send_does_not_wait():
     """Nothing was sent before the first one, so it leaves at once; the second has its distance,
     less what may be caught up."""
-    gate = RateGate(4)
-    assert gate.delay(0.0) == 0
-    gate.take(0.0)
-    assert gate.delay(0.0) <= 0.25
+    limit = RateLimit(4)
+    assert limit.delay(0.0) == 0
+    limit.take(0.0)
+    assert limit.delay(0.0) <= 0.25

@@ -34,8 +34,8 @@ from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.survey import Survey
 
 GOOD = Answer(200, b'{"jid":"j","status":"created"}', True)
-LOST = NetworkFault("connection_lost", perhaps=True, at_once=True)
-REFUSED = NetworkFault("connection_refused", perhaps=False)
+LOST = NetworkFault("connection_lost", maybe_done=True, at_once=True)
+REFUSED = NetworkFault("connection_refused", maybe_done=False)
 
 
 class MemoryLedger:
@@ -506,7 +506,7 @@ async def test_a_possible_job_is_told(stage: Any):
 @pytest.mark.parametrize(
     ("came", "code"),
     [
-        (NetworkFault("certificate", perhaps=False), ExitCode.CONFIGURATION),
+        (NetworkFault("certificate", maybe_done=False), ExitCode.CONFIGURATION),
         (Answer(403, b"", True), ExitCode.CREDENTIALS),
         (Answer(302, b"", True), ExitCode.CONTRACT_BROKEN),
         (Answer(410, b"", True), ExitCode.CONTRACT_BROKEN),

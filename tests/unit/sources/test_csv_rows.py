@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.opening import MAX_LINE
+from bulk_eraser.sources.text import MAX_LINE
 
 Read = Callable[..., list[tuple[str, int]]]
 

@@ -8,8 +8,9 @@ import pytest
 
 from bulk_eraser.errors import UsageError
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.sources.ndjson_rows import MAX_DIGITS, MAX_NESTING
-from bulk_eraser.sources.opening import MAX_LINE
+from bulk_eraser.sources.json_exact import MAX_DIGITS
+from bulk_eraser.sources.ndjson_rows import MAX_NESTING
+from bulk_eraser.sources.text import MAX_LINE
 
 Read = Callable[..., list[tuple[str, int]]]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bulk_eraser.errors import UsageError
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.sources.ndjson_rows import MAX_DIGITS, MAX_NESTING
+from bulk_eraser.sources.json_exact import MAX_DIGITS
+from bulk_eraser.sources.ndjson_rows import MAX_NESTING
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading
 

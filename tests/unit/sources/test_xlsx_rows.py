@@ -22,7 +22,7 @@ from openpyxl.styles import Font
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.sources import opening, xlsx_rows
+from bulk_eraser.sources import file, xlsx_rows
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading
 
@@ -728,9 +728,9 @@ def test_a_large_file_is_not_read_into_memory(
 ) -> None:
     """A workbook is held as a whole, so one beyond all measure is refused while it is read."""
     content = archive(ONE_KEY)
-    monkeypatch.setattr(opening, "MOST_IN_MEMORY", len(content))
+    monkeypatch.setattr(file, "MOST_IN_MEMORY", len(content))
     assert read_book(content) == [("k1", 2)]
-    monkeypatch.setattr(opening, "MOST_IN_MEMORY", len(content) - 1)
+    monkeypatch.setattr(file, "MOST_IN_MEMORY", len(content) - 1)
     with pytest.raises(InputError, match="too large to be read as a workbook"):
         read_book(content)
 
