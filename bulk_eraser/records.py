@@ -29,6 +29,7 @@ __all__ = [
     "RunStarted",
     "Sent",
     "Unknown",
+    "Unsent",
     "time_text",
 ]
 
@@ -206,6 +207,17 @@ class Unknown(KeyRecord, tag="unknown", kw_only=True):
 
     error: str
     attempts: int
+
+
+class Unsent(Record, tag="unsent", kw_only=True):
+    """That `sent` never became a request: the key is again what it was before that line.
+
+    Written when a run ends in an orderly way, for keys that were committed ahead of their turn.
+    """
+
+    key: str
+    line: int
+    attempt: int
 
 
 class Rejected(Record, tag="rejected", kw_only=True):

@@ -10,13 +10,22 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.key_state import KeyState, event_of, jid_number, state_after
+from bulk_eraser.ledger.disk import is_being_written
+from bulk_eraser.ledger.key_state import (
+    NEVER_NAMED,
+    UNSENT,
+    KeyState,
+    event_of,
+    jid_number,
+    state_after,
+)
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
@@ -33,6 +42,7 @@ from bulk_eraser.records import (
     RunStarted,
     Unknown,
 )
+from bulk_eraser.sending.counts import SUMMED
 
 __all__ = ["FINDINGS", "Audit", "Findings", "LedgerAccount", "RunAccount"]
 
@@ -40,11 +50,11 @@ EXAMPLES = 5
 """Lines that a finding names at the most."""
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
-_OUTCOMES = {KeyState.ACCEPTED, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
-_HAS_A_GOOD_JOB = {KeyState.ACCEPTED, KeyState.ERASED}
+_OUTCOMES = {KeyState.IN_PROGRESS, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
+_HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED}
 _COUNTS_FIRST = (
     KeyState.ERASED,
-    KeyState.ACCEPTED,
+    KeyState.IN_PROGRESS,
     KeyState.SENT,
     KeyState.UNKNOWN,
     KeyState.JOB_FAILED,
@@ -59,12 +69,19 @@ FINDINGS = {
     "more_attempts_than_sent": "an outcome names no attempt, or more than the run has `sent` lines",
     "settled_twice": "one run has two outcomes for the same key",
     "sent_after_accepted": "a key was sent again although its removal job was accepted before",
+    "unsent_without_sent": "a run takes back a `sent` line that it has not written",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
 }
-"""What may be wrong in a ledger whose chain is intact. The first four no run ever writes."""
-FORGED = ("more_attempts_than_sent", "settled_twice", "sent_after_accepted", "counts_differ")
+"""What may be wrong in a ledger whose chain is intact. The ones in `FORGED` no run ever writes."""
+FORGED = (
+    "more_attempts_than_sent",
+    "settled_twice",
+    "sent_after_accepted",
+    "unsent_without_sent",
+    "counts_differ",
+)
 
 
 @dataclass
@@ -91,7 +108,7 @@ class RunAccount:
             return True
         counts = Counter(self.finished.counts)  # what is missing there is 0
         lines, survey = self.lines, self.started.input
-        states = sum(count for name, count in counts.items() if name != "rows")
+        states = sum(counts[name] for name in SUMMED)
         at_end = self.finished.outcome == "complete"
         return (
             counts["rows"] == states == survey.rows
@@ -105,7 +122,8 @@ class RunAccount:
 
 @dataclass
 class LedgerAccount:
-    """One ledger: what its chain proves, and its runs. `damage` says where it is broken.
+    """One ledger: what its chain proves, and its runs. `damage` says where it is broken,
+    `being_written` whether a process held its lock.
 
     `lines` and `bytes` are those of the proven prefix, `tail_bytes` the length of what stands
     behind it. `kept` has, for each expected head that is one of the commits, its number and the
@@ -113,6 +131,7 @@ class LedgerAccount:
     """
 
     path: str
+    being_written: bool = False
     head: str = ""
     commits: int = 0
     lines: int = 0
@@ -155,7 +174,9 @@ _Event = tuple[int, int, int, int, int, int]
 class Audit:
     """One or several ledgers, read once each. Close it when done.
 
-    `extra` counts the keys that the ledgers name and the input does not have, see `states`.
+    `extra` counts the keys that the ledgers name and the input does not have, `held_too_late` those
+    that came on hold when they may have been sent already; both are complete once `states` was
+    asked for every partition.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
     different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
@@ -166,6 +187,7 @@ class Audit:
         self.findings = Findings()
         self.extra = 0
         self.extra_places: list[tuple[int, int]] = []
+        self.held_too_late = 0
         self._events = KeyPartitions("BBIIQQ")
         self._jids = KeyPartitions("16sBQ")
         self._recorded: dict[tuple[object, ...], int] = {}
@@ -222,10 +244,12 @@ class Audit:
         """Up to which line the rejected rows of this very input are in one of the ledgers."""
         return self._recorded.get(facts.identity(), 0)
 
-    def walk(self) -> None:
-        """Look at every key where there is no input to account for."""
+    def walk(self) -> Counter[KeyState]:
+        """Look at every key where there is no input to account for; how many are in which state."""
+        counts: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
-            self.states(partition)
+            counts.update(self.states(partition).values())
+        return counts
 
     def close(self) -> None:
         self._events.close()
@@ -235,6 +259,8 @@ class Audit:
 
     def _read(self, number: int, path: str, expect: set[str]) -> LedgerAccount:
         account, scan = LedgerAccount(path), LedgerScan()
+        with suppress(OSError):  # which reading it will tell
+            account.being_written = is_being_written(path)
         fold = _Reading(self, account, scan, number, expect)
         try:
             replay(scan, ledger_blocks(path), [fold])
@@ -256,7 +282,7 @@ class Audit:
         attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
         jid = getattr(record, "jid", "")
         self._events.add(digest, ledger, event, run, attempts, jid_number(jid), line)
-        if event == KeyState.ACCEPTED:
+        if event == KeyState.IN_PROGRESS:
             self._jids.add(digest_of(jid), digest, ledger, line)
 
     def note_recorded(self, facts: InputFacts | None, line: int) -> None:
@@ -300,12 +326,13 @@ class Audit:
         """
         if len(events) == 2:  # most keys are sent once, and accepted
             (_, first, run, *_), (_, second, same_run, attempts, jid, _) = events
-            usual = first == KeyState.SENT and second == KeyState.ACCEPTED and attempts == 1
+            usual = first == KeyState.SENT and second == KeyState.IN_PROGRESS and attempts == 1
             if usual and run == same_run:
-                return KeyState.ACCEPTED, jid
-        now = (KeyState.NOT_SENT, 0)
+                return KeyState.IN_PROGRESS, jid
+        now = NEVER_NAMED
         sent: Counter[int] = Counter()
         settled: set[int] = set()
+        is_held_too_late = False
         for _, event, run, attempts, jid, line in events:
             if event == KeyState.SENT:
                 sent[run] += 1
@@ -317,10 +344,18 @@ class Audit:
                 if run in settled:
                     self.findings.note("settled_twice", ledger, line)
                 settled.add(run)
+            elif event == UNSENT:
+                sent[run] -= 1
+                if sent[run] < 0:
+                    self.findings.note("unsent_without_sent", ledger, line)
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
-                continue  # it was held too late, and is told as what it was before
+                is_held_too_late = True  # and it is told as what it was before
+                continue
+            if event == KeyState.SENT:  # it is no longer on hold
+                is_held_too_late = False
             now = state_after(now, event, jid)
-        return now
+        self.held_too_late += is_held_too_late
+        return now[:2]
 
 
 class _Reading:

@@ -28,18 +28,23 @@ __all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
 
 EXAMPLES = 5
 STATES = (
-    "accepted",
-    "job_lost",
+    "erased",
+    "in_progress",
+    "job_failed",
+    "refused",
     "failed",
     "unknown",
     "excluded",
     "rejected",
     "duplicate",
     "sent",
-    "missing",
+    "not_reached",
 )
 """What became of a row, in the order in which it is told. The last two are not accounted for."""
-_UNACCOUNTED = ("sent", "missing")
+_UNACCOUNTED = ("sent", "not_reached")
+_FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
+_OF_ROWS_ONLY = ("rejected", "duplicate")
+_AS_EXPECTED = ("erased", "excluded", "duplicate")
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
@@ -49,7 +54,8 @@ class VerifyRequest:
     account for.
 
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
-    table of all rows is put. `naming` gives the ledgers' pseudonyms, should they have such.
+    table of all rows is put. `expect_done` wants every row (without an input, every key) to be
+    erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
     """
 
     ledgers: Sequence[str]
@@ -57,6 +63,7 @@ class VerifyRequest:
     input_path: str | None = None
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
+    expect_done: bool = False
     naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
 
 
@@ -64,21 +71,31 @@ class VerifyRequest:
 class VerifyResult(Result):
     """What `verify` found: the object that `--json` prints.
 
-    `states` counts the rows of the input by what became of them; `unaccounted` are those that are
-    missing, sent without an outcome, or rejected without a line that says so, `unaccounted_lines`
-    the first of them. `extra` counts the keys of the ledgers that the input does not have.
+    `states` counts the rows of the input by what became of them (without an input, the keys of the
+    ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
+    without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
+    them. `held_too_late` counts the keys that came on hold when they may have been sent already,
+    `extra` the keys of the ledgers that the input does not have.
     """
+
+    erased: int = 0
 
     ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     states: dict[str, int] = field(default_factory=dict)
+    held_too_late: int = 0
     unaccounted: int = 0
     unaccounted_lines: list[int] = field(default_factory=list)
     extra: int = 0
     extra_lines: list[dict[str, Any]] = field(default_factory=list)
     rehearsal: bool = False
+
+    @property
+    def not_erased(self) -> int:
+        """How many of `states` were to be erased and are not, as far as is known."""
+        return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
 
 
 def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
@@ -90,17 +107,21 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     with closing(Audit(request.ledgers, request.heads)) as audit:
         _note_ledgers(result, audit, request.heads)
         if request.input_path is None:
-            audit.walk()
+            counts = audit.walk()
+            result.states = {state: 0 for state in STATES if state not in _OF_ROWS_ONLY}
+            for key_state, count in counts.items():
+                result.states[key_state.word] += count
         else:
             _account_for_rows(request, request.input_path, result, audit, progress)
         for word, count in audit.findings.counts.items():
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
-        _conclude(result, audit)
+        result.erased, result.held_too_late = result.states["erased"], audit.held_too_late
+        _conclude(request, result, audit)
 
 
-def _conclude(result: VerifyResult, audit: Audit) -> None:
-    """79 for what nobody wrote, 3 for what is not accounted for."""
+def _conclude(request: VerifyRequest, result: VerifyResult, audit: Audit) -> None:
+    """79 for what nobody wrote, 3 for what is not accounted for, or not as expected."""
     damaged = [account for account in audit.ledgers if account.damage]
     lost = [head for head, place in result.expected_heads.items() if place is None]
     unproven = any(place and place["commit"] is None for place in result.expected_heads.values())
@@ -120,6 +141,8 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         or unproven
         or (result.rehearsal and result.input is not None)
         or audit.findings.counts
+        or audit.held_too_late
+        or (request.expect_done and result.not_erased)
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):
         result.outcome, result.exit_code = "incomplete", ExitCode.SOME_ROWS
@@ -132,10 +155,7 @@ def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> N
     result.expected_heads = dict.fromkeys(heads)
     result.rehearsal = audit.is_rehearsal
     for account in audit.ledgers:
-        facts = {
-            name: getattr(account, name)
-            for name in ("head", "commits", "lines", "bytes", "tail_bytes", "damage")
-        }
+        facts = {name: getattr(account, name) for name in _FACTS}
         derived = msgspec.to_builtins(account.derived_from)
         if account.derived_from is not None and account.derived_from.head in heads:
             result.expected_heads[account.derived_from.head] = _of_the_old_one(account)

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 
-__all__ = ["Disk", "network_file_system"]
+__all__ = ["Disk", "is_being_written", "network_file_system"]
 
 _OVER_THE_NETWORK = {
     "9p",
@@ -88,6 +88,18 @@ class Disk:
             if written == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             view = view[written:]
+
+
+def is_being_written(path: str) -> bool:
+    """Does a process hold the lock of the ledger at `path` now? Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def network_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> str | None:

@@ -2,7 +2,15 @@
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
-from bulk_eraser.ledger.key_state import KeyState, event_of, jid_number, state_after
+from bulk_eraser.ledger.key_state import (
+    NEVER_NAMED,
+    UNSENT,
+    KeyState,
+    LastState,
+    event_of,
+    jid_number,
+    state_after,
+)
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import Accepted, Duplicate, InputFacts, Rejected, RunStarted, Sent
 
@@ -10,17 +18,9 @@ __all__ = ["KeyHistory", "LedgerFacts"]
 
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
-_STATES = tuple(KeyState)
-_ACCEPTED = int(KeyState.ACCEPTED)
-_DECIDES_ALONE = frozenset(
-    {
-        KeyState.SENT,
-        KeyState.UNKNOWN,
-        KeyState.FAILED,
-        KeyState.REFUSED,
-        KeyState.ACCEPTED,
-    }
-)
+_SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
+_NEVER_SENT = NEVER_NAMED[:2]
+_OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
 
 
@@ -87,10 +87,12 @@ class KeyHistory:
             kind = type(record)
             # Nearly all lines are one of these two, so they go the shortest way.
             if kind is Sent:
-                just_sent[record.key] = None  # type: ignore[attr-defined] # its kind was looked at
+                if record.key in just_sent:  # type: ignore[attr-defined] # its kind was looked at
+                    add(digest_of(record.key), _SENT, 0)  # type: ignore[attr-defined] # as above
+                just_sent[record.key] = None  # type: ignore[attr-defined] # as above
             elif kind is Accepted:
                 just_sent.pop(record.key, None)  # type: ignore[attr-defined] # as above
-                add(digest_of(record.key), _ACCEPTED, jid_number(record.jid))  # type: ignore[attr-defined] # as above
+                add(digest_of(record.key), _IN_PROGRESS, jid_number(record.jid))  # type: ignore[attr-defined] # as above
             elif (event := event_of(record)) is not None:
                 self._remember(record.key, event, getattr(record, "jid", ""))  # type: ignore[attr-defined] # it has an event
         if len(just_sent) > _JUST_SENT:
@@ -102,23 +104,25 @@ class KeyHistory:
         Raises `OSError` when the temporary folder is full.
         """
         self._remember_sent()
-        last: dict[bytes, tuple[KeyState, int]] = {}
+        last: dict[bytes, LastState] = {}
         for digest, event, jid in self._events.read(partition):
-            if event in _DECIDES_ALONE:
-                last[digest] = _STATES[event], jid
+            if event == _IN_PROGRESS:  # most of them, and whatever was before
+                last[digest] = KeyState.IN_PROGRESS, jid, _NEVER_SENT
             else:
-                last[digest] = state_after(last.get(digest), event, jid)
-        return {digest: state for digest, (state, _) in last.items()}
+                last[digest] = state_after(last.get(digest, NEVER_NAMED), event, jid)
+        return {digest: now[0] for digest, now in last.items()}
 
     def close(self) -> None:
         self._events.close()
 
     def _remember(self, key: str, event: int, jid: str) -> None:
         """Take in an event. A `sent` just before it may be left out if it makes no difference."""
-        if key in self._just_sent:
-            del self._just_sent[key]
-            if event not in _DECIDES_ALONE:
-                self._events.add(digest_of(key), KeyState.SENT, 0)
+        was_just_sent = key in self._just_sent
+        self._just_sent.pop(key, None)
+        if was_just_sent and event == UNSENT:
+            return  # as if it had never been
+        if was_just_sent and event not in _OUTCOMES:
+            self._events.add(digest_of(key), KeyState.SENT, 0)
         self._events.add(digest_of(key), event, jid_number(jid))
 
     def _remember_sent(self) -> None:

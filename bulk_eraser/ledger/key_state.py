@@ -2,13 +2,13 @@
 
 | last line of a key in the ledger | state | sent by the next run |
 | --- | --- | --- |
-| none | NOT_SENT | yes |
+| none, or `sent` taken back by `unsent` | NOT_SENT (or what it was before) | yes |
 | `sent` | SENT | yes: it may or may not have arrived |
 | `unknown` | UNKNOWN | yes |
 | `failed`, not `permanent` | FAILED | yes |
 | `failed`, `permanent` | REFUSED | only with --retry-failed |
 | `excluded` | EXCLUDED | yes, when it is no longer on the hold list |
-| `accepted` | ACCEPTED | no |
+| `accepted` | IN_PROGRESS | no |
 | ... then `job_status` `done` for its jid | ERASED | no |
 | ... then `job_status` `error` or `not_found` | JOB_FAILED | only with --retry-failed |
 
@@ -19,11 +19,23 @@ jid counts, whatever the one before it was.
 
 from enum import Enum, IntEnum, auto
 
-from bulk_eraser.records import Accepted, Excluded, Failed, JobStatus, Record, Sent, Unknown
+from bulk_eraser.records import (
+    Accepted,
+    Excluded,
+    Failed,
+    JobStatus,
+    Record,
+    Sent,
+    Unknown,
+    Unsent,
+)
 
 __all__ = [
     "JOB_PENDING",
+    "NEVER_NAMED",
+    "UNSENT",
     "KeyState",
+    "LastState",
     "Resend",
     "event_of",
     "jid_number",
@@ -52,15 +64,15 @@ class KeyState(IntEnum):
     resend: Resend
     may_have_arrived: bool
 
-    NOT_SENT = 0, "not_reached", "missing", Resend.YES, False
+    NOT_SENT = 0, "not_reached", "not_reached", Resend.YES, False
     SENT = 1, "not_reached", "sent", Resend.YES, True
     UNKNOWN = 2, "unknown", "unknown", Resend.YES, True
     FAILED = 3, "failed", "failed", Resend.YES, True  # an attempt before the last may have arrived
-    REFUSED = 4, "failed", "failed", Resend.ON_REQUEST, False
+    REFUSED = 4, "failed", "refused", Resend.ON_REQUEST, False
     EXCLUDED = 5, "not_reached", "excluded", Resend.YES, False
-    ACCEPTED = 6, "already_settled", "accepted", Resend.NO, True
-    ERASED = 7, "already_settled", "accepted", Resend.NO, True
-    JOB_FAILED = 8, "already_settled", "job_lost", Resend.ON_REQUEST, True
+    IN_PROGRESS = 6, "already_settled", "in_progress", Resend.NO, True
+    ERASED = 7, "already_settled", "erased", Resend.NO, True
+    JOB_FAILED = 8, "job_failed", "job_failed", Resend.ON_REQUEST, True
 
     def __new__(
         cls, number: int, counted_as: str, word: str, resend: Resend, may_have_arrived: bool
@@ -74,9 +86,11 @@ class KeyState(IntEnum):
     @property
     def has_job(self) -> bool:
         """Did the service create a removal job for the key, and is it the key's last?"""
-        return self >= KeyState.ACCEPTED
+        return self >= KeyState.IN_PROGRESS
 
 
+UNSENT = 254
+"""The event of an `unsent` line."""
 JOB_PENDING = 255
 """The event of a `job_status` line whose word is neither `done` nor `error` nor `not_found`."""
 
@@ -85,18 +99,19 @@ _STATE_OF_JOB = {
     "error": KeyState.JOB_FAILED,
     "not_found": KeyState.JOB_FAILED,
 }
-_STATE_OF_LINE: dict[type[Record], KeyState] = {
+_EVENT_OF_LINE: dict[type[Record], int] = {
     Sent: KeyState.SENT,
+    Unsent: UNSENT,
     Unknown: KeyState.UNKNOWN,
     Excluded: KeyState.EXCLUDED,
-    Accepted: KeyState.ACCEPTED,
+    Accepted: KeyState.IN_PROGRESS,
 }
 _STATES = tuple(KeyState)
 """By number: a look-up here takes a fifth of what `KeyState(number)` does."""
 
 
 def event_of(record: Record) -> int | None:
-    """The number of what a line says of its key: that of a state, or `JOB_PENDING`.
+    """The number of what a line says of its key: that of a state, `UNSENT` or `JOB_PENDING`.
 
     None for a line that says nothing of a key's state.
     """
@@ -105,22 +120,32 @@ def event_of(record: Record) -> int | None:
         return _STATE_OF_JOB.get(record.status, JOB_PENDING)  # type: ignore[attr-defined] # its kind was looked at
     if kind is Failed:
         return KeyState.REFUSED if record.permanent else KeyState.FAILED  # type: ignore[attr-defined] # as above
-    return _STATE_OF_LINE.get(kind)
+    return _EVENT_OF_LINE.get(kind)
 
 
-def state_after(before: tuple[KeyState, int] | None, event: int, jid: int) -> tuple[KeyState, int]:
-    """The state of a key, and the number of its jid, after one more line.
+LastState = tuple[KeyState, int, tuple[KeyState, int]]
+"""A key's state and the number of its jid (0: none); then both before its last `sent` line."""
 
-    `event` is as `event_of` gives it, `jid` the number of the line's jid (0: it has none).
+NEVER_NAMED: LastState = (KeyState.NOT_SENT, 0, (KeyState.NOT_SENT, 0))
+
+
+def state_after(now: LastState, event: int, jid: int) -> LastState:
+    """The state of a key after one more line.
+
+    `event` is as `event_of` gives it, `jid` the number of the line's jid.
     """
-    now = before or (KeyState.NOT_SENT, 0)
+    state, last_jid, before = now
+    if event == UNSENT:  # it takes back the `sent` that was the last line about the key
+        return (*before, NEVER_NAMED[:2]) if state is KeyState.SENT else now
+    if event == KeyState.SENT:
+        return KeyState.SENT, 0, (state, last_jid)
     if event >= KeyState.ERASED:  # a `job_status` line: only about the job that is the key's last
-        if now[0].has_job and now[1] == jid:
-            return (KeyState.ACCEPTED if event == JOB_PENDING else _STATES[event]), jid
+        if not state.has_job or last_jid != jid:
+            return now
+        return KeyState.IN_PROGRESS if event == JOB_PENDING else _STATES[event], jid, before
+    if event == KeyState.EXCLUDED and (state.has_job or state is KeyState.REFUSED):
         return now
-    if event == KeyState.EXCLUDED and (now[0].has_job or now[0] is KeyState.REFUSED):
-        return now
-    return _STATES[event], jid
+    return _STATES[event], jid, before
 
 
 def jid_number(jid: str) -> int:

@@ -29,6 +29,7 @@ from bulk_eraser.records import (
     RunStarted,
     Sent,
     Unknown,
+    Unsent,
 )
 
 __all__ = ["Fold", "Group", "ledger_blocks", "replay"]
@@ -48,6 +49,7 @@ _Line = (
     | Recovered
     | RunFinished
     | DerivedFrom
+    | Unsent
 )
 _decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
 _KNOWN = tuple(

@@ -7,10 +7,10 @@ is in exactly one count, so `rows` is their sum at any time.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown
+from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown, Unsent
 from bulk_eraser.survey.decision import Decision
 
-__all__ = ["COUNTS", "Tally"]
+__all__ = ["COUNTS", "SUMMED", "Tally"]
 
 COUNTS = (
     "rows",
@@ -21,8 +21,12 @@ COUNTS = (
     "duplicate",
     "excluded",
     "already_settled",
+    "job_failed",
     "not_reached",
+    "held_too_late",
 )
+SUMMED = COUNTS[1:-1]
+"""These add up to `rows`; `held_too_late` is a part of `excluded`."""
 
 
 class Tally:
@@ -30,6 +34,9 @@ class Tally:
 
     `to_send` is how many keys are to be sent, `settled` how many got an outcome in this run,
     `failures` how many of those were `failed` or `unknown`; `errors` counts these by error word.
+
+    A key that is sent counts as not reached until it has an outcome, or as before if its `sent`
+    line is taken back.
     """
 
     def __init__(self, decisions: Mapping[Decision, int]) -> None:
@@ -37,11 +44,13 @@ class Tally:
         for decision, rows in decisions.items():
             self._counts["rows"] += rows
             self._counts[decision.counted_as] += rows
+            self._counts["held_too_late"] += rows if decision.is_held_too_late else 0
         self.to_send = sum(rows for decision, rows in decisions.items() if decision.is_sent)
         self.settled = 0
         self.failures = 0
         self.errors: Counter[str] = Counter()
         self._earlier: dict[int, str] = {}
+        self._before_sent: dict[int, str] = {}
 
     def expect(self, line: int, decision: Decision) -> None:
         """The row on `line` is about to be sent: from then on it counts as not reached."""
@@ -52,14 +61,18 @@ class Tally:
         """Take in records that were committed, in their order."""
         for record in records:
             if isinstance(record, Sent):
-                if record.attempt == 1 and self._earlier:
-                    self._move(self._earlier.pop(record.line, "not_reached"), "not_reached")
+                if record.attempt == 1 and record.line in self._earlier:
+                    count = self._before_sent[record.line] = self._earlier.pop(record.line)
+                    self._move(count, "not_reached")
+            elif isinstance(record, Unsent):
+                if record.attempt == 1:
+                    self._move("not_reached", self._before_sent.pop(record.line, "not_reached"))
             elif isinstance(record, Accepted):
-                self._outcome("accepted")
+                self._outcome(record.line, "accepted")
             elif isinstance(record, Failed):
-                self._outcome("failed", record.error)
+                self._outcome(record.line, "failed", record.error)
             elif isinstance(record, Unknown):
-                self._outcome("unknown", record.error)
+                self._outcome(record.line, "unknown", record.error)
 
     def counts(self) -> dict[str, int]:
         """The counts in the order of `COUNTS`."""
@@ -71,12 +84,12 @@ class Tally:
     def is_conserved(self) -> bool:
         """Is each row in exactly one count?"""
         return (
-            self["rows"] == sum(self[name] for name in COUNTS[1:])
-            and min(self._counts.values()) >= 0
+            self["rows"] == sum(self[name] for name in SUMMED) and min(self._counts.values()) >= 0
         )
 
-    def _outcome(self, name: str, error: str = "") -> None:
+    def _outcome(self, line: int, name: str, error: str = "") -> None:
         self._move("not_reached", name)
+        self._before_sent.pop(line, None)
         self.settled += 1
         if error:
             self.failures += 1

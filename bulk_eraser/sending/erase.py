@@ -25,6 +25,7 @@ from bulk_eraser.records import (
     Rejected,
     Sent,
     Unknown,
+    Unsent,
 )
 from bulk_eraser.sending.counts import Tally
 from bulk_eraser.sending.pool import Call
@@ -73,10 +74,12 @@ class Erasure:
                 return [self._call_of(row) for row in rows]
             await self._ledger.commit()  # a million rejected rows must not wait in memory
 
-    async def announce(self, calls: Sequence[Call], attempt: int) -> None:
-        if attempt == 1:  # of keys that were read a moment ago
+    async def announce(self, calls: Sequence[Call]) -> None:
+        if not calls[0].announced:  # keys that were read a moment ago
             self._survey.reader.file.must_be_unchanged()
-        await self._ledger.commit([Sent(**call.fields, attempt=attempt) for call in calls])
+        for call in calls:
+            call.announced += 1
+        await self._ledger.commit([Sent(**call.fields, attempt=call.announced) for call in calls])
 
     async def call(self, call: Call) -> Answer | NetworkFault:
         return await self._client.create_removal_job(call.key)
@@ -97,9 +100,18 @@ class Erasure:
             self._ledger.append(_failed(call, verdict))
 
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
-        """An attempt that may have been carried out makes the key `unknown`; otherwise, and when
-        the service was down for all, `sent` stays its last line. Both are sent again."""
-        if call.maybe_done and not isinstance(stopped_by, ServiceDown | LedgerWriteError):
+        """The next run sends the key again.
+
+        1. An attempt that was announced and did not leave is taken back.
+        2. One that may have been carried out makes the key `unknown`, unless the service was down
+           for all: then `sent` stays its last line.
+        """
+        if isinstance(stopped_by, LedgerWriteError):
+            return
+        if call.announced > call.attempt:
+            key, line = call.fields["key"], call.fields["line"]
+            self._ledger.append(Unsent(key=key, line=line, attempt=call.announced))
+        if call.maybe_done and not isinstance(stopped_by, ServiceDown):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────

@@ -19,9 +19,11 @@ from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
 from bulk_eraser.errors import BulkEraserError, ExitCode, internal_error
+from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.history import LedgerFacts
+from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob, accepted_at
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import JobStatus, Record, RunStarted, time_text
@@ -69,7 +71,7 @@ class Asking:
     async def next_calls(self, most: int) -> list[Call]:
         return await asyncio.to_thread(lambda: list(islice(self._due, most)))
 
-    async def announce(self, calls: Sequence[Call], attempt: int) -> None:
+    async def announce(self, calls: Sequence[Call]) -> None:
         """A question may be repeated as often as one likes."""
 
     async def call(self, call: Call) -> Answer | NetworkFault:
@@ -107,14 +109,26 @@ class FollowedLedger:
     def __init__(self, path: str) -> None:
         self.facts = LedgerFacts()
         self.book = JobBook()
+        self._history = KeyHistory()
         try:
-            self.file = LedgerFile(path, [self.facts, self.book])
-        except BaseException:  # whatever refused it, the temporary file is given back
+            self.file = LedgerFile(path, [self.facts, self.book, self._history])
+        except BaseException:  # whatever refused it, the temporary files are given back
             self.book.close()
+            self._history.close()
             raise
+
+    def without_job(self) -> Counter[str]:
+        """How many keys have no removal job, by the word of their state; without those on hold."""
+        counts: Counter[KeyState] = Counter()
+        for partition in range(PARTITIONS):
+            counts.update(self._history.states(partition).values())
+        lacking = {state: count for state, count in counts.items() if not state.has_job}
+        lacking.pop(KeyState.EXCLUDED, None)
+        return Counter({state.word: count for state, count in lacking.items()})
 
     def close(self) -> None:
         self.book.close()
+        self._history.close()
         self.file.close()
 
 
@@ -131,6 +145,7 @@ class Follow:
         self.settled = 0
         self._facts = ledger.facts
         self._book = ledger.book
+        self._without_job = ledger.without_job()
         self._answers: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._due = self._places_due()
@@ -203,6 +218,7 @@ class Follow:
         result = FollowResult(ledger=self.file.path, elapsed_s=session.elapsed_s)
         result.asked, result.unanswered = self._answers.total(), self._errors.total()
         result.requests, result.retries = session.requests, session.retries
+        result.without_job |= self._without_job
         try:
             await asyncio.to_thread(self._look_at_jobs, result, with_lists=error is None)
         except Exception as bug:  # how it ended must be on record, whatever is wrong with a line
@@ -258,7 +274,7 @@ class Follow:
             return
         if pending:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
-        elif result.counts["error"] or result.counts["not_found"]:
+        elif result.counts["error"] or result.counts["not_found"] or self._without_job:
             result.exit_code = ExitCode.SOME_ROWS
         if self.request.fail_if_overdue and result.listed["overdue_jobs"]:
             result.exit_code = ExitCode.SOME_ROWS

@@ -37,14 +37,16 @@ LOOK_S = 0.25
 class Call:
     """One call on its way: about a customer key, or a jid. Its ledger lines begin with `fields`.
 
-    `attempt` counts the attempts begun, `counted` those that are held against the key; `successes`
-    is how many good answers the pool had seen at the last failure; `maybe_done` if one may have
-    been carried out.
+    `announced` counts the attempts of which the ledger knows or will know; `attempt` those that
+    left, one fewer while the last one waits for its turn; `counted` those that are held against the
+    key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
+    an attempt may have been carried out.
     """
 
     key: str
     fields: dict[str, Any]
-    attempt: int = 1
+    announced: int = 0
+    attempt: int = 0
     counted: int = 0
     successes: int = 0
     maybe_done: bool = False
@@ -58,8 +60,8 @@ class Work(Protocol):
     async def next_calls(self, most: int) -> list[Call]:
         """The next ones in order, `most` of them or fewer; none at the end."""
 
-    async def announce(self, calls: Sequence[Call], attempt: int) -> None:
-        """Return once the ledger knows of these attempts, which are about to leave."""
+    async def announce(self, calls: Sequence[Call]) -> None:
+        """Return once the ledger knows of one more attempt of each, which is about to leave."""
 
     async def call(self, call: Call) -> Answer | NetworkFault:
         """Make one attempt."""
@@ -71,7 +73,8 @@ class Work(Protocol):
         """No further attempt is made: record the outcome, or leave it where the run was stopped."""
 
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
-        """The run ends while this call is on its way: record what must be known of it."""
+        """The run ends while this call is on its way: record what must be known of it, also that
+        an attempt was announced and did not leave."""
 
 
 class Pool:
@@ -101,6 +104,7 @@ class Pool:
         self._ended = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._announced: list[Call] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -120,9 +124,11 @@ class Pool:
         while calls := await self._work.next_calls((self._waiting + 1) // 2):
             await self._wait_for_room(len(calls))
             self._unsettled += len(calls)
-            await self._work.announce(calls, 1)
+            self._announced = calls  # a commit goes on when who waits for it is cancelled
+            await self._work.announce(calls)
             for call in calls:
                 self._queue.put_nowait(call)
+            self._announced = []
         self._produced = True
         self._end_if_all_settled()
 
@@ -151,8 +157,7 @@ class Pool:
             nonlocal last
             if not (first.at_once and call.attempt == 1):
                 await self._pace.afford_repeat(throttled=last.is_throttled)
-            await self._work.announce([call], call.attempt + 1)
-            call.attempt += 1
+            await self._work.announce([call])
             last = await self._attempt(call, task)
             return last
 
@@ -175,6 +180,7 @@ class Pool:
                 raise asyncio.CancelledError
             maybe_done_before = call.maybe_done
             call.maybe_done = True  # until the verdict says otherwise
+            call.attempt += 1
             call.began = call.began or time.monotonic()
             self.in_flight[task] = call
             self.requests += 1
@@ -301,6 +307,16 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(hurry, *self._tasks, return_exceptions=True)
+        self._leave_what_was_not_begun()
+
+    def _leave_what_was_not_begun(self) -> None:
+        """Calls that wait in the queue, or were on their way into it."""
+        left = [*self._announced]
+        while not self._queue.empty():
+            left.append(self._queue.get_nowait())
+        with suppress(BulkEraserError):  # a ledger that can be written no more: it is told already
+            for call in left:
+                self._work.leave(call, "interrupted", self.stopped_by)
 
     async def _watch(self) -> None:
         """Stop when there was no good answer for too long."""

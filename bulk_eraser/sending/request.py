@@ -12,6 +12,7 @@ from bulk_eraser.survey.plan import PlanFile
 
 __all__ = [
     "REHEARSAL",
+    "WITHOUT_JOB",
     "FollowRequest",
     "FollowResult",
     "ListedJob",
@@ -21,6 +22,7 @@ __all__ = [
 
 REHEARSAL = "rehearsal"
 """The target that a rehearsal's ledger belongs to; it never becomes a real run."""
+WITHOUT_JOB = ("refused", "failed", "unknown", "sent")
 JOB_COUNTS = ("jobs", "done", "error", "not_found", "pending")
 
 
@@ -78,11 +80,13 @@ class ListedJob:
 class FollowResult(Result):
     """How a follow ended.
 
-    `counts` are of the jobs by state, with their sum in `jobs`; `asked` is how many were answered
-    in this run. The lists name the first thousand, `listed` counts all of each.
+    `counts` are of the jobs by state, with their sum in `jobs`; `without_job` counts the keys of
+    the ledger that have none and are not on hold, by state. `asked` is how many were answered in
+    this run. The lists name the first thousand, `listed` counts all of each.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_COUNTS, 0))
+    without_job: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WITHOUT_JOB, 0))
     asked: int = 0
     unanswered: int = 0
     requests: int = 0

@@ -84,8 +84,7 @@ class Run:
         """What is so now. Keys that would be sent may still end well; what nobody would send
         again, and rows that cannot be sent, do not."""
         result = self._counted(RunResult())
-        refused = self.survey.count(action=Action.KEEP, state=KeyState.REFUSED)
-        if self.tally["rejected"] or refused:
+        if self.tally["rejected"] or self._ends_badly() or self._refused_for_good():
             result.exit_code = ExitCode.SOME_ROWS
         result.head = self.file.head if self.file.exists else None
         return result
@@ -175,8 +174,15 @@ class Run:
             result.fail(error, begun=True)
         elif tally["not_reached"] or self.left:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
-        elif tally["failed"] or tally["unknown"] or tally["rejected"]:
+        elif tally["failed"] or tally["unknown"] or tally["rejected"] or self._ends_badly():
             result.exit_code = ExitCode.SOME_ROWS
+
+    def _ends_badly(self) -> bool:
+        """Is there something that sending more keys does not mend?"""
+        return bool(self.tally["job_failed"] or self.tally["held_too_late"])
+
+    def _refused_for_good(self) -> int:
+        return self.survey.count(action=Action.KEEP, state=KeyState.REFUSED)
 
     def _disagreement(self) -> BulkEraserError | None:
         """A run that cannot show that every row is accounted for never says success."""

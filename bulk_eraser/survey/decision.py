@@ -37,6 +37,11 @@ class Decision(NamedTuple):
         return self.action is Action.SEND
 
     @property
+    def is_held_too_late(self) -> bool:
+        """Is the key on hold, although an earlier run may have sent it?"""
+        return self.action is Action.EXCLUDE and self.state.may_have_arrived
+
+    @property
     def counted_as(self) -> str:
         """The word of `counts` under which the row stands until this run has done more."""
         return _WORD_OF.get(self.action) or self.state.counted_as

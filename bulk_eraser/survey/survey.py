@@ -142,7 +142,7 @@ class Survey:
         for digest, place, line, _flags in self._keys.read(partition):
             action, state = DECISIONS[self._codes[place]]
             if digest in held and action is not Action.DUPLICATE:
-                if state.may_have_arrived:  # what an earlier run did cannot be held back any more
+                if Decision(Action.EXCLUDE, state).is_held_too_late:
                     self.held_too_late += 1
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._codes[place] = Decision(Action.EXCLUDE, state).code

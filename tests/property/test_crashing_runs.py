@@ -99,7 +99,7 @@ class CrashingRuns(RuleBasedStateMachine):
             digest = digest_of(key)
             state = history.states(digest[0]).get(digest, KeyState.NOT_SENT)
             assert state is last.get(key, KeyState.NOT_SENT)
-            if state not in (KeyState.ACCEPTED, KeyState.REFUSED):
+            if state not in (KeyState.IN_PROGRESS, KeyState.REFUSED):
                 self.offered.add(key)
         assert not self.offered & self.accepted
         self.file, self.head = file, file.head
@@ -241,7 +241,7 @@ class CrashingRuns(RuleBasedStateMachine):
         for _, records in self.kept:
             for record in records:
                 if isinstance(record, Accepted):
-                    last[record.key] = KeyState.ACCEPTED
+                    last[record.key] = KeyState.IN_PROGRESS
                 elif isinstance(record, Failed):
                     bad = KeyState.REFUSED if record.permanent else KeyState.FAILED
                     last[record.key] = bad

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_eraser.ledger.key_state import KeyState
-from bulk_eraser.records import Accepted, Commit, Duplicate, Failed, Rejected, Sent, Unknown
+from bulk_eraser.records import Accepted, Commit, Duplicate, Failed, Rejected, Sent, Unknown, Unsent
 from bulk_eraser.sending.counts import COUNTS, Tally
 from bulk_eraser.survey.decision import Action, Decision
 
@@ -18,20 +18,20 @@ BEFORE = {
     Decision(Action.SEND, KeyState.UNKNOWN): "unknown",
     Decision(Action.SEND, KeyState.FAILED): "failed",
     Decision(Action.SEND, KeyState.REFUSED): "failed",
-    Decision(Action.SEND, KeyState.JOB_FAILED): "already_settled",
+    Decision(Action.SEND, KeyState.JOB_FAILED): "job_failed",
     Decision(Action.KEEP, KeyState.REFUSED): "failed",
-    Decision(Action.KEEP, KeyState.ACCEPTED): "already_settled",
+    Decision(Action.KEEP, KeyState.IN_PROGRESS): "already_settled",
     Decision(Action.KEEP, KeyState.ERASED): "already_settled",
-    Decision(Action.KEEP, KeyState.JOB_FAILED): "already_settled",
+    Decision(Action.KEEP, KeyState.JOB_FAILED): "job_failed",
     Decision(Action.REJECT, KeyState.NOT_SENT): "rejected",
     Decision(Action.DUPLICATE, KeyState.NOT_SENT): "duplicate",
     Decision(Action.EXCLUDE, KeyState.NOT_SENT): "excluded",
-    Decision(Action.EXCLUDE, KeyState.ACCEPTED): "excluded",
+    Decision(Action.EXCLUDE, KeyState.IN_PROGRESS): "excluded",
 }
 """The count in which a row stands before anything is done about it in this run."""
 NEW = Decision(Action.SEND, KeyState.NOT_SENT)
 AGAIN = Decision(Action.SEND, KeyState.UNKNOWN)
-ACCEPTED = Decision(Action.KEEP, KeyState.ACCEPTED)
+ACCEPTED = Decision(Action.KEEP, KeyState.IN_PROGRESS)
 REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
 DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
 
@@ -64,7 +64,9 @@ def sent(line: int, attempt: int = 1) -> Sent:
 def test_before_a_run_each_row_has_its_count(decision: Decision):
     """A row's decision says in which count it stands before anything is sent."""
     tally = Tally(Counter({decision: 7}))
+    too_late = decision == Decision(Action.EXCLUDE, KeyState.IN_PROGRESS)
     expected = dict.fromkeys(COUNTS, 0) | {"rows": 7, BEFORE[decision]: 7}
+    expected["held_too_late"] = 7 * too_late
     assert tally.counts() == expected
     assert tally.to_send == (7 if decision.is_sent else 0)
     assert tally.is_conserved()
@@ -74,7 +76,7 @@ def test_before_a_run_each_row_has_its_count(decision: Decision):
     rows=st.lists(
         st.tuples(
             st.sampled_from(list(BEFORE)),
-            st.sampled_from(["untouched", "sent", "accepted", "failed", "unknown"]),
+            st.sampled_from(["untouched", "sent", "unsent", "accepted", "failed", "unknown"]),
             st.integers(1, 4),
         ),
         min_size=1,
@@ -95,13 +97,21 @@ def test_every_way_is_counted_once(rows: list[tuple[Decision, str, int]]):
         for attempt in range(1, attempts + 1):
             tally.fold([sent(line, attempt)])
             assert tally.is_conserved()
-        if end == "sent":
+        if end == "unsent" and attempts == 1:
+            tally.fold([Unsent(key=f"key-{line}", line=line, attempt=1)])
+            expected[BEFORE[decision]] += 1
+        elif end in ("sent", "unsent"):
+            if end == "unsent":  # a repeat: the first attempt left
+                tally.fold([Unsent(key=f"key-{line}", line=line, attempt=attempts)])
             expected["not_reached"] += 1
         else:
             tally.fold([outcome(end, line)])
             expected[end] += 1
             settled += 1
         assert tally.is_conserved()
+    expected["held_too_late"] = sum(
+        decision == Decision(Action.EXCLUDE, KeyState.IN_PROGRESS) for decision, _, _ in rows
+    )
     assert tally.counts() == {name: expected[name] for name in COUNTS}
     assert tally.settled == settled
     assert tally.failures == tally.errors.total() <= settled

@@ -86,7 +86,7 @@ def named(row: DecidedRow) -> str:
         (KeyState.FAILED, "SEND_FAILED", "SEND_FAILED"),
         (KeyState.EXCLUDED, "SEND_EXCLUDED", "SEND_EXCLUDED"),
         (KeyState.REFUSED, "KEEP_REFUSED", "SEND_REFUSED"),
-        (KeyState.ACCEPTED, "KEEP_ACCEPTED", "KEEP_ACCEPTED"),
+        (KeyState.IN_PROGRESS, "KEEP_IN_PROGRESS", "KEEP_IN_PROGRESS"),
         (KeyState.ERASED, "KEEP_ERASED", "KEEP_ERASED"),
         (KeyState.JOB_FAILED, "KEEP_JOB_FAILED", "SEND_JOB_FAILED"),
     ],
@@ -127,11 +127,11 @@ def test_rejected_then_duplicate_then_excluded_then_settled(
     """A row is in exactly one count, and the order of the counts is fixed."""
     survey = survey_of(
         'note,customerKey\n\n"a\nb",k1\nx,\n,k2\ny, k1\n,k2 \nz\n,k3\n,k1\n,K1\n',
-        states={"k1": KeyState.ACCEPTED, "k2": KeyState.ACCEPTED},
+        states={"k1": KeyState.IN_PROGRESS, "k2": KeyState.IN_PROGRESS},
         hold_list=["k2", ""],
     )
     assert decided(survey) == [
-        (3, "KEEP_ACCEPTED", 0),
+        (3, "KEEP_IN_PROGRESS", 0),
         (5, "REJECT", 0),
         (6, "EXCLUDE", 0),
         (7, "DUPLICATE", 3),
