@@ -16,8 +16,6 @@ from typing import Any
 import openpyxl
 import pytest
 
-NO_KEY = "os.environ.pop('ELEVATE_API_KEY')"
-
 
 def command(service: Any, source: object, *options: object) -> tuple[object, ...]:
     """`run` without --yes."""
@@ -282,7 +280,7 @@ async def test_a_plan_can_be_rehearsed(desk: Any, keys: list[str]):
     source = desk.csv(keys[:20])
     plan = desk.plan(source, "acme")
     options = ("--rehearse", "--json", "--rate", "0", "--plan", plan)
-    ended = await desk.call("run", source, *options, before=NO_KEY)
+    ended = await desk.call("run", source, *options, without_api_key=True)
     assert ended.code == 0
     ledger = desk.ledger("keys.rehearsal.ndjson")
     assert ledger.of("run_started")[0]["plan"]["sha256"] == of_file(plan)
@@ -365,7 +363,7 @@ async def test_the_printed_command_carries_the_plan_out(
         if feed is not None:
             typed[typed.index("FILE")] = "piped.ledger.ndjson"
         typed[typed.index("FILE")] = str(api_key_file)
-        run = await desk.start(*typed, "--json", before=NO_KEY, stdin=stdin)
+        run = await desk.start(*typed, "--json", without_api_key=True, stdin=stdin)
         return await run.ended(feed)
 
     endings = await desk.together(

@@ -409,7 +409,7 @@ CUSTOMERS = b"customerKey;name\n" + b"".join(b"key-%d;n\n" % number for number i
         b'[{"type":"run_started"}]\n',
         b"\n",
         b"{}",
-        gzip.compress(CUSTOMERS),
+        gzip.compress(CUSTOMERS, mtime=0),
         b"\x89PNG\r\n\x1a\n" + bytes(4000),
         bytes(32768) + b"CD001" + bytes(99999),
         bytes((1 << 20) + 1),

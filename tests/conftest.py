@@ -1,0 +1,27 @@
+"""Where the tests keep their files."""
+
+import os
+
+import pytest
+
+MEMORY = "/dev/shm"
+ROOM = 1 << 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Keep temporary folders in memory where there is room, as nearly every test syncs a ledger.
+
+    TMPDIR keeps them elsewhere. Workers of xdist find what the first process has decided.
+    """
+    if "TMPDIR" not in os.environ and has_room(MEMORY):
+        os.environ["TMPDIR"] = MEMORY
+
+
+def has_room(folder: str) -> bool:
+    """Can a run of the tests keep its files there?"""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK) and space.f_bavail * space.f_frsize >= ROOM
