@@ -1,11 +1,14 @@
-"""Where the tests keep their files."""
+"""Where the tests keep their files, and how many examples they try."""
 
 import os
 
 import pytest
+from examples import register_profiles
 
 MEMORY = "/dev/shm"
 ROOM = 1 << 30
+
+register_profiles()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -159,7 +160,7 @@ def opened(content: bytes) -> Iterator[tuple[LedgerFile, Path]]:
             file.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ledgers(), st.data())
 def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObject) -> None:
     """To the state of as many whole groups as it holds, without an error."""
@@ -174,7 +175,7 @@ def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObj
         assert b"".join([*groups[:whole], *aside]) == content[:cut]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ledgers(), st.data())
 def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.DataObject) -> None:
     """replay(a + b) is replay(a), then replay(b); nothing that a says of a key is forgotten."""
@@ -191,7 +192,7 @@ def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.Dat
     assert not at or less["target"] == more["target"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(ledgers(min_groups=2), st.data())
 def test_any_changed_byte_before_the_last_group_is_found(
     groups: list[bytes], data: st.DataObject
@@ -212,7 +213,7 @@ def test_any_changed_byte_before_the_last_group_is_found(
         event("found")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ledgers(min_groups=2), st.data())
 def test_any_line_changed_before_the_last_group_is_found(
     groups: list[bytes], data: st.DataObject
@@ -237,7 +238,7 @@ def test_any_line_changed_before_the_last_group_is_found(
         pass
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ledgers(), st.lists(outcomes(), min_size=1, max_size=80), st.data())
 def test_a_power_loss_costs_at_most_the_group_that_was_not_synced(
     groups: list[bytes], records: list[Record], data: st.DataObject
@@ -259,7 +260,7 @@ def test_a_power_loss_costs_at_most_the_group_that_was_not_synced(
         assert path.read_bytes() == (whole if bytes(left[:size]) == whole else synced)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     ledgers(), st.binary(max_size=200) | st.sampled_from([b"\n", b"{}\n", b'{"type":"commit"\n'])
 )
@@ -335,4 +336,6 @@ class CrashingLedger(RuleBasedStateMachine):
 
 
 TestCrashingLedger = CrashingLedger.TestCase
-TestCrashingLedger.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestCrashingLedger.settings = settings(
+    max_examples=examples(40), stateful_step_count=15, deadline=None
+)

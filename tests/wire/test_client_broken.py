@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import aiohttp
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -962,7 +963,7 @@ def saying(parts: list[tuple[bytes, str]]) -> Callable[[Any], Awaitable[None]]:
     return script
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(150), deadline=None, derandomize=True, database=None)
 @given(
     st.lists(
         st.tuples(

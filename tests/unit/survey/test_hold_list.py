@@ -14,6 +14,7 @@ from typing import Any
 import openpyxl
 import pytest
 from backports import zstd
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -333,7 +334,9 @@ names = st.sampled_from(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(keys=st.lists(names, min_size=1, max_size=20), entries=st.lists(names, max_size=12))
 def test_a_hold_list_is_as_a_plain_comparison_says(
