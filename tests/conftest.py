@@ -1,6 +1,7 @@
 """Where the tests keep their files, and how many examples they try."""
 
 import os
+import tempfile
 
 import pytest
 from examples import register_profiles
@@ -19,6 +20,7 @@ def pytest_configure() -> None:
     """
     if "TMPDIR" not in os.environ and has_room(MEMORY):
         os.environ["TMPDIR"] = MEMORY
+        tempfile.tempdir = None  # somebody may have asked already
 
 
 def has_room(folder: str) -> bool:
