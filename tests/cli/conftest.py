@@ -444,7 +444,7 @@ class Desk:
 
     It is forked from a server, which is faster than a start, unless a test asks for a process of
     its own with `forked=False`, or needs one. `before` is Python that a process executes before it
-    becomes the command, such as a limit.
+    becomes the command. A forked one can be given `file_size_limit`, in bytes.
     """
 
     def __init__(self, folder: Path, server: ForkServer) -> None:

@@ -11,17 +11,24 @@ descriptors.
 """
 
 import asyncio
+import fcntl
+import gc
 import io
 import json
 import os
+import pkgutil
+import resource
+import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 STREAMS = ("stdin", "stdout", "stderr")
@@ -121,6 +128,7 @@ class ForkServer:
         env: dict[str, str],
         start_new_session: bool = False,
         controlling_terminal: bool = False,
+        file_size_limit: int | None = None,
         **streams: Any,
     ) -> ForkedCommand:
         """Start the command; streams are those of `asyncio.create_subprocess_exec`."""
@@ -144,6 +152,7 @@ class ForkServer:
             "env": env,
             "start_new_session": start_new_session,
             "controlling_terminal": controlling_terminal,
+            "file_size_limit": file_size_limit,
         }
         socket.send_fds(self._control, [json.dumps(request).encode()], theirs)
         for fd in theirs:
@@ -162,15 +171,34 @@ class ForkServer:
 
 
 def import_everything() -> None:
-    """Import all modules of the package, also those that it imports when they are needed."""
-    import pkgutil
-    from importlib import import_module
-
+    """Import all modules of the package, and what a command imports beside them on its way."""
     import bulk_eraser
 
     for module in pkgutil.walk_packages(bulk_eraser.__path__, "bulk_eraser."):
         if not module.name.endswith(".__main__"):
             import_module(module.name)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        become_silent()
+        sys.argv[1:] = ["check", os.devnull]
+        with suppress(SystemExit):
+            runpy.run_module("bulk_eraser", run_name="__main__", alter_sys=True)
+        with open(writing, "w") as names:
+            names.write("\n".join(sys.modules))
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as names:
+        for name in names.read().split():
+            with suppress(ImportError):  # what is made while it runs
+                import_module(name)
+    os.wait()
+
+
+def become_silent() -> None:
+    """Point the outputs to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nowhere, output)
 
 
 def serve(control: socket.socket) -> None:
@@ -228,10 +256,9 @@ def become(request: dict[str, Any], fds: list[int]) -> None:
     tell = os.dup2(tell, max(fds) + 1)  # above all that are taken for the streams
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
+    if request["file_size_limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size_limit"],) * 2)
     if request["controlling_terminal"]:
-        import fcntl
-        import termios
-
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.closerange(3, tell)
     os.chdir(request["cwd"])
@@ -260,9 +287,6 @@ def standard_stream(number: int, old: Any) -> Any:
 
 
 if __name__ == "__main__":
-    import gc
-    import runpy
-
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -152,12 +152,11 @@ async def test_a_plan_that_cannot_be_written(desk: Any, keys: list[str]):
     source = desk.csv(keys[:5])
     old = desk.plan(desk.csv(keys[5:9], "old.csv"), "acme")
     before = desk.everything()
-    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
     options = ("--json", "--cluster-id", "acme", "--plan")
     endings = await desk.together(
         desk.call("check", source, *options, f"{source}/plan.json"),
-        desk.call("check", source, *options, old, before=full),
-        desk.call("check", source, *options, "new.json", before=full),
+        desk.call("check", source, *options, old, file_size_limit=100),
+        desk.call("check", source, *options, "new.json", file_size_limit=100),
     )
     for ended in endings:
         found = ended.findings

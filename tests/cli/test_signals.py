@@ -109,7 +109,9 @@ async def test_a_storm_of_signals_spoils_nothing(
     the one JSON object are right and no traceback is printed."""
     source = desk.csv(keys[:3000])
     for number in range(4):
-        running = await desk.start_run(source, service, "--ledger", f"{number}.ledger.ndjson")
+        running = await desk.start_run(
+            source, service, "--ledger", f"{number}.ledger.ndjson", forked=False
+        )
         await desk.until(lambda name=f"{number}.ledger.ndjson": desk.ledger_size(name) > 60_000)
         while running.process.returncode is None:
             running.signal(signum)
@@ -209,7 +211,7 @@ async def test_killed_during_the_drain(desk: Any, service: Any, keys: list[str])
 
     service.answer = answer
     source = desk.csv(keys[:300])
-    running = await desk.start_run(source, service, "--concurrency", 8)
+    running = await desk.start_run(source, service, "--concurrency", 8, forked=False)
     await service.saw(108)
     running.signal(signal.SIGTERM)
     await desk.until(lambda: _heard(running, signal.SIGTERM))

@@ -145,7 +145,8 @@ async def test_killed_again_and_again(tmp_path: Path, number_of_keys: int, round
     sent = sum(line["type"] == "sent" for line in lines)
     print(
         f"\n{number_of_keys} keys, {kills} kills, {len(tails)} torn tails, "
-        f"{len(requests(log))} requests, {sent} sent lines, {len(lines)} lines, {time.monotonic() - began:.1f} s"
+        f"{len(requests(log))} requests, {sent} sent lines, {len(lines)} lines, "
+        f"{time.monotonic() - began:.1f} s"
     )
     assert kills >= rounds // 2
 
