@@ -8,6 +8,7 @@ from examples import register_profiles
 
 MEMORY = "/dev/shm"
 ROOM = 1 << 30
+MOST_WORKERS = 8
 
 register_profiles()
 
@@ -21,6 +22,12 @@ def pytest_configure() -> None:
     if "TMPDIR" not in os.environ and has_room(MEMORY):
         os.environ["TMPDIR"] = MEMORY
         tempfile.tempdir = None  # somebody may have asked already
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of `-n auto`: two for each core, as half of the tests wait for a service."""
+    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return int(asked) if asked else min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 def has_room(folder: str) -> bool:

@@ -101,7 +101,7 @@ def proven(raw: bytes) -> tuple[bytes, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(
-    ("number_of_keys", "rounds"), [(800, 4), pytest.param(KEYS, ROUNDS, marks=pytest.mark.soak)]
+    ("number_of_keys", "rounds"), [(600, 3), pytest.param(KEYS, ROUNDS, marks=pytest.mark.soak)]
 )
 async def test_killed_again_and_again(tmp_path: Path, number_of_keys: int, rounds: int) -> None:
     """Killed at random moments and continued until it is done, a run loses no acceptance, sends
