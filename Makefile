@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 
 BENCH := build/bench-venv
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test soak check format bench clean
 
 demo: $(VENV)/.run ## the main job on a sample, killed once and continued
 	@$(BIN)/python sample_inputs/demo.py
 
-test: $(VENV)/.dev ## all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## the tests, two minutes
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+soak: $(VENV)/.dev ## the long tests, and many more examples of the others, eight minutes
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --timeout 900 \
+	  -m 'soak or hypothesis' --hypothesis-profile soak
 
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .

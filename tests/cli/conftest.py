@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,6 +25,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
+from forked_command import ForkedCommand, ForkServer
 
 from bulk_eraser.evidence.audit import Audit
 
@@ -89,7 +90,7 @@ class Ledger:
         proven = place = 0
         for line in self.raw.splitlines(keepends=True):
             place += len(line)
-            if not line.startswith(b'{"type":"commit"'):
+            if not line.startswith(b'{"type":"commit"') or not line.endswith(b"\n"):
                 group.append(line)
                 continue
             commit = json.loads(line)
@@ -371,7 +372,7 @@ def hear_signals() -> None:
 class Running:
     """A command on its way."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | ForkedCommand
 
     @property
     def pid(self) -> int:
@@ -396,8 +397,6 @@ class Running:
 
 class Terminal:
     """A pseudo-terminal, and a command that has it as stdin and stderr."""
-
-    BECOME = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 
     def __init__(self) -> None:
         self.shown = ""
@@ -443,11 +442,14 @@ class Terminal:
 class Desk:
     """A folder to work in, and the command run in it.
 
-    `before` is Python that a process executes before it becomes the command, such as a limit.
+    It is forked from a server, which is faster than a start, unless a test asks for a process of
+    its own with `forked=False`, or needs one. `before` is Python that a process executes before it
+    becomes the command. A forked one can be given `file_size_limit`, in bytes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: ForkServer) -> None:
         self.folder = folder
+        self._server = server
         self.may_hold_keys: set[Path] = set()
         self.may_hold_the_api_key: set[Path] = set()
         self._running: list[Running] = []
@@ -538,22 +540,33 @@ class Desk:
         *arguments: object,
         env: dict[str, str] | None = None,
         before: str = "",
+        without_api_key: bool = False,
+        forked: bool = True,
         **streams: Any,
     ) -> Running:
         """Start `python -m bulk_eraser` with these arguments; outputs are pipes by default."""
-        command = [sys.executable, "-m", "bulk_eraser", *map(str, arguments)]
-        if before:
-            become = f"import os, sys\n{before}\nos.execv(sys.executable, sys.argv[1:])"
-            command = [sys.executable, "-c", become, *command]
         streams = {
             "stdin": asyncio.subprocess.DEVNULL,
             "stdout": asyncio.subprocess.PIPE,
             "stderr": asyncio.subprocess.PIPE,
-            "preexec_fn": hear_signals,
         } | streams
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=self.folder, env=self._environment() | (env or {}), **streams
-        )
+        environment = environment_in(self.folder) | (env or {})
+        if without_api_key:
+            del environment["ELEVATE_API_KEY"]
+        words = list(map(str, arguments))
+        process: asyncio.subprocess.Process | ForkedCommand
+        if forked and not before and "pass_fds" not in streams:
+            process = await self._server.start(
+                words, cwd=str(self.folder), env=environment, **streams
+            )
+        else:
+            command = [sys.executable, "-m", "bulk_eraser", *words]
+            if before:
+                become = f"import os, sys\n{before}\nos.execv(sys.executable, sys.argv[1:])"
+                command = [sys.executable, "-c", become, *command]
+            process = await asyncio.create_subprocess_exec(
+                *command, cwd=self.folder, env=environment, preexec_fn=hear_signals, **streams
+            )
         self._running.append(Running(process))
         return self._running[-1]
 
@@ -567,8 +580,7 @@ class Desk:
         return await command.ended()
 
     async def start_check(self, input_: object, *options: object, **more: Any) -> Running:
-        without_key = 'os.environ.pop("ELEVATE_API_KEY")'
-        return await self.start("check", input_, "--json", *options, before=without_key, **more)
+        return await self.start("check", input_, "--json", *options, without_api_key=True, **more)
 
     async def run(self, input_: object, service: Service, *options: object, **more: Any) -> Ended:
         """Erase the keys of `input_` with consent, without a rate, and with --json."""
@@ -591,10 +603,10 @@ class Desk:
         terminal = Terminal()
         terminal.running = await self.start(
             *arguments,
-            before=Terminal.BECOME,
             stdin=terminal.theirs,
             stderr=terminal.theirs,
             start_new_session=True,
+            controlling_terminal=True,
             **{"env": {"TERM": "xterm", "COLUMNS": "100"}} | more,
         )
         return terminal
@@ -662,15 +674,17 @@ class Desk:
                 is_ours = path.name.endswith((".ledger.ndjson", ".rehearsal.ndjson", ".tail"))
                 assert is_ours or path in self.may_hold_keys or MARK.encode() not in content
 
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": str(ROOT),
-            "ELEVATE_API_KEY": API_KEY,
-            "TMPDIR": str(self.folder),
-        }
+
+def environment_in(folder: Path) -> dict[str, str]:
+    """The variables of a command that works in this folder."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(ROOT),
+        "ELEVATE_API_KEY": API_KEY,
+        "TMPDIR": str(folder),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -684,9 +698,17 @@ def api_key() -> str:
     return API_KEY
 
 
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """One for all tests; its children have the variables and the folder of their own test."""
+    server = ForkServer(environment_in(tmp_path_factory.mktemp("fork_server")))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
+async def desk(tmp_path: Path, fork_server: ForkServer) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path, fork_server)
     yield desk
     await desk.close()
 

@@ -19,7 +19,6 @@ import pytest
 ROOM = 1 << 16
 PAGE = 1 << 12
 TORN = b'{"type":"sent","at":"2024-03'
-LIMIT = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))"
 TYPES = [
     "run_started",
     "rejected",
@@ -56,13 +55,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, type_: str) -> Iterato
     folder.mkdir()
     path = folder / "keys.ledger.ndjson"
     if request.param == "file":
-        yield path, LIMIT, None
+        yield path, ROOM, None
         return
     if os.geteuid() != 0:
         pytest.skip("only root may mount a disk of 64 KiB; the file that may grow no further ran")
     with tmpfs(folder, ROOM + (PAGE if type_ == "recovered" else 0)):  # the tail has its page
         grow = ["mount", "-o", "remount,size=1m", folder]
-        yield path, "", partial(subprocess.run, grow, check=True)
+        yield path, None, partial(subprocess.run, grow, check=True)
 
 
 def first_group(began: bytes, target: str, length: int, tail: bytes = b"") -> bytes:
@@ -94,7 +93,7 @@ def two_keys(desk: Any, service: Any, keys: list[str], type_: str) -> Any:
     options = ("--exclude", hold, "--concurrency", 1, "--max-attempts", 1)
     first = b'{"type":"failed"' if type_ == "failed" else b'{"type":"accepted"'
 
-    async def run(path: Path, limit: str = "") -> Any:
+    async def run(path: Path, limit: int | None = None) -> Any:
         is_over = False
 
         async def answer(call: Any) -> int | None:
@@ -105,7 +104,7 @@ def two_keys(desk: Any, service: Any, keys: list[str], type_: str) -> Any:
 
         service.answer = answer
         service.per_key.clear()
-        ended = await desk.run(source, service, *options, "--ledger", path, before=limit)
+        ended = await desk.run(source, service, *options, "--ledger", path, file_size_limit=limit)
         is_over = True
         return source, ended
 

@@ -379,13 +379,13 @@ def workbook(*cells: tuple[int, int]) -> bytes:
     ("name", "content", "why"),
     [
         ("keys.csv", b"", "is empty"),
-        ("keys.csv.gz", gzip.compress(b""), "no rows"),
-        ("keys.csv.gz", gzip.compress(PLAIN)[:-9], "truncated or damaged"),
-        ("keys.csv.gz", gzip.compress(PLAIN)[:-8] + bytes(8), "truncated or damaged"),
-        ("keys.csv.gz", gzip.compress(PLAIN) + b"K-501\n", "truncated or damaged"),
+        ("keys.csv.gz", gzip.compress(b"", mtime=0), "no rows"),
+        ("keys.csv.gz", gzip.compress(PLAIN, mtime=0)[:-9], "truncated or damaged"),
+        ("keys.csv.gz", gzip.compress(PLAIN, mtime=0)[:-8] + bytes(8), "truncated or damaged"),
+        ("keys.csv.gz", gzip.compress(PLAIN, mtime=0) + b"K-501\n", "truncated or damaged"),
         ("keys.csv.zst", zstd.compress(PLAIN)[:-4], "truncated or damaged"),
         ("keys.csv.gz", PLAIN, "is not a gzip file"),
-        ("keys.csv.zst", gzip.compress(PLAIN), "is a gzip file but is not named .gz"),
+        ("keys.csv.zst", gzip.compress(PLAIN, mtime=0), "is a gzip file but is not named .gz"),
         ("keys.csv", zstd.compress(PLAIN), "is a Zstandard file but is not named .zst"),
         ("keys.csv", workbook((2, 1)), "Name an Excel workbook .xlsx"),
         ("keys.xlsx", PLAIN, "cannot be read as an Excel workbook"),
@@ -403,7 +403,11 @@ async def test_a_file_that_is_not_what_it_seems(
 
 
 @pytest.mark.parametrize(
-    ("name", "pack"), [("keys.csv.gz", gzip.compress), ("b.ndjson.zst", zstd.compress)]
+    ("name", "pack"),
+    [
+        ("b.ndjson.zst", zstd.compress),
+        pytest.param("keys.csv.gz", gzip.compress, marks=pytest.mark.soak),
+    ],
 )
 async def test_a_file_that_unpacks_without_end(desk: Any, service: Any, name: str, pack: Any):
     """I12: a line of 256 MiB, packed into some kilobytes, costs neither memory nor a request."""

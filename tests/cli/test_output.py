@@ -167,7 +167,7 @@ async def test_the_api_key_is_found_nowhere(desk: Any, service: Any, keys: list[
     service.answer = echo
     source = desk.csv(keys[:64])
     options = ("--verbose", "--json", "--max-attempts", 2, "--max-failures", "100%")
-    running = await desk.start(*told(service, source, *options))
+    running = await desk.start(*told(service, source, *options), forked=False)
     await service.saw(1)
     assert api_key not in Path(f"/proc/{running.pid}/cmdline").read_text()
     ended = await running.ended()

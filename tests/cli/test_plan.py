@@ -16,8 +16,6 @@ from typing import Any
 import openpyxl
 import pytest
 
-NO_KEY = "os.environ.pop('ELEVATE_API_KEY')"
-
 
 def command(service: Any, source: object, *options: object) -> tuple[object, ...]:
     """`run` without --yes."""
@@ -154,12 +152,11 @@ async def test_a_plan_that_cannot_be_written(desk: Any, keys: list[str]):
     source = desk.csv(keys[:5])
     old = desk.plan(desk.csv(keys[5:9], "old.csv"), "acme")
     before = desk.everything()
-    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
     options = ("--json", "--cluster-id", "acme", "--plan")
     endings = await desk.together(
         desk.call("check", source, *options, f"{source}/plan.json"),
-        desk.call("check", source, *options, old, before=full),
-        desk.call("check", source, *options, "new.json", before=full),
+        desk.call("check", source, *options, old, file_size_limit=100),
+        desk.call("check", source, *options, "new.json", file_size_limit=100),
     )
     for ended in endings:
         found = ended.findings
@@ -282,7 +279,7 @@ async def test_a_plan_can_be_rehearsed(desk: Any, keys: list[str]):
     source = desk.csv(keys[:20])
     plan = desk.plan(source, "acme")
     options = ("--rehearse", "--json", "--rate", "0", "--plan", plan)
-    ended = await desk.call("run", source, *options, before=NO_KEY)
+    ended = await desk.call("run", source, *options, without_api_key=True)
     assert ended.code == 0
     ledger = desk.ledger("keys.rehearsal.ndjson")
     assert ledger.of("run_started")[0]["plan"]["sha256"] == of_file(plan)
@@ -365,7 +362,7 @@ async def test_the_printed_command_carries_the_plan_out(
         if feed is not None:
             typed[typed.index("FILE")] = "piped.ledger.ndjson"
         typed[typed.index("FILE")] = str(api_key_file)
-        run = await desk.start(*typed, "--json", before=NO_KEY, stdin=stdin)
+        run = await desk.start(*typed, "--json", without_api_key=True, stdin=stdin)
         return await run.ended(feed)
 
     endings = await desk.together(

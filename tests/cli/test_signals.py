@@ -102,14 +102,17 @@ async def test_a_second_signal_ends_at_once(
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("storms", [1, pytest.param(10, marks=pytest.mark.soak)])
 async def test_a_storm_of_signals_spoils_nothing(
-    desk: Any, service: Any, keys: list[str], signum: int, code: int
+    desk: Any, service: Any, keys: list[str], signum: int, code: int, storms: int
 ):
     """However often the signal comes, until the very end of the process, ledger, exit code and
     the one JSON object are right and no traceback is printed."""
     source = desk.csv(keys[:3000])
-    for number in range(4):
-        running = await desk.start_run(source, service, "--ledger", f"{number}.ledger.ndjson")
+    for number in range(storms):
+        running = await desk.start_run(
+            source, service, "--ledger", f"{number}.ledger.ndjson", forked=False
+        )
         await desk.until(lambda name=f"{number}.ledger.ndjson": desk.ledger_size(name) > 60_000)
         while running.process.returncode is None:
             running.signal(signum)
@@ -209,7 +212,7 @@ async def test_killed_during_the_drain(desk: Any, service: Any, keys: list[str])
 
     service.answer = answer
     source = desk.csv(keys[:300])
-    running = await desk.start_run(source, service, "--concurrency", 8)
+    running = await desk.start_run(source, service, "--concurrency", 8, forked=False)
     await service.saw(108)
     running.signal(signal.SIGTERM)
     await desk.until(lambda: _heard(running, signal.SIGTERM))

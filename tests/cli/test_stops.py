@@ -470,8 +470,7 @@ async def test_the_disk_is_full(desk: Any, service: Any, keys: list[str]):
     """A ledger that can grow no more ends the run with 74 at a proven prefix; nothing more is
     sent than it knows of, and the same command with room finishes it."""
     source = desk.csv(keys[:400])
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))"
-    ended = await desk.run(source, service, before=limit)
+    ended = await desk.run(source, service, file_size_limit=40_000)
     assert (ended.code, ended.json["outcome"]) == (74, "error")
     full = desk.ledger()
     assert ended.json["head"] == full.head

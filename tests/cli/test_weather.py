@@ -10,7 +10,10 @@ import pytest
 from aiohttp import web
 
 
-async def test_a_throttled_service_is_sent_to_more_slowly(desk: Any, service: Any, keys: list[str]):
+@pytest.mark.parametrize("number", [150, pytest.param(500, marks=pytest.mark.soak)])
+async def test_a_throttled_service_is_sent_to_more_slowly(
+    desk: Any, service: Any, keys: list[str], number: int
+):
     """S3: 429s without Retry-After cut the rate below the one asked for; every key is accepted."""
     throttled = []
 
@@ -22,16 +25,19 @@ async def test_a_throttled_service_is_sent_to_more_slowly(desk: Any, service: An
         return 429
 
     service.answer = answer
-    source = desk.csv(keys[:500])
+    source = desk.csv(keys[:number])
     ended = await desk.run(source, service, "--rate", 0)
     desk.reconcile(source, ended, service)
     assert ended.code == 0
     assert throttled
-    assert ended.json["counts"]["accepted"] == 500
+    assert ended.json["counts"]["accepted"] == number
     assert len(throttled) <= 3 * 32
 
 
-async def test_a_service_that_allows_little_fails_no_key(desk: Any, service: Any, keys: list[str]):
+@pytest.mark.parametrize("number", [5, pytest.param(12, marks=pytest.mark.soak)])
+async def test_a_service_that_allows_little_fails_no_key(
+    desk: Any, service: Any, keys: list[str], number: int
+):
     """S3: two requests a second, and 429 for all others, is slow, but no key is marked failed."""
     good: list[float] = []
 
@@ -42,11 +48,11 @@ async def test_a_service_that_allows_little_fails_no_key(desk: Any, service: Any
         return None
 
     service.answer = answer
-    source = desk.csv(keys[:12])
+    source = desk.csv(keys[:number])
     ended = await desk.run(source, service, "--rate", 0, "--max-attempts", 2)
     desk.reconcile(source, ended, service)
     assert ended.code == 0
-    assert ended.json["counts"]["accepted"] == 12
+    assert ended.json["counts"]["accepted"] == number
 
 
 async def test_fewer_requests_at_a_time_while_the_service_is_loaded(

@@ -1,6 +1,6 @@
 """SIGKILL again and again, against a service with faults, reconciled key by key.
 
-By hand for longer: KILL_KEYS=20000 KILL_ROUNDS=20 KILL_SEED=7 pytest tests/crash -s --timeout 900
+By hand for longer: KILL_KEYS=20000 KILL_ROUNDS=20 KILL_SEED=7 pytest tests/crash -m soak -s
 """
 
 import asyncio
@@ -17,9 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-KEYS = int(os.environ.get("KILL_KEYS", "4000"))
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "8"))
+KEYS = int(os.environ.get("KILL_KEYS", "8000"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "12"))
 SEED = int(os.environ.get("KILL_SEED", "20240430"))
 PATIENCE_S = 300.0
 BYTES_OF_A_KEY = 420
@@ -98,11 +100,14 @@ def proven(raw: bytes) -> tuple[bytes, list[dict[str, Any]]]:
     return raw[:end], lines
 
 
-async def test_killed_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number_of_keys", "rounds"), [(600, 3), pytest.param(KEYS, ROUNDS, marks=pytest.mark.soak)]
+)
+async def test_killed_again_and_again(tmp_path: Path, number_of_keys: int, rounds: int) -> None:
     """Killed at random moments and continued until it is done, a run loses no acceptance, sends
     no accepted key again, and the service saw no more requests for any key than `sent` lines."""
     chance = random.Random(SEED)
-    keys = [f"{chance.getrandbits(128):032x}" for _ in range(KEYS)]
+    keys = [f"{chance.getrandbits(128):032x}" for _ in range(number_of_keys)]
     source, ledger, log = (tmp_path / name for name in ("k.csv", "k.ledger.ndjson", "log"))
     source.write_text("customerKey\n" + "".join(f"{key}\n" for key in keys))
     began = time.monotonic()
@@ -111,10 +116,10 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     tails: list[bytes] = []
     async with simulator(tmp_path, log) as origin:
         arguments = ("run", source, "--base-url", origin, "--yes", "--json", "--rate", 0)
-        whole = KEYS * BYTES_OF_A_KEY
-        for number in range(ROUNDS):
+        whole = number_of_keys * BYTES_OF_A_KEY
+        for number in range(rounds):
             before = ledger.stat().st_size if ledger.exists() else 0
-            share = max(whole - before, 20_000) * 2 / (ROUNDS - number + 1)
+            share = max(whole - before, 20_000) * 2 / (rounds - number + 1)
             growth = chance.choice([0, 1, chance.uniform(0, share), chance.uniform(0, share)])
             code, _ = await run_until(ledger, before + int(growth), arguments)
             assert code in (-signal.SIGKILL, 0, 3)
@@ -139,10 +144,11 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     assert all(map(raw.startswith, prefixes))
     sent = sum(line["type"] == "sent" for line in lines)
     print(
-        f"\n{KEYS} keys, {kills} kills, {len(tails)} torn tails, {len(requests(log))} requests, "
-        f"{sent} sent lines, {len(lines)} lines, {time.monotonic() - began:.1f} s"
+        f"\n{number_of_keys} keys, {kills} kills, {len(tails)} torn tails, "
+        f"{len(requests(log))} requests, {sent} sent lines, {len(lines)} lines, "
+        f"{time.monotonic() - began:.1f} s"
     )
-    assert kills >= ROUNDS // 2
+    assert kills >= rounds // 2
 
 
 def requests(log: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Thousands of stories of failing disks, kills and power losses, each told to its end.
 
-For longer: CRASH_SEEDS=200000 pytest tests/ledger/test_power_loss.py --timeout 36000
+For longer: CRASH_SEEDS=200000 pytest tests/ledger/test_power_loss.py -m soak --timeout 36000
 """
 
 import errno
@@ -21,7 +21,7 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.records import Record, RunStarted, Sent
 
 AT = "2024-03-01T12:00:01.000Z"
-SEEDS = int(os.environ.get("CRASH_SEEDS", "2000"))
+SEEDS = int(os.environ.get("CRASH_SEEDS", "10000"))
 WRITING = {"write", "write_again", "sync", "sync_content", "cut"}
 FIRST_SEED = int(os.environ.get("CRASH_FIRST_SEED", "0"))
 
@@ -122,13 +122,17 @@ def unlucky(witness: Witness) -> None:
         disk.end_process()
 
 
+@pytest.mark.parametrize("seeds", [300, pytest.param(SEEDS, marks=pytest.mark.soak)])
 def test_every_story_ends_with_exactly_what_was_committed(
-    tmp_path: Path, run_started: Callable[..., RunStarted], verify: Callable[[bytes], str]
+    seeds: int,
+    tmp_path: Path,
+    run_started: Callable[..., RunStarted],
+    verify: Callable[[bytes], str],
 ) -> None:
     """What was acknowledged is there, what was not is there as a whole or in a `.tail` file, no
     crash is taken for damage, and the ledger goes on: also after crashes during recovery."""
     whole = aside = 0
-    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         with told(f"seed {seed}"), folder_in(tmp_path) as folder:
             witness = Witness(folder, run_started, seed)
             for _ in range(witness.chance.randint(1, 6)):
@@ -137,8 +141,8 @@ def test_every_story_ends_with_exactly_what_was_committed(
             verify(witness.kept)
             whole += witness.whole
             aside += witness.aside
-    print(f"\n{SEEDS} seeds: {aside} tails moved aside, {whole} groups kept that were in doubt")
-    assert min(whole, aside) > SEEDS // 20, "hardly a group was torn, or hardly one survived"
+    print(f"\n{seeds} seeds: {aside} tails moved aside, {whole} groups kept that were in doubt")
+    assert min(whole, aside) > seeds // 20, "hardly a group was torn, or hardly one survived"
 
 
 def calls_of(witness: Witness) -> int:
@@ -150,19 +154,24 @@ def calls_of(witness: Witness) -> int:
 
 @pytest.mark.parametrize("power", [True, False], ids=["power loss", "kill"])
 @pytest.mark.parametrize("beginning", ["new", "torn", "torn first group"])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_crash_at_every_call_and_then_at_every_call_of_the_recovery(
+    step: int,
     beginning: str,
     power: bool,
     tmp_path: Path,
     run_started: Callable[..., RunStarted],
     verify: Callable[[bytes], str],
 ) -> None:
-    """Two crashes in a row, at any two of the calls by which a ledger reaches the disk."""
+    """One crash, or two in a row, at any two of the calls by which a ledger reaches the disk.
+
+    `step` leaves out pairs, but no call as the first or the second.
+    """
     with folder_in(tmp_path) as folder:
         calls = calls_of(started(folder, run_started, beginning, 0))
     assert calls > 10
     for first in range(1, calls + 1):
-        for second in range(0, calls + 1, 1 if power else 3):
+        for second in [0, *range(1 + first % step, calls + 1, step)]:
             with told(f"calls {first} and {second}"), folder_in(tmp_path) as folder:
                 witness = started(folder, run_started, beginning, first * 100 + second)
                 for call in filter(None, (first, second)):
@@ -201,7 +210,9 @@ def test_no_crash_during_recovery_costs_a_byte_of_the_tail(
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("for_good", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("beginning", ["new", "torn", "torn first group"])
+@pytest.mark.parametrize("seeds", [2, pytest.param(8, marks=pytest.mark.soak)])
 def test_a_disk_that_fails_at_every_call(
+    seeds: int,
     beginning: str,
     for_good: bool,
     number: int,
@@ -214,7 +225,7 @@ def test_a_disk_that_fails_at_every_call(
     with folder_in(tmp_path) as folder:
         calls = calls_of(started(folder, run_started, beginning, 0))
     for call in range(1, calls + 1):
-        for seed in range(6):
+        for seed in range(seeds):
             with told(f"call {call}, seed {seed}"), folder_in(tmp_path) as folder:
                 witness = started(folder, run_started, beginning, seed)
                 witness.disk.fail_at(call, number, for_good=for_good)

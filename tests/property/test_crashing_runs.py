@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from examples import examples
 from hypothesis import assume, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -331,4 +332,6 @@ def run_started() -> RunStarted:
 
 
 TestCrashingRuns = CrashingRuns.TestCase
-TestCrashingRuns.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestCrashingRuns.settings = settings(
+    max_examples=examples(150), stateful_step_count=30, deadline=None
+)

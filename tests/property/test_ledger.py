@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bulk_eraser.errors import LedgerDamaged
 from bulk_eraser.key_partitions import PARTITIONS
@@ -33,7 +33,6 @@ from bulk_eraser.records import (
 )
 
 AT = "2024-03-01T12:00:00.000Z"
-PAGE = 4096
 
 keys = st.one_of(
     st.sampled_from(["k1", "k2", "k3", "é", '"}\n{"type":"commit"']),
@@ -159,7 +158,7 @@ def opened(content: bytes) -> Iterator[tuple[LedgerFile, Path]]:
             file.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ledgers(), st.data())
 def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObject) -> None:
     """To the state of as many whole groups as it holds, without an error."""
@@ -174,7 +173,7 @@ def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObj
         assert b"".join([*groups[:whole], *aside]) == content[:cut]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ledgers(), st.data())
 def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.DataObject) -> None:
     """replay(a + b) is replay(a), then replay(b); nothing that a says of a key is forgotten."""
@@ -191,7 +190,7 @@ def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.Dat
     assert not at or less["target"] == more["target"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(ledgers(min_groups=2), st.data())
 def test_any_changed_byte_before_the_last_group_is_found(
     groups: list[bytes], data: st.DataObject
@@ -212,7 +211,7 @@ def test_any_changed_byte_before_the_last_group_is_found(
         event("found")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ledgers(min_groups=2), st.data())
 def test_any_line_changed_before_the_last_group_is_found(
     groups: list[bytes], data: st.DataObject
@@ -237,29 +236,7 @@ def test_any_line_changed_before_the_last_group_is_found(
         pass
 
 
-@settings(max_examples=150, deadline=None)
-@given(ledgers(), st.lists(outcomes(), min_size=1, max_size=80), st.data())
-def test_a_power_loss_costs_at_most_the_group_that_was_not_synced(
-    groups: list[bytes], records: list[Record], data: st.DataObject
-) -> None:
-    """Any of its pages may be missing, and the file may be shorter than what was written."""
-    synced = b"".join(groups)
-    scan = LedgerScan()
-    list(scan.groups(iter([synced])))
-    group, _ = encode_group(scan.head, records, AT)
-    whole = synced + group
-    left = bytearray(synced + bytes(len(group)))
-    for page in range(len(synced) // PAGE, len(whole) // PAGE + 1):
-        if data.draw(st.booleans()):
-            begin, end = max(page * PAGE, len(synced)), min((page + 1) * PAGE, len(whole))
-            left[begin:end] = whole[begin:end]
-    size = data.draw(st.just(len(whole)) | st.integers(len(synced), len(whole)))
-    with opened(bytes(left[:size])) as (file, path):
-        file.begin()
-        assert path.read_bytes() == (whole if bytes(left[:size]) == whole else synced)
-
-
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     ledgers(), st.binary(max_size=200) | st.sampled_from([b"\n", b"{}\n", b'{"type":"commit"\n'])
 )
@@ -270,69 +247,3 @@ def test_no_addition_takes_anything_away(groups: list[bytes], garbage: bytes) ->
         assert state(file.history) == replayed(content)
         file.begin()
         assert path.read_bytes() == content
-
-
-class CrashingLedger(RuleBasedStateMachine):
-    """Runs that commit, crash in the middle of a group, and go on, in any order."""
-
-    @initialize(first=runs())
-    def create(self, first: RunStarted) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name, "keys.ledger.ndjson")
-        self.committed = b""
-        self.torn: list[bytes] = []
-        self._open()
-        self.commit([first])
-
-    def _open(self) -> None:
-        self.file = LedgerFile(str(self.path))
-        recovered = self.file.begin()
-        self.head = self.file.head
-        if recovered:
-            self.commit(recovered)
-
-    @rule(records=st.lists(outcomes(), min_size=1, max_size=5))
-    def commit(self, records: list[Record]) -> None:
-        group, self.head = encode_group(self.head, records, AT)
-        self.file.append(group)
-        self.committed += group
-
-    @rule(records=st.lists(outcomes(), min_size=1, max_size=5), data=st.data())
-    def crash(self, records: list[Record], data: st.DataObject) -> None:
-        group, head = encode_group(self.head, records, AT)
-        kept = data.draw(st.integers(0, len(group)))
-        zeros = data.draw(st.integers(0, len(group) - kept))
-        self.file.close()
-        with self.path.open("ab") as file:
-            file.write(group[:kept] + bytes(zeros))
-        if kept == len(group):
-            self.committed, self.head = self.committed + group, head
-        elif kept + zeros:
-            self.torn.append(group[:kept] + bytes(zeros))
-        self._open()
-
-    @rule()
-    def restart(self) -> None:
-        self.file.close()
-        self._open()
-
-    @invariant()
-    def holds_what_was_committed(self) -> None:
-        assert self.path.read_bytes() == self.committed
-        aside = {path.read_bytes() for path in self.path.parent.glob("*.tail")}
-        assert aside == set(self.torn)
-
-    def teardown(self) -> None:
-        if hasattr(self, "file"):
-            self.file.close()
-            assert state(self.file_again().history) == replayed(self.committed)
-            self.file.close()
-            self.folder.cleanup()
-
-    def file_again(self) -> LedgerFile:
-        self.file = LedgerFile(str(self.path))
-        return self.file
-
-
-TestCrashingLedger = CrashingLedger.TestCase
-TestCrashingLedger.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)

@@ -25,6 +25,7 @@ import openpyxl
 import pytest
 from aiohttp import web
 from backports import zstd
+from examples import examples
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -38,9 +39,11 @@ from bulk_eraser.survey.checks import Intake
 
 ROOT = Path(__file__).parents[2]
 SOME = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-FEWER = settings(SOME, max_examples=100)
+FEWER = settings(SOME, max_examples=examples(100))
 
 BLANKS = " \t\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
 BLANKS += "\u202f\u205f\u3000\ufeff"

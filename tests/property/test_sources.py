@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +24,8 @@ from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.survey import Survey
 
-MANY = settings(max_examples=300, deadline=None)
-FEWER = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=examples(300), deadline=None)
+FEWER = settings(max_examples=examples(100), deadline=None)
 
 keys = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60).filter(
     lambda text: isinstance(row := clean_key(text, 1), KeyRow) and row.key == text
@@ -137,7 +138,7 @@ cells = st.sampled_from(
 ) | st.text("ak1 .;|,\t\"'\r\x00\x7f\u00a0\u200bé", max_size=5)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(
     lines=st.lists(st.lists(cells, min_size=1, max_size=3), max_size=8),
     delimiter=st.sampled_from(",;\t"),

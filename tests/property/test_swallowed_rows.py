@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ KEYS = {
 }
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(
     kind=st.sampled_from(sorted(KEYS)),
     numbers=st.lists(st.integers(1, 99_999), min_size=2, max_size=6, unique=True),

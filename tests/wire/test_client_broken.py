@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import aiohttp
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -667,7 +668,6 @@ async def test_a_body_that_is_not_packed_as_it_says(
 
 
 PIECE = b"a" * (1 << 16)
-BOMB = gzip.compress(b"a" * 300_000_000, compresslevel=1)
 HEAD_200 = b"HTTP/1.1 200 OK\r\n"
 ENDLESS = {
     "length": (HEAD_200 + b"Content-Length: 300000000\r\n\r\n", PIECE),
@@ -676,8 +676,8 @@ ENDLESS = {
     "chunks": (chunked(200), b"10000\r\n" + PIECE + b"\r\n"),
     "small_chunks": (chunked(200), b"1\r\na\r\n" * 10_000),
     "job_first": (HEAD_200 + b"\r\n" + JOB, b" " * (1 << 16)),
-    "bomb": (http(200, BOMB, "Content-Encoding: gzip"), b""),
-    "deflate_bomb": (http(200, BOMB, "Content-Encoding: deflate"), b""),
+    "bomb": (None, b"gzip"),
+    "deflate_bomb": (None, b"deflate"),
     "unknown_coding": (HEAD_200 + b"Content-Encoding: br\r\n\r\n", PIECE),
     "header": (HEAD_200 + b"X: ", PIECE),
     "headers": (HEAD_200, b"X: a\r\n" * 10_000),
@@ -691,6 +691,9 @@ ENDLESS = {
 async def test_an_answer_of_300_mb(raw_server: Start, client_of: Make, endless: str) -> None:
     """Of an answer without end at most 64 KiB are read, and memory hardly grows."""
     start, piece = ENDLESS[endless]
+    if start is None:
+        bomb = gzip.compress(b"a" * 300_000_000, compresslevel=1)
+        start, piece = http(200, bomb, f"Content-Encoding: {piece.decode()}"), b""
 
     async def script(peer: Any) -> None:
         await peer.request()
@@ -962,7 +965,7 @@ def saying(parts: list[tuple[bytes, str]]) -> Callable[[Any], Awaitable[None]]:
     return script
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(150), deadline=None, derandomize=True, database=None)
 @given(
     st.lists(
         st.tuples(

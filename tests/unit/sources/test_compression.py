@@ -187,14 +187,14 @@ def test_a_huge_window_is_refused_with_what_to_do(read: Read, log: int) -> None:
         ("keys.csv.zst", b"\x28\xb5\x2f", "is not a Zstandard file"),
         ("keys.csv.zst", b"P*M", "is not a Zstandard file"),
         ("keys.csv.zst", b"`*M\x18", "is not a Zstandard file"),
-        ("keys.csv.zst", gzip.compress(CSV), "is a gzip file but is not named .gz"),
+        ("keys.csv.zst", gzip.compress(CSV, mtime=0), "is a gzip file but is not named .gz"),
         ("keys.csv.gz", CSV, "is not a gzip file"),
         ("keys.csv.gz", b"\x1f", "is not a gzip file"),
         ("keys.csv.gz", zst(CSV), "is a Zstandard file but is not named .zst"),
         ("keys.csv", zst(CSV), "is a Zstandard file but is not named .zst"),
         ("keys.csv", SKIPPED + zst(CSV), "is a Zstandard file but is not named .zst"),
-        ("keys.csv", gzip.compress(CSV), "is a gzip file but is not named .gz"),
-        ("keys.ndjson", gzip.compress(CSV), "is a gzip file but is not named .gz"),
+        ("keys.csv", gzip.compress(CSV, mtime=0), "is a gzip file but is not named .gz"),
+        ("keys.ndjson", gzip.compress(CSV, mtime=0), "is a gzip file but is not named .gz"),
     ],
 )
 def test_a_name_that_says_something_else_is_refused(

@@ -371,14 +371,15 @@ def test_the_line_end_changes_nothing(read: Read, end: str) -> None:
         "k,n\n\n'\\#\0\x1a",
     ],
 )
-def test_random_mixtures(read: Read, characters: str) -> None:
+@pytest.mark.parametrize("mixtures", [150, pytest.param(2000, marks=pytest.mark.soak)])
+def test_random_mixtures(read: Read, mixtures: int, characters: str) -> None:
     """No mixture of the awkward characters gives another key or a row less.
 
     Where a reader that allows blanks before a quote would find another key, there is none.
     """
     draw = random.Random(characters)
     keys = 0
-    for _ in range(600):
+    for _ in range(mixtures):
         header = draw.choice(["k,n", "n,k", "n,k,m", "k"])
         body = "".join(draw.choices(characters, k=draw.choice([4, 10, 25])))
         text = f"{header}\n{body}"
@@ -395,7 +396,7 @@ def test_random_mixtures(read: Read, characters: str) -> None:
                 other = tolerant.get(line)
                 if other and not other.flawed and len(other.fields) > column:
                     assert key == other.fields[column].strip(BLANKS)
-    assert keys > 50
+    assert keys > mixtures // 12
 
 
 WORDS = r"""
@@ -517,11 +518,27 @@ def test_whichever_encoding_is_asked_for(read: Read, encoding: str) -> None:
     ("content", "options", "code", "rows", "rejected"),
     [
         (SPECTRUM["newlines"][0], ["--key-field", "a"], 3, 3, 1),
-        (SPECTRUM["quotes_and_newlines"][0], ["--key-field", "b"], 65, 0, 0),
-        (SPECTRUM["latin1"][0], ["--key-field", "a"], 65, 0, 0),
-        (SPECTRUM["json"][0], ["--key-field", "val"], 0, 1, 0),
-        (TEST_DATA["all-empty"][0], ["--key-field", "a"], 65, 0, 0),
-        ("a,b\nx,y\n", ["--key-field", "a", "--encoding", "utf-16"], 65, 0, 0),
+        pytest.param(
+            SPECTRUM["quotes_and_newlines"][0],
+            ["--key-field", "b"],
+            65,
+            0,
+            0,
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(SPECTRUM["latin1"][0], ["--key-field", "a"], 65, 0, 0, marks=pytest.mark.soak),
+        pytest.param(SPECTRUM["json"][0], ["--key-field", "val"], 0, 1, 0, marks=pytest.mark.soak),
+        pytest.param(
+            TEST_DATA["all-empty"][0], ["--key-field", "a"], 65, 0, 0, marks=pytest.mark.soak
+        ),
+        pytest.param(
+            "a,b\nx,y\n",
+            ["--key-field", "a", "--encoding", "utf-16"],
+            65,
+            0,
+            0,
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_the_command(

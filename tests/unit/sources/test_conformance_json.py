@@ -410,11 +410,25 @@ def test_zeros_are_no_line_ends_and_no_blanks(read: Read) -> None:
 @pytest.mark.parametrize(
     ("content", "code", "rows", "rejected"),
     [
-        ("".join(f'{{"customerKey":"k","n":{n}}}\n' for n in JSON["number"]), 0, 21, 0),
-        ("\n".join(['{"customerKey":"k"}', *NOT_JSON["structure"]]), 3, 34, 33),
+        pytest.param(
+            "".join(f'{{"customerKey":"k","n":{n}}}\n' for n in JSON["number"]),
+            0,
+            21,
+            0,
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            "\n".join(['{"customerKey":"k"}', *NOT_JSON["structure"]]),
+            3,
+            34,
+            33,
+            marks=pytest.mark.soak,
+        ),
         ('{"customerKey":"k"}\n{"n":' + "[" * 100_000 + "\n" + "[" * 100_000, 3, 3, 2),
-        ("\n".join(NOT_JSON["object"]), 65, 0, 0),
-        (b'{"customerKey":"k"}\n{"customerKey":"\xe9"}\n', 65, 0, 0),
+        pytest.param("\n".join(NOT_JSON["object"]), 65, 0, 0, marks=pytest.mark.soak),
+        pytest.param(
+            b'{"customerKey":"k"}\n{"customerKey":"\xe9"}\n', 65, 0, 0, marks=pytest.mark.soak
+        ),
     ],
     ids=["numbers", "structure", "deep", "nothing usable", "Latin-1"],
 )

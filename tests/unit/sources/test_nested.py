@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -267,7 +268,9 @@ def expected(value: Any) -> str:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(rows=st.lists(values, min_size=1, max_size=8), escape=st.booleans())
 @example(rows=[[("customer", [("key", "k")]), ("customer", None)]], escape=False)

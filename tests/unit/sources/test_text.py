@@ -81,9 +81,9 @@ def test_utf_8_is_not_read_as_something_else(read: Read, asked: str, packed: boo
     the bytes cannot be UTF-8, it is taken at its word."""
     name = "keys.csv.gz" if packed else "keys.csv"
     pack = gzip.compress if packed else bytes
-    long = "".join(f"k{number}\n" for number in range(200_000))
+    long = "".join(f"k{number},{'x' * 1000}\n" for number in range(1400))
     with pytest.raises(InputError, match=f"is UTF-8 with letters .*--encoding says {asked}"):
-        read(pack(f"customerKey\n{long}Åsa\n".encode()), name, encoding=asked)
+        read(pack(f"customerKey,note\n{long}Åsa,\n".encode()), name, encoding=asked)
     assert read(pack(b"customerKey\nAsa\n"), name, encoding=asked) == [("Asa", 2)]
     both = "customerKey\nÅsa\n".encode() + "Å\n".encode("latin-1")
     assert len(read(pack(both), name, encoding=asked)) == 2
@@ -107,7 +107,7 @@ def test_undecodable_bytes_are_found(
     """Line and byte offset are right wherever in the file the bytes are, and in any encoding."""
     if encoding != "utf-8":
         place += place % 2
-    row = f"k;{'é' * 40}{end}".encode(encoding)
+    row = f"k;{'é' * 400}{end}".encode(encoding)
     before = bom + f"customerKey;note{end}".encode(encoding)
     before += row * ((place - len(before)) // len(row))
     filler = "x".encode(encoding)

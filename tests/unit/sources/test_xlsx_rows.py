@@ -13,6 +13,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl.cell.rich_text import CellRichText, TextBlock
@@ -298,7 +299,9 @@ CELLS = {
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     rows=st.lists(st.lists(st.sampled_from(list(CELLS)), max_size=4), max_size=12),
@@ -681,12 +684,11 @@ def test_a_far_cell_is_refused(read_book: Read, last: int, column: str, dimensio
         read_book(archive(sheet))
 
 
-def test_a_long_or_wide_table_is_read(read_book: Read) -> None:
+@pytest.mark.parametrize("last", [50_000, pytest.param(1048576, marks=pytest.mark.soak)])
+def test_a_long_or_wide_table_is_read(read_book: Read, last: int) -> None:
     """The last row and the last column of a sheet can be used; formats alone take no room."""
-    assert read_book(archive(ONE_KEY + row(1048576, text("A1048576", "k2")))) == [
-        ("k1", 2),
-        ("k2", 1048576),
-    ]
+    long = ONE_KEY + row(last, text(f"A{last}", "k2"))
+    assert read_book(archive(long)) == [("k1", 2), ("k2", last)]
     wide = ONE_KEY + row(3, text("A3", "k2"), text("XFD3", "x"))
     formats = row(1048575, '<c r="A1048575" s="1"/>', '<c r="XFD1048575" s="1"/>')
     assert read_book(archive(wide + formats)) == [("k1", 2), ("k2", 3)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -206,7 +207,7 @@ def test_keys_that_do_not(one: str, other: str) -> None:
     assert folded(one) != folded(other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=6))
 @example("\u0345\u0301")
 @example("İ\u200d\u0307")
@@ -247,7 +248,9 @@ def naive(keys: list[str]) -> Finding:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(keys=st.lists(alike, max_size=40))
 def test_look_alikes_are_as_a_plain_comparison_finds_them(spilling: None, keys: list[str]) -> None:
