@@ -136,3 +136,79 @@ def test_every_ledger_field_is_in_the_docs():
             names = [kind.__struct_config__.tag, *kind.__struct_encode_fields__]
             missing = [name for name in names if name != "type" and f"`{name}`" not in text]
             assert not missing, kind
+
+
+# ── the pages for people ────────────────────────────────────────────────────────────────────────
+
+PAGES = sorted(
+    page
+    for room in ("", "docs", "sample_inputs", "benchmarks")
+    for page in (ROOT / room).glob("*.md")
+)
+FOR_READING = [
+    page for page in PAGES if page.parent.name != "benchmarks" and page.stem != "CHANGELOG"
+]
+WIDEST = 100
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def modules_on_the_map() -> list[str]:
+    """The modules that CONTRIBUTING's picture names, as `room/module`, or `module` if in none.
+
+    The picture has two columns. A cell that starts with `room/` opens a room; if it stands alone
+    in its line, for both columns.
+    """
+    picture = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
+    rooms, named = ["", ""], []
+    for line in picture.splitlines()[1:]:
+        cells = line.split("│")
+        for column, cell in enumerate(cells):
+            word = (cell.split() or ["─"])[0]
+            if word.endswith("/"):
+                room = "" if word == "bulk_eraser/" else word
+                rooms = [room, room] if len(cells) == 1 else [*rooms[:column], room, *rooms][:2]
+            elif not word.startswith("─"):
+                named.append(rooms[column] + word)
+    return named
+
+
+def headings_of(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_map_shows_every_module_and_no_other():
+    """CONTRIBUTING's picture of the rooms is whole, and up to date."""
+    there = [
+        str(module.relative_to(PACKAGE).with_suffix(""))
+        for module in MODULES
+        if not module.name.startswith("__")
+    ]
+    assert sorted(modules_on_the_map()) == sorted(there)
+
+
+def test_the_readme_is_short():
+    """It is the first page; what only some readers need has its page in docs/."""
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", FOR_READING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_line_of_a_page_is_too_wide(page):
+    """Lines fit a terminal; only rows of tables, and addresses of links, may be longer."""
+    lines = page.read_text().splitlines()
+    assert not [
+        line for line in lines if len(LINK.sub("]", line)) > WIDEST and not line.startswith("|")
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    """Each relative link names a file that is there, and a heading in it, if it names one."""
+    for link in LINK.findall(page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in headings_of(target), link
