@@ -57,11 +57,11 @@ class Target:
         """Raises `UsageError` for an id that is no DNS label."""
         if not _CLUSTER_ID.fullmatch(cluster_id):
             raise UsageError(
-                f"The cluster id {cluster_id!r} is not one: it is the first part of your API's "
-                "host name, letters, digits and dashes."
+                f"The cluster id {cluster_id!r} is not valid: use the first part of your API's "
+                "host name, which has letters, digits and dashes only."
             )
         if cluster_id.lower() == "rehearsal":
-            raise UsageError("The cluster id rehearsal stands for rehearsals: use --rehearse.")
+            raise UsageError("The cluster id rehearsal is reserved for rehearsals: use --rehearse.")
         return cls(cluster_id.lower(), f"https://{cluster_id.lower()}.", cluster=True)
 
     @classmethod
@@ -78,11 +78,11 @@ class Target:
         if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
             raise no_base
         if "@" in url.raw_authority:
-            raise UsageError("--base-url must not hold a user name or password.")
+            raise UsageError("--base-url must not contain a user name or password.")
         if url.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                f"Plain http to {host} would send the API key and the customer keys readable for "
-                "all on the way. Use https (plain http is allowed to loopback only)."
+                f"Plain http to {host} would send the API key and the customer keys unencrypted. "
+                "Use https (plain http is allowed to loopback addresses only)."
             )
         if not is_host(url.raw_host or "") or not base_url.isprintable() or " " in base_url:
             raise no_base

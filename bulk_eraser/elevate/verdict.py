@@ -233,8 +233,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
     if fault.error == "certificate":
         stop = ConfigurationError(
             "The service's certificate is not valid for it, so nothing was sent. Check the "
-            "cluster id or --base-url, and the certificates this machine trusts (--ca-file names "
-            "those of an authority of your own)."
+            "cluster id or --base-url, and which certificates this machine trusts (for an "
+            "authority of your own, use --ca-file)."
         )
         return Verdict(Kind.STOP, fault.error, stop=stop)
     return Verdict(
@@ -248,8 +248,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
 
 def _credentials(status: int) -> CredentialsRefused:
     return CredentialsRefused(
-        f"The service refused the API key (HTTP {status}). No key was marked failed. Check that "
-        "the private key belongs to this cluster, then run the same command again."
+        f"The service refused the API key (HTTP {status}). No customer key was marked failed. "
+        "Check that it is the private API key of this cluster, then run the same command again."
     )
 
 
@@ -257,17 +257,19 @@ def _contract(status: int, version: ApiVersion) -> ContractBroken:
     if status in (404, 410):
         newer = "" if version is ApiVersion.V4 else "; the current version is v4 (--api-version v4)"
         return ContractBroken(
-            f"API version {version} is not there (HTTP {status} for every key){newer}. No key was "
-            "marked failed. Check the version and the cluster id or --base-url, then run again."
+            f"The service has no API version {version} (HTTP {status} for every key){newer}. No "
+            "customer key was marked failed. Check the version and the cluster id or --base-url, "
+            "then run again."
         )
     if status == 407:
         return ContractBroken(
-            "The proxy on the way to the service wants a user name and password (HTTP 407). No key "
-            "was marked failed. Put them into HTTPS_PROXY (http://user:password@host:port), and "
-            "run again with --trust-env."
+            "The proxy on the way to the service requires a user name and password (HTTP 407). No "
+            "customer key was marked failed. Put them into HTTPS_PROXY "
+            "(http://user:password@host:port), and run again with --trust-env."
         )
-    what = "redirects" if 300 <= status < 400 else "does not take the call"
+    what = "redirects" if 300 <= status < 400 else "does not accept the call"
     return ContractBroken(
-        f"The service {what} (HTTP {status}), so this is not the Elevate API as it is documented. "
-        "No key was marked failed, no redirect was followed. Check the cluster id or --base-url."
+        f"The service {what} (HTTP {status}), so it is not the Elevate API as documented. No "
+        "customer key was marked failed, and no redirect was followed. Check the cluster id or "
+        "--base-url."
     )

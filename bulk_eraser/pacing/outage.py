@@ -13,6 +13,14 @@ MANY_KEYS = 10
 NEVER_GOOD_S = 30.0
 FEW_FAILURES = 3
 """Fewer failures since the last good answer are no outage, however long ago that was."""
+_IN_WORDS = {
+    "connection_refused": "nothing is listening there",
+    "dns": "host name not found",
+    "cannot_connect": "no connection",
+    "connection_lost": "connection lost",
+    "bad_answer": "an answer that is not Elevate's",
+}
+"""Of `records.ATTEMPT_ERRORS`, those that a person would stumble over."""
 
 
 class Outage:
@@ -88,14 +96,19 @@ class Outage:
         if self._errors == {"bad_answer"}:
             return self._no_elevate()
         return ServiceDown(
-            f"The service gave no good answer for {limit:.0f} s (last seen: "
-            f"{', '.join(sorted(self._errors))}). No key was marked failed for it. Run the same "
-            "command again later."
+            f"The service gave no good answer for {limit:.0f} s ({self._seen()}). No customer key "
+            "was marked failed because of it. Run the same command again later."
         )
 
+    def _seen(self) -> str:
+        words = (_IN_WORDS.get(error, error) for error in sorted(self._errors))
+        return ", ".join(word.replace("http_", "HTTP ") for word in words)
+
     def _no_elevate(self) -> ContractBroken:
+        count = len(self._bad_answers)
+        keys = "1 key" if count == 1 else f"{count} different keys in a row"
         return ContractBroken(
-            "The service answers, but not as Elevate does (HTML, no jid, or cut off) for "
-            f"{len(self._bad_answers)} different keys in a row. No key was marked failed. Check "
-            "the cluster id or --base-url, then run the same command again."
+            "The service answers, but not as Elevate does (HTML, no jid, or cut off), for "
+            f"{keys}. No customer key was marked failed. Check the cluster id or --base-url, then "
+            "run the same command again."
         )

@@ -216,8 +216,8 @@ class Pace:
         if why is None and retry_after is not None:
             if retry_after > RETRY_AFTER_CAP_S:
                 return ServiceDown(
-                    f"The service asks to wait {retry_after:.0f} s (Retry-After), longer than "
-                    f"the {RETRY_AFTER_CAP_S:.0f} s that a run waits. Run the same command again "
+                    f"The service asks for a pause of {retry_after:.0f} s (Retry-After), and a "
+                    f"run waits {RETRY_AFTER_CAP_S:.0f} s at most. Run the same command again "
                     "after that time."
                 )
             jitter = random.uniform(0.0, min(1.0, 0.1 * retry_after))  # noqa: S311 jitter

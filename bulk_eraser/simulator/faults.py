@@ -104,7 +104,7 @@ def parse_fault(text: str) -> tuple[str, float]:
     rate = _RATE.fullmatch(written.strip())
     if name.strip() not in FAULTS or rate is None:
         raise ValueError(
-            f"{text!r} is no fault: write NAME=RATE, such as http_500=2% or http_500=0.02, "
+            f"{text!r} is not a fault: write NAME=RATE, such as http_500=2% or http_500=0.02, "
             f"with one of the names {_names()}"
         )
     fraction = float(rate[1]) / 100 if rate[2] else float(rate[1])

@@ -41,9 +41,9 @@ class Columns(NamedTuple):
         """
         if self.width > 1 and sum(field != "" for field in fields) > 1:
             raise InputError(
-                f"{source} has no column customerKey. Its first line names one column only, but "
-                f"line {line} has more. Delete what stands above the header, or name the key's "
-                "column with --key-field."
+                f"{source} has no column customerKey. Its first line names only one column, but "
+                f"line {line} has more. Delete the lines above the header, or use --key-field to "
+                "name the column with the keys."
             )
 
     def header_must_not_be_a_key(self, key: str, source: str) -> None:
@@ -51,7 +51,7 @@ class Columns(NamedTuple):
         that is the name of a column: then a title stands above the header."""
         if key == "customerKey":
             raise InputError(
-                f"{source}: customerKey is not in the first line but below it. Delete what stands "
+                f"{source}: customerKey is not in the first line but below it. Delete the lines "
                 "above the header."
             )
         name = self.key_field
@@ -103,9 +103,9 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
     raise InputError(
-        f"{source} {_trouble(names, wanted)} Name the key's column with --key-field, or say "
-        "--no-header if the first line is no header (and --delimiter if the columns are "
-        "separated in another way)."
+        f"{source} {_trouble(names, wanted)} Use --key-field to name the column with the keys, "
+        "--no-header if the first line is not a header, or --delimiter if the columns are "
+        "separated by something else."
     )
 
 
@@ -113,7 +113,7 @@ def _find(names: list[str], wanted: str | None, option: str, source: str) -> int
     if wanted is None:
         return None
     if names.count(wanted) != 1:
-        raise InputError(f"{source} {_trouble(names, wanted)} Name another with {option}.")
+        raise InputError(f"{source} {_trouble(names, wanted)} Use {option} to name another.")
     return names.index(wanted)
 
 
@@ -121,23 +121,24 @@ def _trouble(names: list[str], wanted: str) -> str:
     trouble = f"has the column {wanted} twice" if wanted in names else f"has no column {wanted}"
     there = f"Columns there: {', '.join(filter(None, names))}."
     if any(map(_may_be_a_key, names)):
-        there = "Its first line looks like a row (so it is not shown), not like names."
+        there = "Its first line looks like a row, not like column names, so it is not shown."
     return f"{trouble}. {there}"
 
 
 def _number(text: str, option: str, width: int, source: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text) <= width:
         return int(text) - 1
+    columns = "1 column" if width == 1 else f"{width} columns"
     raise InputError(
-        f"{source} has {width} columns and no header: give the number of the column with "
-        f"{option}, from 1 to {width}."
+        f"{source} has {columns} and no header: use {option} with the number of the column, "
+        f"from 1 to {width}."
     )
 
 
 def _no_header(source: str) -> InputError:
     return InputError(
-        f"{source}: the first line looks like a customer key, not like a column's name. "
-        "Say --no-header if the file has no header, or name the column with --key-field."
+        f"{source}: the first line looks like a customer key, not like a column name. "
+        "Use --no-header if the file has no header, or --key-field to name the column."
     )
 
 
