@@ -127,19 +127,25 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
     if isinstance(came, NetworkFault):
         return _of_fault(came)
     status = came.status
+    # 1. The only status with which a job may exist for certain; the body decides.
     if status == 200:
         return _of_success(came)
     error = f"http_{status}"
+    # 2. The service will never take this key; the others are not concerned.
     if status in _PERMANENT:
         return Verdict(Kind.REFUSED, error, status)
+    # 3. Facts about the API key, the path or the proxy: true for every key, so none is failed.
     if status in (401, 403):
         return Verdict(Kind.STOP, error, status, stop=_credentials(status))
     if status in _STOP_CONTRACT or 300 <= status < 400:
         return Verdict(Kind.STOP, error, status, stop=_contract(status, version))
+    # 4. Refused for now, before anything was done.
     if 400 <= status < 500:
         return Verdict(Kind.AGAIN, error, status, retry_after=came.retry_after)
+    # 5. It broke somewhere, perhaps behind the point where the job was made.
     if 500 <= status < 600:
         return Verdict(Kind.AGAIN, error, status, maybe_done=True, retry_after=came.retry_after)
+    # 6. A status that Elevate does not use: another 2xx, a 1xx as the last answer, above 599.
     return Verdict(Kind.AGAIN, "bad_answer", status, maybe_done=True)
 
 
@@ -148,6 +154,7 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     asked for and a status word; no answer is ever booked on another job."""
     verdict = classify(came, version)
     said_it = verdict.jid == jid and (verdict.status or "").strip()
+    # Asking does nothing, so there is nothing that may have been done.
     if verdict.kind is Kind.ACCEPTED and not said_it:
         return Verdict(Kind.AGAIN, "bad_answer", 200)
     return verdict
@@ -156,18 +163,21 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
 def printable_detail(body: bytes, key: str) -> str | None:
     """The start of an answer's body for the ledger: printable, the customer key blacked out."""
     text = body.decode("utf-8", "replace")
+    # The longest first: a spelling may hold a shorter one, whose rest would stay readable.
     known = sorted(spellings(key), key=len, reverse=True)
     for spelling in known:
         text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
     text = _without_a_cut_key(text, known)
+    # Blacked out first, cut last: a cut could leave half a key that is no longer recognised.
     text = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(text.split())[:DETAIL_CHARS] or None
 
 
 def _without_a_cut_key(text: str, known: list[str]) -> str:
-    """A body that broke off within the key ends with the begin of one of its spellings."""
+    """A body that broke off within the key ends with the start of one of its spellings."""
     lower = text.lower()
     for spelling in known:
+        # From three characters on; fewer say nothing of a person, and any text may end with them.
         for length in range(min(len(spelling), len(text)) - 1, 2, -1):
             if lower.endswith(spelling[:length].lower()):
                 return text[:-length] + "███"
@@ -196,6 +206,7 @@ def parse_retry_after(values: list[str], date: str | None, now: datetime) -> flo
     Taken are digits only and IMF-fixdate only, and no header that stands there twice. A date is
     measured against the answer's own `Date`, so that our clock may be wrong, else against `now`.
     """
+    # Twice: two servers on the way each want something else, and neither is to be believed.
     if len(values) != 1:
         return None
     value = values[0].strip(" \t")
@@ -217,6 +228,7 @@ def _imf_date(value: str) -> datetime | None:
 
 
 def _of_success(answer: Answer) -> Verdict:
+    # A jid is evidence in the ledger: taken is only one that came whole, is text and not blank.
     if not answer.complete:
         return _NO_JOB
     try:
@@ -230,6 +242,7 @@ def _of_success(answer: Answer) -> Verdict:
 
 
 def _of_fault(fault: NetworkFault) -> Verdict:
+    # Asking again makes no certificate valid, and who stands behind it may be anyone.
     if fault.error == "certificate":
         stop = ConfigurationError(
             "The service's certificate is not valid for it, so nothing was sent. Check the "

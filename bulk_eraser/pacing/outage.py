@@ -45,6 +45,7 @@ class Outage:
     def is_on(self) -> bool:
         if not self._failing:
             return False
+        # Before the first good answer one failure is enough: the address may be wrong altogether.
         return not self._ever_good or len(self._failing) >= self._many
 
     @property
@@ -75,10 +76,11 @@ class Outage:
 
     def saw_bad(self, key: str, error: str) -> BulkEraserError | None:
         """An attempt that calls for another. Returns why to stop, if it is to stop (76)."""
-        if len(self._failing) < 2 * MANY_KEYS:
+        if len(self._failing) < 2 * MANY_KEYS:  # more are not needed to tell, and cost memory
             self._failing.add(key)
         self._failures += 1
         self._errors.add(error)
+        # A row of bad answers is another service; 5xx or timeouts in between are bad weather.
         if error != "bad_answer":
             self._bad_answers.clear()
             return None
@@ -87,12 +89,15 @@ class Outage:
 
     def expired(self, now: float) -> BulkEraserError | None:
         """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
+        # 1. At a low rate a minute may hold two requests, and both may fail by chance.
         enough = FEW_FAILURES if self._ever_good else 1
         if self._failures < enough or self._good_at is None:
             return None
+        # 2. Where nothing was ever answered, waiting long helps nobody.
         limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
         if now - self._good_at < limit:
             return None
+        # 3. It answers all the time, but not as Elevate.
         if self._errors == {"bad_answer"}:
             return self._no_elevate()
         return ServiceDown(

@@ -55,7 +55,7 @@ class FaultRates:
             if not 0 <= rate <= 1:
                 raise ValueError(f"the rate of {name} must lie between 0 and 1 (100%), not {rate}")
         total = sum(self.rates.values())
-        if total > 1 + 1e-9:
+        if total > 1 + 1e-9:  # ten times 0.1 is a little more than 1
             raise ValueError(f"the fault rates add up to {total:.4g}, which is more than 1 (100%)")
         if (self.retry_after_s or 0) < 0 or not self.delay_s >= 0:
             raise ValueError("Retry-After and the delay of answers must not be negative")

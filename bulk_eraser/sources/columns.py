@@ -39,6 +39,7 @@ class Columns(NamedTuple):
 
         Then what was read as the header is probably a title above it.
         """
+        # A row may be short: with one filled field it does not contradict.
         if self.width > 1 and sum(field != "" for field in fields) > 1:
             raise InputError(
                 f"{source} has no column customerKey. Its first line names only one column, but "
@@ -54,6 +55,7 @@ class Columns(NamedTuple):
                 f"{source}: customerKey is not in the first line but below it. Delete the lines "
                 "above the header."
             )
+        # `K-1` above `K-2` (one kind), or two of the same length as long as a hash.
         name = self.key_field
         same_kind = any(map(str.isdigit, name)) and kind_of(name) == kind_of(key)
         if same_kind or len(name) == len(key) >= 16:
@@ -93,8 +95,10 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
     """The key's column, and whether it was taken for want of any other."""
     wanted = key_field or "customerKey"
     places = [place for place, name in enumerate(names) if name == wanted]
+    # 1. It is there, once.
     if len(places) == 1:
         return places[0], False
+    # 2. Nothing was asked for, and there is one column only, under whatever name.
     filled = [place for place, name in enumerate(names) if name]
     if key_field is None and not places and len(filled) == 1:
         name = names[filled[0]]
@@ -102,6 +106,7 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
             raise _no_header(source)
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
+    # 3. Missing, twice, or one of several: the reader decides.
     raise InputError(
         f"{source} {_trouble(names, wanted)} Use --key-field to name the column with the keys, "
         "--no-header if the first line is not a header, or --delimiter if the columns are "
@@ -120,7 +125,7 @@ def _find(names: list[str], wanted: str | None, option: str, source: str) -> int
 def _trouble(names: list[str], wanted: str) -> str:
     trouble = f"has the column {wanted} twice" if wanted in names else f"has no column {wanted}"
     there = f"Columns there: {', '.join(filter(None, names))}."
-    if any(map(_may_be_a_key, names)):
+    if any(map(_may_be_a_key, names)):  # it would be shown on a terminal, or in a CI log
         there = "Its first line looks like a row, not like column names, so it is not shown."
     return f"{trouble}. {there}"
 

@@ -45,14 +45,17 @@ def unpacked(raw: "io.BufferedReader[Any]", name: str, *, named: bool) -> "io.Bu
     ends too early or is damaged.
     """
     head = raw.peek(4)[:4]
-    said = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
+    promised = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
     found = _packing_of(head)
-    if named and said != found:
-        kind = PACKED[found or said or ""][1]
+    # 1. Name and bytes disagree: probably another file than the one that was meant.
+    if named and promised != found:
+        kind = PACKED[found or promised or ""][1]
         what = f"is a {kind} file but is not named {found}" if found else f"is not a {kind} file"
         raise InputError(f"{name} {what}. Rename it, or use the file that you meant.")
+    # 2. Not compressed.
     if found is None:
         return raw
+    # 3. Compressed; each format of several members or frames, as parallel tools write them.
     stream = gzip.GzipFile(fileobj=raw) if found == ".gz" else _zstd_file(raw, name)
     return io.BufferedReader(_Unpacked(stream, name, PACKED[found][1]), BLOCK)
 
@@ -96,6 +99,7 @@ class _Unpacked(io.RawIOBase):
         except Exception as error:
             if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
                 raise
+            # Not damaged, but compressed with --long beyond what is unpacked unasked.
             if "too much memory" in str(error):
                 raise InputError(
                     f"{self._name} is compressed with a window of more than 128 MiB. Decompress it "
