@@ -53,12 +53,14 @@ class ElevateClient:
             f"User-Agent: bulk-eraser/{__version__}\r\n"
             f"Api-Key: {api_key}\r\n"
         )
+        # An answer may quote the request, and what it says is shown and recorded.
         forms = sorted(spellings(api_key), key=len, reverse=True)
         self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
         self._connections = Connections(
             removal_url,
             timeout=timeout,
             concurrency=concurrency,
+            # A proxy would look for loopback on its own machine.
             route=replace(route, proxy=None) if target.is_loopback else route,
         )
 
@@ -80,6 +82,7 @@ class ElevateClient:
     async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
         """POST create-remove-customer-job once; never raises for what the network does."""
         head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
+        # A POST without a body says so (RFC 9110, 8.6).
         return await self._request(head + "Content-Length: 0\r\n\r\n")
 
     async def job_status(self, jid: str) -> Answer | NetworkFault:
@@ -110,9 +113,9 @@ def _answer_of(came: Received) -> Answer:
 
 def _unpack(body: bytes, encoding: str, complete: bool) -> tuple[bytes, bool]:
     """An answer packed against our wish, unpacked no further than the bound."""
-    if encoding not in ("gzip", "deflate"):
+    if encoding not in ("gzip", "deflate"):  # it cannot be read, so it proves nothing
         return body, False
-    unpacker = zlib.decompressobj(wbits=47)
+    unpacker = zlib.decompressobj(wbits=47)  # the largest window; gzip or zlib by the header
     try:
         plain = unpacker.decompress(body, MAX_BODY)
     except zlib.error:
@@ -121,7 +124,7 @@ def _unpack(body: bytes, encoding: str, complete: bool) -> tuple[bytes, bool]:
 
 
 def _retry_after(came: Received) -> float | None:
-    if came.status == 200:
+    if came.status == 200:  # the way of nearly every answer, on which it means nothing
         return None
     values = came.headers.getall("Retry-After", [])
     return parse_retry_after(values, came.headers.get("Date"), datetime.now(UTC))

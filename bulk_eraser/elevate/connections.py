@@ -107,12 +107,14 @@ class Connections:
 
         The request is one without a body. Cancelled, it takes its connection along.
         """
+        # Time spent on connecting counts: `timeout` bounds the exchange as a whole.
         now = self._loop.time()
         kept = self._take_idle(now)
         try:
             connection = kept or await self._connect()
             return await self._answer(connection, request, now + self._timeout)
         except aiohttp.ClientHttpProxyError as refusal:
+            # 407 is an answer that ends the run; any other refusal of the proxy is bad weather.
             wants_password = refusal.status == 407
             return Received(407, _NO_HEADERS, b"", True) if wants_password else _fault_of(refusal)
         except _EXPECTED as error:
@@ -156,6 +158,7 @@ class Connections:
             self._limits.begin(wait)
             protocol.transport.write(request)
             message, content = await protocol.read()
+            # 1xx announce the answer (RFC 9110, 15.2). 101 is one: it ends HTTP on this connection.
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()
             wait.add(content)
@@ -163,6 +166,8 @@ class Connections:
             is_over = complete and message.code >= 200  # behind a 1xx another answer is to come
         finally:
             self._limits.end(wait)
+            # Kept only after an answer that was read to its end: else its rest would be taken for
+            # the answer about the next key.
             if is_over:
                 self._idle.append((connection, self._loop.time()))
             else:
@@ -183,7 +188,7 @@ async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple
             chunk = await content.read(MAX_BODY + 1 - len(body))
             body += chunk
             complete = not chunk or content.at_eof()
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
         if isinstance(error, TimeoutError) and not status_decides:
             raise
     return body, complete
@@ -203,8 +208,10 @@ def _is_silent(protocol: Any) -> bool:
 
 def _fault_of(error: BaseException, *, was_kept: bool = False) -> NetworkFault:
     fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
+    # 1. Lost: only a connection that had been idle may have been dead before the request.
     if fault.at_once:
         return fault._replace(at_once=was_kept)
+    # 2. Nothing listens there, which is worth telling from a host that does not answer.
     could_not_connect = fault.error == "cannot_connect"
     if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)

@@ -57,11 +57,11 @@ class Target:
         """Raises `UsageError` for an id that is no DNS label."""
         if not _CLUSTER_ID.fullmatch(cluster_id):
             raise UsageError(
-                f"The cluster id {cluster_id!r} is not one: it is the first part of your API's "
-                "host name, letters, digits and dashes."
+                f"The cluster id {cluster_id!r} is not valid: use the first part of your API's "
+                "host name, which has letters, digits and dashes only."
             )
-        if cluster_id.lower() == "rehearsal":
-            raise UsageError("The cluster id rehearsal stands for rehearsals: use --rehearse.")
+        if cluster_id.lower() == "rehearsal":  # a ledger of a rehearsal would pass for a real one
+            raise UsageError("The cluster id rehearsal is reserved for rehearsals: use --rehearse.")
         return cls(cluster_id.lower(), f"https://{cluster_id.lower()}.", cluster=True)
 
     @classmethod
@@ -75,15 +75,20 @@ class Target:
         no_base = UsageError(
             "--base-url must be the part before /api/…, such as https://gateway.example.com."
         )
+        # 1. What is behind the path is ours: a query or a fragment would swallow it.
         if not host or url.scheme not in ("http", "https") or url.query_string or url.fragment:
             raise no_base
+        # 2. It is recorded and shown, so it holds no secret.
         if "@" in url.raw_authority:
-            raise UsageError("--base-url must not hold a user name or password.")
+            raise UsageError("--base-url must not contain a user name or password.")
+        # 3. Without TLS both the API key and the customer keys can be read on the way.
         if url.scheme == "http" and not is_loopback(host):
             raise ConfigurationError(
-                f"Plain http to {host} would send the API key and the customer keys readable for "
-                "all on the way. Use https (plain http is allowed to loopback only)."
+                f"Plain http to {host} would send the API key and the customer keys unencrypted. "
+                "Use https (plain http is allowed to loopback addresses only)."
             )
+        # 4. yarl takes odd forms of a host (127.1) and encodes blanks: what is used must be what
+        #    was plainly written.
         if not is_host(url.raw_host or "") or not base_url.isprintable() or " " in base_url:
             raise no_base
         return cls(origin, str(url).rstrip("/"), cluster=False)

@@ -38,6 +38,7 @@ async def repeat_until_settled(
     """
     known: list[Verdict] = [first]
 
+    # tenacity counts the attempts it makes itself; the one that failed already is played to it.
     async def attempt_or_known() -> Verdict:
         verdict = known.pop() if known else await attempt()
         if verdict.kind is verdict.kind.AGAIN:
@@ -48,6 +49,7 @@ async def repeat_until_settled(
         sleep=sleep,
         stop=lambda _state: give_up(),
         wait=_wait,
+        # What is retried is listed. "Anything but" would swallow CancelledError (tenacity #529).
         retry=retry_if_exception_type(AgainError),
         reraise=True,
     )

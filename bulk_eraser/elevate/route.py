@@ -31,7 +31,7 @@ def usable_proxy(named: str, where: str) -> URL:
     except (ValueError, IndexError):  # the latter is yarl's for http://[::1]@
         pass
     raise ConfigurationError(
-        f"The proxy in {where} cannot be used. Write it as http://host:port, or take it away."
+        f"The proxy in {where} cannot be used. Write it as http://host:port, or remove it."
     )
 
 
@@ -40,9 +40,9 @@ def tls_trusting(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (ssl.SSLError, OSError, ValueError) as error:
-        reason = "it holds no certificate (PEM)" if isinstance(error, ssl.SSLError) else ""
-        reason = reason or getattr(error, "strerror", None) or "it is no file"
+        reason = "it contains no certificate (PEM)" if isinstance(error, ssl.SSLError) else ""
+        reason = reason or getattr(error, "strerror", None) or "it is not a file"
         raise ConfigurationError(
-            f"The file {ca_file} of --ca-file cannot be used: {reason}. Name a PEM file with the "
+            f"The file {ca_file} of --ca-file cannot be used: {reason}. Use a PEM file with the "
             "certificates of the authority."
         ) from None

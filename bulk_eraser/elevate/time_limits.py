@@ -5,7 +5,7 @@ from typing import Any
 
 __all__ = ["TimeLimits", "Wait"]
 
-CLOCK_S = 0.001
+CLOCK_ERROR_S = 0.001
 """By so much a timer may be early (uvloop counts in milliseconds)."""
 
 
@@ -45,27 +45,28 @@ class TimeLimits:
 
     def begin(self, wait: Wait) -> None:
         self._waits.add(wait)
+        # Mostly a later deadline than that of the timer, which then stands as it is.
         if wait.deadline < self._due:
-            self._look_at(wait.deadline)
+            self._set_timer(wait.deadline)
 
     def end(self, wait: Wait) -> None:
-        self._waits.discard(wait)
+        self._waits.discard(wait)  # the timer stays: to move it would cost what it saves
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look_at(self, when: float) -> None:
+    def _set_timer(self, when: float) -> None:
         self.close()
         self._due = when
-        self._timer = self._loop.call_at(when, self._look)
+        self._timer = self._loop.call_at(when, self._expire_due)
 
-    def _look(self) -> None:
-        """End what is over, and look again when the next one would be."""
-        now = self._loop.time() + CLOCK_S
+    def _expire_due(self) -> None:
+        """End what is over, and set the timer for the next one."""
+        now = self._loop.time() + CLOCK_ERROR_S
         for wait in [wait for wait in self._waits if wait.deadline <= now]:
             self._waits.discard(wait)
             wait.expire()
         self._due = float("inf")
         if self._waits:
-            self._look_at(min(wait.deadline for wait in self._waits))
+            self._set_timer(min(wait.deadline for wait in self._waits))

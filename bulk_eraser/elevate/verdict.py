@@ -127,19 +127,25 @@ def classify(came: Answer | NetworkFault, version: ApiVersion = ApiVersion.V4) -
     if isinstance(came, NetworkFault):
         return _of_fault(came)
     status = came.status
+    # 1. The only status with which a job may exist for certain; the body decides.
     if status == 200:
         return _of_success(came)
     error = f"http_{status}"
+    # 2. The service will never take this key; the others are not concerned.
     if status in _PERMANENT:
         return Verdict(Kind.REFUSED, error, status)
+    # 3. Facts about the API key, the path or the proxy: true for every key, so none is failed.
     if status in (401, 403):
         return Verdict(Kind.STOP, error, status, stop=_credentials(status))
     if status in _STOP_CONTRACT or 300 <= status < 400:
         return Verdict(Kind.STOP, error, status, stop=_contract(status, version))
+    # 4. Refused for now, before anything was done.
     if 400 <= status < 500:
         return Verdict(Kind.AGAIN, error, status, retry_after=came.retry_after)
+    # 5. It broke somewhere, perhaps behind the point where the job was made.
     if 500 <= status < 600:
         return Verdict(Kind.AGAIN, error, status, maybe_done=True, retry_after=came.retry_after)
+    # 6. A status that Elevate does not use: another 2xx, a 1xx as the last answer, above 599.
     return Verdict(Kind.AGAIN, "bad_answer", status, maybe_done=True)
 
 
@@ -148,6 +154,7 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     asked for and a status word; no answer is ever booked on another job."""
     verdict = classify(came, version)
     said_it = verdict.jid == jid and (verdict.status or "").strip()
+    # Asking does nothing, so there is nothing that may have been done.
     if verdict.kind is Kind.ACCEPTED and not said_it:
         return Verdict(Kind.AGAIN, "bad_answer", 200)
     return verdict
@@ -156,18 +163,21 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
 def printable_detail(body: bytes, key: str) -> str | None:
     """The start of an answer's body for the ledger: printable, the customer key blacked out."""
     text = body.decode("utf-8", "replace")
+    # The longest first: a spelling may hold a shorter one, whose rest would stay readable.
     known = sorted(spellings(key), key=len, reverse=True)
     for spelling in known:
         text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
     text = _without_a_cut_key(text, known)
+    # Blacked out first, cut last: a cut could leave half a key that is no longer recognised.
     text = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(text.split())[:DETAIL_CHARS] or None
 
 
 def _without_a_cut_key(text: str, known: list[str]) -> str:
-    """A body that broke off within the key ends with the begin of one of its spellings."""
+    """A body that broke off within the key ends with the start of one of its spellings."""
     lower = text.lower()
     for spelling in known:
+        # From three characters on; fewer say nothing of a person, and any text may end with them.
         for length in range(min(len(spelling), len(text)) - 1, 2, -1):
             if lower.endswith(spelling[:length].lower()):
                 return text[:-length] + "███"
@@ -196,6 +206,7 @@ def parse_retry_after(values: list[str], date: str | None, now: datetime) -> flo
     Taken are digits only and IMF-fixdate only, and no header that stands there twice. A date is
     measured against the answer's own `Date`, so that our clock may be wrong, else against `now`.
     """
+    # Twice: two servers on the way each want something else, and neither is to be believed.
     if len(values) != 1:
         return None
     value = values[0].strip(" \t")
@@ -217,6 +228,7 @@ def _imf_date(value: str) -> datetime | None:
 
 
 def _of_success(answer: Answer) -> Verdict:
+    # A jid is evidence in the ledger: taken is only one that came whole, is text and not blank.
     if not answer.complete:
         return _NO_JOB
     try:
@@ -230,11 +242,12 @@ def _of_success(answer: Answer) -> Verdict:
 
 
 def _of_fault(fault: NetworkFault) -> Verdict:
+    # Asking again makes no certificate valid, and who stands behind it may be anyone.
     if fault.error == "certificate":
         stop = ConfigurationError(
             "The service's certificate is not valid for it, so nothing was sent. Check the "
-            "cluster id or --base-url, and the certificates this machine trusts (--ca-file names "
-            "those of an authority of your own)."
+            "cluster id or --base-url, and which certificates this machine trusts (for an "
+            "authority of your own, use --ca-file)."
         )
         return Verdict(Kind.STOP, fault.error, stop=stop)
     return Verdict(
@@ -248,8 +261,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
 
 def _credentials(status: int) -> CredentialsRefused:
     return CredentialsRefused(
-        f"The service refused the API key (HTTP {status}). No key was marked failed. Check that "
-        "the private key belongs to this cluster, then run the same command again."
+        f"The service refused the API key (HTTP {status}). No customer key was marked failed. "
+        "Check that it is the private API key of this cluster, then run the same command again."
     )
 
 
@@ -257,17 +270,19 @@ def _contract(status: int, version: ApiVersion) -> ContractBroken:
     if status in (404, 410):
         newer = "" if version is ApiVersion.V4 else "; the current version is v4 (--api-version v4)"
         return ContractBroken(
-            f"API version {version} is not there (HTTP {status} for every key){newer}. No key was "
-            "marked failed. Check the version and the cluster id or --base-url, then run again."
+            f"The service has no API version {version} (HTTP {status} for every key){newer}. No "
+            "customer key was marked failed. Check the version and the cluster id or --base-url, "
+            "then run again."
         )
     if status == 407:
         return ContractBroken(
-            "The proxy on the way to the service wants a user name and password (HTTP 407). No key "
-            "was marked failed. Put them into HTTPS_PROXY (http://user:password@host:port), and "
-            "run again with --trust-env."
+            "The proxy on the way to the service requires a user name and password (HTTP 407). No "
+            "customer key was marked failed. Put them into HTTPS_PROXY "
+            "(http://user:password@host:port), and run again with --trust-env."
         )
-    what = "redirects" if 300 <= status < 400 else "does not take the call"
+    what = "redirects" if 300 <= status < 400 else "does not accept the call"
     return ContractBroken(
-        f"The service {what} (HTTP {status}), so this is not the Elevate API as it is documented. "
-        "No key was marked failed, no redirect was followed. Check the cluster id or --base-url."
+        f"The service {what} (HTTP {status}), so it is not the Elevate API as documented. No "
+        "customer key was marked failed, and no redirect was followed. Check the cluster id or "
+        "--base-url."
     )

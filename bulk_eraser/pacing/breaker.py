@@ -36,7 +36,7 @@ class Breaker:
     def saw_alive(self) -> None:
         """The service throttles: that is not good, but it is there. Closes the breaker."""
         if self.is_open:
-            self.is_open = False
+            self.is_open = False  # what failed before says nothing about now
             self._wait = FIRST_WAIT_S
             self._latest.clear()
 
@@ -45,12 +45,15 @@ class Breaker:
 
         `probe` is what `take` said of it: what left before the breaker opened is no probe.
         """
+        # Open already: a probe failed, so the next one waits longer. What left before the breaker
+        # opened tells nothing new.
         if self.is_open:
             if probe:
                 self._wait = min(LONGEST_WAIT_S, 2 * self._wait)
                 self._probe_at = now + self._wait
             return
         self._latest.append(key)
+        # Different keys: one that always fails is that key's trouble.
         failing = len({key for key in self._latest if key is not None})
         self.is_open = failing >= (self._many if self._ever_good else 1)
         if self.is_open:
@@ -68,6 +71,6 @@ class Breaker:
     def take(self, now: float) -> bool:
         """A request is tried; is it a probe? Then it is the only one until it is answered, or
         until the longest wait is over."""
-        if self.is_open:
+        if self.is_open:  # bounded, since a probe that is cancelled never reports back
             self._probe_at = now + LONGEST_WAIT_S
         return self.is_open

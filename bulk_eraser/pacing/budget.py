@@ -27,6 +27,7 @@ class RetryBudget:
         """0 when a token was taken, else the seconds until there may be one."""
         self._tokens = min(self._capacity, self._tokens + (now - self._at) * EARNED_PER_SECOND)
         self._at = now
+        # Time earns as well, or a run without any success could never try again.
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return 0.0

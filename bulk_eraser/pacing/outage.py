@@ -13,6 +13,14 @@ MANY_KEYS = 10
 NEVER_GOOD_S = 30.0
 FEW_FAILURES = 3
 """Fewer failures since the last good answer are no outage, however long ago that was."""
+_IN_WORDS = {
+    "connection_refused": "nothing is listening there",
+    "dns": "host name not found",
+    "cannot_connect": "no connection",
+    "connection_lost": "connection lost",
+    "bad_answer": "an answer that is not Elevate's",
+}
+"""Of `records.ATTEMPT_ERRORS`, those that a person would stumble over."""
 
 
 class Outage:
@@ -37,6 +45,7 @@ class Outage:
     def is_on(self) -> bool:
         if not self._failing:
             return False
+        # Before the first good answer one failure is enough: the address may be wrong altogether.
         return not self._ever_good or len(self._failing) >= self._many
 
     @property
@@ -67,10 +76,11 @@ class Outage:
 
     def saw_bad(self, key: str, error: str) -> BulkEraserError | None:
         """An attempt that calls for another. Returns why to stop, if it is to stop (76)."""
-        if len(self._failing) < 2 * MANY_KEYS:
+        if len(self._failing) < 2 * MANY_KEYS:  # more are not needed to tell, and cost memory
             self._failing.add(key)
         self._failures += 1
         self._errors.add(error)
+        # A row of bad answers is another service; 5xx or timeouts in between are bad weather.
         if error != "bad_answer":
             self._bad_answers.clear()
             return None
@@ -79,23 +89,31 @@ class Outage:
 
     def expired(self, now: float) -> BulkEraserError | None:
         """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
+        # 1. At a low rate a minute may hold two requests, and both may fail by chance.
         enough = FEW_FAILURES if self._ever_good else 1
         if self._failures < enough or self._good_at is None:
             return None
+        # 2. Where nothing was ever answered, waiting long helps nobody.
         limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
         if now - self._good_at < limit:
             return None
+        # 3. It answers all the time, but not as Elevate.
         if self._errors == {"bad_answer"}:
             return self._no_elevate()
         return ServiceDown(
-            f"The service gave no good answer for {limit:.0f} s (last seen: "
-            f"{', '.join(sorted(self._errors))}). No key was marked failed for it. Run the same "
-            "command again later."
+            f"The service gave no good answer for {limit:.0f} s ({self._seen()}). No customer key "
+            "was marked failed because of it. Run the same command again later."
         )
 
+    def _seen(self) -> str:
+        words = (_IN_WORDS.get(error, error) for error in sorted(self._errors))
+        return ", ".join(word.replace("http_", "HTTP ") for word in words)
+
     def _no_elevate(self) -> ContractBroken:
+        count = len(self._bad_answers)
+        keys = "1 key" if count == 1 else f"{count} different keys in a row"
         return ContractBroken(
-            "The service answers, but not as Elevate does (HTML, no jid, or cut off) for "
-            f"{len(self._bad_answers)} different keys in a row. No key was marked failed. Check "
-            "the cluster id or --base-url, then run the same command again."
+            "The service answers, but not as Elevate does (HTML, no jid, or cut off), for "
+            f"{keys}. No customer key was marked failed. Check the cluster id or --base-url, then "
+            "run the same command again."
         )

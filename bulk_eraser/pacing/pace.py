@@ -116,16 +116,19 @@ class Pace:
             await self.sleep(min(wait, 1.0) * random.uniform(1.0, 1.2))  # noqa: S311 jitter
 
     async def _enter(self, slot: Slot) -> None:
+        # 1. A place in flight, first come first served: nobody overtakes who waits already.
         if self.window.has_room and not self._waiting:
             slot.number = self.window.leave()
         else:
             slot.number = await self._room()
+        # 2. A moment to leave; in good weather without a limit there is nothing to wait for.
         if not self._is_free(self._clock()):
             try:
                 await self._wait_for_turn()
             except BaseException:  # whatever ended the wait, the place is given back
                 self._leave(slot, accepted=False, loaded=False)
                 raise
+        # 3. It leaves.
         slot.sent_at = self._clock()
         slot.is_probe = self.breaker.take(slot.sent_at)
         if self.first_request_at is None:
@@ -145,10 +148,10 @@ class Pace:
             raise
 
     async def _wait_for_turn(self) -> None:
-        async with self._turn:
+        async with self._turn:  # one at a time, or two would take the same slot of the schedule
             while (wait := self._wait(self._clock())) > 0:
                 await self.sleep(wait)
-            now = self._clock()
+            now = self._clock()  # a sleep may end late
             self._rate_limit.take(now)
             self._throttle.take(now)
             if now < self._return_until:
@@ -167,6 +170,7 @@ class Pace:
         wait = max(self._paused_until - now, self._rate_limit.delay(now), self._throttle.delay(now))
         if now < self._return_until:
             wait = max(wait, self._next_return - now)
+        # A good answer may close the breaker long before its next probe is due.
         if probe := self.breaker.delay(now):
             wait = max(wait, min(probe, LOOK_AGAIN_S))
         return wait
@@ -201,14 +205,17 @@ class Pace:
         now = self._clock()
         self._note_answer(now)
         why = self.outage.saw_bad(key, error)
+        # 1. Throttled: the service is there and asks for less. Its own wish goes before ours.
         if error == "http_429":
             self.breaker.saw_alive()
             self._throttled.append(key)
             asked = retry_after is not None
             if self._throttle.throttled(now, self._active(now), asked=asked) and not asked:
                 retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
-        elif error == "bad_answer":  # several of them end the run, and soon
+        # 2. No answer of Elevate's: several of them end the run, and soon.
+        elif error == "bad_answer":
             self.breaker.saw_other(now, probe=probe)
+        # 3. Bad weather.
         else:
             self.breaker.saw_bad(key, now, probe=probe)
         if why is None and retry_after is not None:
@@ -216,8 +223,8 @@ class Pace:
         if why is None and retry_after is not None:
             if retry_after > RETRY_AFTER_CAP_S:
                 return ServiceDown(
-                    f"The service asks to wait {retry_after:.0f} s (Retry-After), longer than "
-                    f"the {RETRY_AFTER_CAP_S:.0f} s that a run waits. Run the same command again "
+                    f"The service asks for a pause of {retry_after:.0f} s (Retry-After), and a "
+                    f"run waits {RETRY_AFTER_CAP_S:.0f} s at most. Run the same command again "
                     "after that time."
                 )
             jitter = random.uniform(0.0, min(1.0, 0.1 * retry_after))  # noqa: S311 jitter
@@ -227,6 +234,7 @@ class Pace:
     def expired(self) -> BulkEraserError | None:
         """Why to stop for want of a good answer. A pause the service asked for is waited out."""
         now = self._clock()
+        # In a pause, and until something came after it, nobody can know whether it is over.
         if now < self._paused_until or not self._answered_since_pause:
             return None
         return self.outage.expired(now)
@@ -255,7 +263,7 @@ class Pace:
         if seconds <= 0:
             return
         until = now + seconds
-        if until > self._paused_until:
+        if until > self._paused_until:  # a shorter one is part of the pause that is on
             self._paused_s += until - max(now, self._paused_until)
             self._paused_until = until
             self._return_until = until + RETURN_S

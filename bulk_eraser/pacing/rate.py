@@ -23,4 +23,5 @@ class RateLimit:
 
     def take(self, now: float) -> None:
         """Note a send at `now`."""
+        # Catching up is bounded by the tolerance: after a long wait no burst follows.
         self._next = max(self._next, now - self._tolerance) + self._interval

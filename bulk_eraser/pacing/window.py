@@ -59,7 +59,7 @@ class Window:
         What left before the window was last made smaller says nothing about its size now.
         """
         self.in_flight -= 1
-        if number <= self._decided_at:
+        if number <= self._decided_at:  # it left into a larger window
             return
         self._answers += 1
         self._loaded += loaded
@@ -67,8 +67,10 @@ class Window:
             self._timed += 1
             self._latency += latency
         round_ = max(SMALLEST_ROUND, self.limit)
+        # 1. Load shows: at once, without waiting for the rest of the round.
         if self._loaded > SHARE * round_:
             self._decrease(DECREASE)
+        # 2. A round is full: slower than usual, or room for more?
         elif self._answers >= round_:
             self._decide(now)
 
@@ -76,7 +78,7 @@ class Window:
         if self._is_slow(now):
             self._decrease(DECREASE_WHEN_SLOW)
             return
-        if self._used:
+        if self._used:  # a window that is not filled proves nothing about a larger one
             self._limit = min(self.ceiling, self._limit + max(1.0, INCREASE_SHARE * self._limit))
         self._begin_round()
 
@@ -93,6 +95,7 @@ class Window:
         if self._usual is None or latency < self._usual:
             self._usual, self._usual_at = latency, now
             return False
+        # What is usual rises slowly by itself, so that a service that stays slow is accepted.
         self._usual *= exp((now - self._usual_at) / GETS_USUAL_S)
         self._usual = min(self._usual, latency)
         self._usual_at = now

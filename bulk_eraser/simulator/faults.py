@@ -55,7 +55,7 @@ class FaultRates:
             if not 0 <= rate <= 1:
                 raise ValueError(f"the rate of {name} must lie between 0 and 1 (100%), not {rate}")
         total = sum(self.rates.values())
-        if total > 1 + 1e-9:
+        if total > 1 + 1e-9:  # ten times 0.1 is a little more than 1
             raise ValueError(f"the fault rates add up to {total:.4g}, which is more than 1 (100%)")
         if (self.retry_after_s or 0) < 0 or not self.delay_s >= 0:
             raise ValueError("Retry-After and the delay of answers must not be negative")
@@ -104,7 +104,7 @@ def parse_fault(text: str) -> tuple[str, float]:
     rate = _RATE.fullmatch(written.strip())
     if name.strip() not in FAULTS or rate is None:
         raise ValueError(
-            f"{text!r} is no fault: write NAME=RATE, such as http_500=2% or http_500=0.02, "
+            f"{text!r} is not a fault: write NAME=RATE, such as http_500=2% or http_500=0.02, "
             f"with one of the names {_names()}"
         )
     fraction = float(rate[1]) / 100 if rate[2] else float(rate[1])

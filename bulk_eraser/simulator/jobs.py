@@ -66,6 +66,7 @@ class Jobs:
     def status(self, jid: str) -> str:
         """`created`, `waiting`, `running`, `done` or `error`; `not_found` if it was lost, or no
         simulator made this jid."""
+        # The jid is read back; a checksum tells one of ours from any other UUID.
         form = _JID.fullmatch(jid)
         if form is None:
             return "not_found"

@@ -245,6 +245,7 @@ class Simulator:
         line.http_status = answer.http_status
         if line.fault is not None:
             self.counts.faults[line.fault] += 1
+        # Written before the answer leaves: what a client was told can be looked up here.
         if self._log is not None and not self._is_logged(self._log, line):
             answer = _NO_ANSWER
         if line.fault == "delay":
@@ -263,6 +264,7 @@ class Simulator:
         if request.method != call.method:
             return _WRONG_METHOD[call]
         presented = request.headers.get("Api-Key", "").encode(errors="surrogateescape")
+        # The call takes the same time however much of the key is right, as a service should.
         if not hmac.compare_digest(presented, self._api_key):
             return _FORBIDDEN
         if fields is None:
@@ -274,14 +276,17 @@ class Simulator:
     def _carry_out(self, call: _Call, value: str, line: RequestLine) -> _Answer:
         """Create a job for the key `value`, or tell the status of the jid `value`, or fail."""
         creates = call.parameter == "customerKey"
+        # 1. Which fault does it meet? Asking for a status has no key to be refused.
         fault = self._fault_rates.choose(value if creates else None, self._random.random())
         line.fault = fault
+        # 2. The work, for the faults that break after it as well.
         if not creates:
             jid, status = value, self._jobs.status(value)
         elif fault in _WITH_A_JOB:
             jid, status = self._jobs.create()
             line.jid = jid
             self.counts.jobs += 1
+        # 3. The answer, broken or not.
         if fault in self._fault_answers:
             return self._fault_answers[fault]
         body = msgspec.json.encode(_JobResult(jid, status))

@@ -39,11 +39,12 @@ class Columns(NamedTuple):
 
         Then what was read as the header is probably a title above it.
         """
+        # A row may be short: with one filled field it does not contradict.
         if self.width > 1 and sum(field != "" for field in fields) > 1:
             raise InputError(
-                f"{source} has no column customerKey. Its first line names one column only, but "
-                f"line {line} has more. Delete what stands above the header, or name the key's "
-                "column with --key-field."
+                f"{source} has no column customerKey. Its first line names only one column, but "
+                f"line {line} has more. Delete the lines above the header, or use --key-field to "
+                "name the column with the keys."
             )
 
     def header_must_not_be_a_key(self, key: str, source: str) -> None:
@@ -51,9 +52,10 @@ class Columns(NamedTuple):
         that is the name of a column: then a title stands above the header."""
         if key == "customerKey":
             raise InputError(
-                f"{source}: customerKey is not in the first line but below it. Delete what stands "
+                f"{source}: customerKey is not in the first line but below it. Delete the lines "
                 "above the header."
             )
+        # `K-1` above `K-2` (one kind), or two of the same length as long as a hash.
         name = self.key_field
         same_kind = any(map(str.isdigit, name)) and kind_of(name) == kind_of(key)
         if same_kind or len(name) == len(key) >= 16:
@@ -93,8 +95,10 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
     """The key's column, and whether it was taken for want of any other."""
     wanted = key_field or "customerKey"
     places = [place for place, name in enumerate(names) if name == wanted]
+    # 1. It is there, once.
     if len(places) == 1:
         return places[0], False
+    # 2. Nothing was asked for, and there is one column only, under whatever name.
     filled = [place for place, name in enumerate(names) if name]
     if key_field is None and not places and len(filled) == 1:
         name = names[filled[0]]
@@ -102,10 +106,11 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
             raise _no_header(source)
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
+    # 3. Missing, twice, or one of several: the reader decides.
     raise InputError(
-        f"{source} {_trouble(names, wanted)} Name the key's column with --key-field, or say "
-        "--no-header if the first line is no header (and --delimiter if the columns are "
-        "separated in another way)."
+        f"{source} {_trouble(names, wanted)} Use --key-field to name the column with the keys, "
+        "--no-header if the first line is not a header, or --delimiter if the columns are "
+        "separated by something else."
     )
 
 
@@ -113,31 +118,32 @@ def _find(names: list[str], wanted: str | None, option: str, source: str) -> int
     if wanted is None:
         return None
     if names.count(wanted) != 1:
-        raise InputError(f"{source} {_trouble(names, wanted)} Name another with {option}.")
+        raise InputError(f"{source} {_trouble(names, wanted)} Use {option} to name another.")
     return names.index(wanted)
 
 
 def _trouble(names: list[str], wanted: str) -> str:
     trouble = f"has the column {wanted} twice" if wanted in names else f"has no column {wanted}"
     there = f"Columns there: {', '.join(filter(None, names))}."
-    if any(map(_may_be_a_key, names)):
-        there = "Its first line looks like a row (so it is not shown), not like names."
+    if any(map(_may_be_a_key, names)):  # it would be shown on a terminal, or in a CI log
+        there = "Its first line looks like a row, not like column names, so it is not shown."
     return f"{trouble}. {there}"
 
 
 def _number(text: str, option: str, width: int, source: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text) <= width:
         return int(text) - 1
+    columns = "1 column" if width == 1 else f"{width} columns"
     raise InputError(
-        f"{source} has {width} columns and no header: give the number of the column with "
-        f"{option}, from 1 to {width}."
+        f"{source} has {columns} and no header: use {option} with the number of the column, "
+        f"from 1 to {width}."
     )
 
 
 def _no_header(source: str) -> InputError:
     return InputError(
-        f"{source}: the first line looks like a customer key, not like a column's name. "
-        "Say --no-header if the file has no header, or name the column with --key-field."
+        f"{source}: the first line looks like a customer key, not like a column name. "
+        "Use --no-header if the file has no header, or --key-field to name the column."
     )
 
 

@@ -21,10 +21,10 @@ class CutOff(InputError):
 
     def __init__(self, name: str, kind: str, line: int | None = None) -> None:
         self._what = name, kind
-        where = "before the last row" if line is None else f"behind line {line}"
+        where = "before the last row" if line is None else f"after line {line}"
         super().__init__(
             f"{name} is truncated or damaged: its {kind} data ends or breaks {where}. Nothing was "
-            "sent. Get a whole copy and run again."
+            "sent. Get a complete copy and run again."
         )
 
     def behind(self, line: int) -> "CutOff":
@@ -45,14 +45,17 @@ def unpacked(raw: "io.BufferedReader[Any]", name: str, *, named: bool) -> "io.Bu
     ends too early or is damaged.
     """
     head = raw.peek(4)[:4]
-    said = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
+    promised = next((end for end in PACKED if name.lower().endswith(end)), None) if named else None
     found = _packing_of(head)
-    if named and said != found:
-        kind = PACKED[found or said or ""][1]
+    # 1. Name and bytes disagree: probably another file than the one that was meant.
+    if named and promised != found:
+        kind = PACKED[found or promised or ""][1]
         what = f"is a {kind} file but is not named {found}" if found else f"is not a {kind} file"
-        raise InputError(f"{name} {what}. Rename it, or get the file that was meant.")
+        raise InputError(f"{name} {what}. Rename it, or use the file that you meant.")
+    # 2. Not compressed.
     if found is None:
         return raw
+    # 3. Compressed; each format of several members or frames, as parallel tools write them.
     stream = gzip.GzipFile(fileobj=raw) if found == ".gz" else _zstd_file(raw, name)
     return io.BufferedReader(_Unpacked(stream, name, PACKED[found][1]), BLOCK)
 
@@ -71,8 +74,8 @@ def _zstd_file(raw: "io.BufferedReader[Any]", name: str) -> Any:
             from backports import zstd
     except ImportError:
         raise InputError(
-            f"{name} is packed with Zstandard, for which an extra package is needed: pip install "
-            "'bulk-eraser[zstd]'. Or unpack it first: zstd -d."
+            f"{name} is compressed with Zstandard, which needs an extra package: pip install "
+            "'bulk-eraser[zstd]'. Or decompress it first: zstd -d."
         ) from None
     return zstd.ZstdFile(raw)
 
@@ -96,9 +99,10 @@ class _Unpacked(io.RawIOBase):
         except Exception as error:
             if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
                 raise
+            # Not damaged, but compressed with --long beyond what is unpacked unasked.
             if "too much memory" in str(error):
                 raise InputError(
-                    f"{self._name} is packed with a window of more than 128 MiB. Unpack it first: "
-                    "zstd -d --long=31."
+                    f"{self._name} is compressed with a window of more than 128 MiB. Decompress it "
+                    "first: zstd -d --long=31."
                 ) from None
             raise CutOff(self._name, self._kind) from None

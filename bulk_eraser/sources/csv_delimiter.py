@@ -23,7 +23,7 @@ def must_be_csv(first: str, source: str) -> None:
     """Raises `InputError` for a first line as JSON begins."""
     if _JSON.match(first):
         raise InputError(
-            f"{source} begins like JSON, not like CSV. Say --format ndjson if each line is "
+            f"{source} looks like JSON, not like CSV. Use --format ndjson if each line is "
             "a JSON object."
         )
 
@@ -46,8 +46,8 @@ def find_delimiter(first: str, asked: Reading, source: str) -> str | None:
     #    header the key's column will not be found, which tells what is there.)
     if len(present) > 1 and not asked.header:
         raise InputError(
-            f"{source}: the first line may be separated in several ways. Name what "
-            "separates the columns with --delimiter."
+            f"{source}: the first line can be split into columns in several ways. Use "
+            "--delimiter to name the character between the columns."
         )
     # 3. The only one that is there, or the first of those that do not make the key's name.
     return present[0] if present else None

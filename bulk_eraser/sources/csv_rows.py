@@ -167,8 +167,8 @@ class CsvRows:
         #    several fields, and then so may every other one of the file.
         if width < self._columns.width and any(other in raw for other in DELIMITERS):
             raise InputError(
-                f"{self._name}: line {start} is not separated by what separates the header's "
-                "columns. Nothing was sent. Correct the file, or name it with --delimiter."
+                f"{self._name}: line {start} seems to have another delimiter than the header. "
+                "Nothing was sent. Correct the file, or name the delimiter with --delimiter."
             )
         # 4. A line end at the outside of a key would be stripped as a blank: here it is refused.
         if "\n" in raw or "\r" in raw:
@@ -200,8 +200,8 @@ class CsvRows:
 
     def _stray_quote(self, start: int) -> InputError:
         return InputError(
-            f'{self._name}: a quote (") opened on line {start} is not closed where its field '
-            "ends, so the rows behind it cannot be told apart. Nothing was sent. Correct that "
+            f'{self._name}: a quote (") opened on line {start} is not closed at the end of its '
+            "field, so it is unclear where the next rows begin. Nothing was sent. Correct that "
             "line and run again."
         )
 
@@ -219,11 +219,11 @@ class CsvRows:
             if delimiter == '"':
                 raise InputError(
                     f"{self._name}: its sep= line names the quote, which cannot separate columns. "
-                    "Remove that line, or say --delimiter."
+                    "Remove that line, or use --delimiter."
                 )
             first = self._skip_to_content(delimiter)
         if self._passed_over in self._too_long:
-            raise InputError(f"{self._name} is no CSV: its first line is longer than 1 MiB.")
+            raise InputError(f"{self._name} is not CSV: its first line is longer than 1 MiB.")
         must_be_csv(first, self._name)
         self._passed_over -= 1  # csv will see this line
         return first, delimiter or find_delimiter(first, self._asked, self._name)
@@ -252,7 +252,7 @@ class CsvRows:
             names = next(self._reader)
         except csv.Error:
             raise InputError(
-                f"{self._name}: the quoting of the header (line {self._passed_over + 1}) is "
-                "broken, so the columns cannot be told apart. Correct that line and run again."
+                f"{self._name}: the quotes in the header (line {self._passed_over + 1}) are "
+                "broken, so it is unclear which columns there are. Correct that line and run again."
             ) from None
         return find_columns(names, self._asked, self._name)

@@ -156,8 +156,9 @@ class InputFile:
 
     def changed(self) -> InputError:
         return InputError(
-            f"{self.name} was changed after it was surveyed. Nothing of the changed part was sent. "
-            "Look at the file, then run the same command again: it goes on by key."
+            f"{self.name} was changed after it was surveyed. Nothing from the changed part was "
+            "sent. Check the file, then run the same command again: it continues with the keys "
+            "that are left."
         )
 
     def _stat(self) -> os.stat_result:

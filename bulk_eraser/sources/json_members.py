@@ -125,9 +125,9 @@ def _decoder(fields: list[Field | None]) -> Callable[[str], Any]:
         return msgspec.json.Decoder(_struct(paths)).decode
     except ValueError:
         raise UsageError(
-            "--key-field, --received-field and --reference-field name members of the JSON "
-            "objects: without quotes, backslashes and control characters, and not one within "
-            "another."
+            "--key-field, --received-field and --reference-field must name members of the "
+            "JSON objects, without quotes, backslashes or control characters, and none of them "
+            "inside another."
         ) from None
 
 

@@ -33,8 +33,8 @@ def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Itera
         # A line of its own for [ and ]: each row in between would be rejected for its comma.
         if is_first and line.lstrip().startswith("[") and not line.rstrip().endswith("]"):
             raise InputError(
-                "The input is a JSON array over several lines, not one object a line. Take it "
-                "apart, for example with jq -c '.[]', and run again."
+                "The input is a JSON array over several lines, not one object per line. "
+                "Convert it, for example with jq -c '.[]', and run again."
             )
         is_first = False
         if number in too_long:

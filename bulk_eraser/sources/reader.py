@@ -99,6 +99,6 @@ def format_of(path: str) -> str:
         if name.endswith(extension):
             return format_
     raise UsageError(
-        f"The format of the input {path!r} cannot be told from its name. Say --format csv, "
+        f"The name of the input {path!r} does not show its format. Use --format csv, "
         "--format ndjson or --format xlsx."
     )

@@ -81,6 +81,7 @@ def clean_key(raw: str, line: int) -> Row:
     key = raw.strip(BLANKS)
     if not key:
         return RejectedRow("empty_key", line)
+    # isprintable() is faster than the expressions, and exact for ASCII alone.
     if not key.isascii():
         if _SURROGATE.search(key):
             return RejectedRow("lone_surrogate", line)
@@ -88,6 +89,7 @@ def clean_key(raw: str, line: int) -> Row:
             return RejectedRow("control_character", line)
     elif not key.isprintable():
         return RejectedRow("control_character", line)
+    # A character has four bytes at most, so most keys need not be encoded to be measured.
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         return RejectedRow("key_too_long", line)
     return KeyRow(key, line, len(key) != len(raw))
@@ -116,6 +118,7 @@ def _day(value: object) -> str:
     if isinstance(value, date):  # a datetime is one, too
         return value.isoformat()[:10]
     text = _text(value)
+    # fromisoformat() alone takes more than a spreadsheet or a person writes, such as 20260105.
     if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]+)?", text):
         raise ValueError("not a date")
     if text:
@@ -124,8 +127,10 @@ def _day(value: object) -> str:
 
 
 def _text(value: object) -> str:
+    # A bool is an int in Python, and no reference.
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise ValueError("not text")
+    # Workbooks keep every number as a float.
     if isinstance(value, float):
         if not value.is_integer() or abs(value) > MAX_EXACT:
             raise ValueError("not a whole number, or rounded")

@@ -25,10 +25,10 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _UNSUPPORTED = {
-    b"PK\x03\x04": "is a ZIP or Excel file. Name an Excel workbook .xlsx, unpack a ZIP",
+    b"PK\x03\x04": "is a ZIP or Excel file. Name an Excel workbook .xlsx, or unpack the ZIP",
     b"BZh": "is a bzip2 file. Unpack it",
     b"\xfd7zXZ": "is an xz file. Unpack it",
-    b"\xd0\xcf\x11\xe0": "is an old or encrypted Excel file. Save it as CSV or as .xlsx",
+    b"\xd0\xcf\x11\xe0": "is an old or encrypted Excel file. Save it as CSV or .xlsx",
 }
 _NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
 """Codecs of Python that take text apart in another way than any file is written."""
@@ -84,8 +84,8 @@ def _encoding(head: bytes, asked: str | None, name: str) -> str:
     #    letters, -sig, -le and -be come behind): neither is believed.
     if marked and not marked.startswith(wanted[:6]):
         raise InputError(
-            f"{name} begins with a byte order mark of {marked.replace('-sig', '')}, but "
-            f"--encoding says {asked}. Leave --encoding out."
+            f"{name} starts with a byte order mark of {marked.replace('-sig', '')}, but "
+            f"--encoding says {asked}. Leave out --encoding."
         )
     # 3. They agree: the mark's own codec takes the mark off the first field, `wanted` may not.
     return marked or wanted
@@ -137,9 +137,9 @@ class Utf8Check(io.RawIOBase):
         ends_within_a_character = bool(self._decoder.getstate()[0])
         if self._is_utf8 and not self._is_ascii and not ends_within_a_character:
             raise InputError(
-                f"{name} is UTF-8 with letters beyond ASCII, but --encoding says {encoding}, "
-                "which would garble its keys. Leave --encoding out; if another file needs it, save "
-                "both in one encoding. Nothing was sent."
+                f"{name} is UTF-8 with non-ASCII letters, but --encoding says {encoding}, "
+                "which would garble its keys. Leave out --encoding; if another file needs it, save "
+                "both files in the same encoding. Nothing was sent."
             )
 
     def _see(self, block: bytes) -> None:
@@ -172,13 +172,14 @@ def explain_undecodable(file: InputFile, encoding: str | None, line_end: str | N
                 other = "another --encoding" if encoding else "--encoding cp1252"
                 return InputError(
                     f"{file.name} is not {name.upper()}: line {line}, byte offset "
-                    f"{offset + good}. If it comes from Excel or an older system, try {other}; "
-                    "nothing is guessed, nothing was sent."
+                    f"{offset + good}. If it comes from Excel or an older system, try {other}. "
+                    "No encoding is guessed. Nothing was sent."
                 )
             except UnicodeError:  # asked for UTF-16, but nothing says in which byte order
                 return InputError(
-                    f"{file.name} is not {name.upper()}: it begins without a byte order mark. Try "
-                    f"--encoding {name}-le or {name}-be; nothing is guessed, nothing was sent."
+                    f"{file.name} is not {name.upper()}: it starts without a byte order mark. Try "
+                    f"--encoding {name}-le or {name}-be. No byte order is guessed. Nothing was "
+                    "sent."
                 )
             line += decoded.count(line_end)
             offset += len(block)

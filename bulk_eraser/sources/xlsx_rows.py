@@ -114,7 +114,7 @@ class XlsxRows:
             import python_calamine
         except ImportError:
             raise InputError(
-                f"{self._name} is an Excel workbook, for which an extra package is needed: pip "
+                f"{self._name} is an Excel workbook, which needs an extra package: pip "
                 "install 'bulk-eraser[excel]'. Or save the sheet as CSV UTF-8."
             ) from None
         try:
@@ -125,7 +125,7 @@ class XlsxRows:
         except (python_calamine.CalamineError, *DAMAGE):
             raise InputError(
                 f"{self._name} cannot be read as an Excel workbook (.xlsx): it is damaged, "
-                "protected by a password, or of another kind. Nothing was sent."
+                "password-protected, or of another kind. Nothing was sent."
             ) from None
 
     def _scan_chosen(self, content: bytes) -> Sheet:
@@ -138,10 +138,10 @@ class XlsxRows:
         if self._scan.extent > MOST_CELLS:
             raise self._too_large()
         if hidden := self._scan.hidden_rows:
+            rows = "1 hidden row" if hidden == 1 else f"{hidden} hidden rows"
             raise InputError(
-                f"{self._name} has hidden rows ({hidden}, by a filter?), and it cannot "
-                "be told whether they are meant. Show all rows, or copy those that are meant into "
-                "a new sheet."
+                f"{self._name} has {rows} (by a filter?), and it is unclear whether they are "
+                "to be erased. Show all rows, or copy those that you mean into a new sheet."
             )
         return sheet
 
@@ -151,19 +151,19 @@ class XlsxRows:
         names = [sheet.name for sheet in sheets]
         if wanted is None:
             chosen = [sheet for sheet in sheets if not sheet.is_hidden]
-            trouble = "has several sheets" if chosen else "has no sheet that can be seen"
+            trouble = "has several sheets" if chosen else "has no visible sheet"
         else:
             chosen = [sheet for sheet in sheets if sheet.name == wanted]
             trouble = f"has {'several sheets' if chosen else 'no sheet'} {wanted}"
         # calamine looks a sheet up by its name, so of two with one name neither is certain.
         if len(chosen) == 1 and names.count(chosen[0].name) == 1:
             return chosen[0]
-        there = f": {', '.join(names)}. Name the one that is meant with --sheet" if names else ""
+        there = f": {', '.join(names)}. Name the one that you mean with --sheet" if names else ""
         raise InputError(f"{self._name} {trouble}{there}.")
 
     def _too_large(self) -> InputError:
         return InputError(
-            f"{self._name} is too large to be read as a workbook. Delete what is beside the keys, "
+            f"{self._name} is too large to be read as a workbook. Delete everything but the keys, "
             "or save the sheet as CSV UTF-8."
         )
 

@@ -157,7 +157,7 @@ async def test_an_authority_of_your_own(
         (("--proxy", "http://me:secret@127.0.0.1:1"), 2, "HTTPS_PROXY"),
         (("--proxy", "socks5://127.0.0.1:1"), 78, "--proxy cannot be used"),
         (("--ca-file", "no-such-file.pem"), 78, "No such file"),
-        (("--ca-file", "keys.csv"), 78, "holds no certificate"),
+        (("--ca-file", "keys.csv"), 78, "contains no certificate"),
     ],
 )
 async def test_a_way_that_cannot_be_used_is_refused(

@@ -72,10 +72,11 @@ def test_it_is_left_when_there_was_no_good_answer_for_too_long():
     found = outage(300.0, good_at=50.0)
     fail(found, 2, "http_503")
     fail(found, 1, "timeout")
+    fail(found, 1, "connection_refused")
     assert found.expired(349.9) is None
     why = found.expired(350.0)
     assert isinstance(why, ServiceDown)
-    assert "http_503, timeout" in str(why)
+    assert "nothing is listening there, HTTP 503, timeout" in str(why)
 
 
 def test_two_failures_are_no_outage_however_long_ago_the_last_answer_was():

@@ -332,7 +332,7 @@ def test_a_filtered_sheet_is_refused(read_book: Read) -> None:
     book.active.auto_filter.ref = "A1:A4"
     for hidden in (2, 4):
         book.active.row_dimensions[hidden].hidden = True
-    with pytest.raises(InputError, match=r"keys\.xlsx has hidden rows \(2, by a filter"):
+    with pytest.raises(InputError, match=r"keys\.xlsx has 2 hidden rows \(by a filter"):
         read_book(saved(book))
 
 
@@ -356,7 +356,7 @@ def test_a_hidden_row_is_found_however_it_is_written(
 ) -> None:
     """Quotes, blanks, entities, prefixes and places of attributes make no difference."""
     line = row(3, text("A3", "k2"), attributes=f" {hidden}")
-    with pytest.raises(InputError, match="hidden rows"):
+    with pytest.raises(InputError, match="has 1 hidden row "):
         read_book(archive(whole_sheet(ONE_KEY + line, prefix=prefix)))
 
 
@@ -365,7 +365,7 @@ def test_a_hidden_row_is_found_wherever_it_is(read_book: Read, rows: int) -> Non
     """Also without an address or a cell, and far down, where the sheet is read piece by piece."""
     lines = [row(n, text(f"A{n}", f"{n:0250}")) for n in range(3, 3 + rows)]
     assert len(read_book(archive(ONE_KEY + "".join(lines)))) == 1 + rows
-    with pytest.raises(InputError, match=r"hidden rows \(1,"):
+    with pytest.raises(InputError, match=r"has 1 hidden row \("):
         read_book(archive(ONE_KEY + "".join(lines) + '<row hidden="1"/>'))
 
 
@@ -439,10 +439,10 @@ def test_the_only_sheet_that_can_be_seen_is_meant(write: Write, book: openpyxl.W
 def test_a_book_without_a_sheet_to_read(read_book: Read) -> None:
     """All sheets hidden, or nothing but charts: there is none that could be meant."""
     hidden = '<sheet name="S" sheetId="1" state="hidden" r:id="rId1"/>'
-    with pytest.raises(InputError, match=r"no sheet that can be seen: S\. .* --sheet"):
+    with pytest.raises(InputError, match=r"no visible sheet: S\. .* --sheet"):
         read_book(archive(ONE_KEY, sheets=hidden))
     chart = archive(ONE_KEY, relations=relation(1, "chartsheet", "chartsheets/sheet1.xml"))
-    with pytest.raises(InputError, match=r"no sheet that can be seen\.$"):
+    with pytest.raises(InputError, match=r"no visible sheet\.$"):
         read_book(chart)
 
 
@@ -526,7 +526,7 @@ def test_the_only_column_is_the_keys(read_book: Read) -> None:
 def test_a_title_above_the_table_is_not_its_header(read_book: Read, title: list[Any]) -> None:
     """A title looks like a single column: it is refused, and names of customers are not sent."""
     rows = [title, [], ["name", "customerKey"], ["Ann", "k1"], ["Bo", "k2"]]
-    with pytest.raises(InputError, match=r"names one column only, but line 3 has more\. Delete"):
+    with pytest.raises(InputError, match=r"names only one column, but line 3 has more\. Delete"):
         read_book(saved(table(rows)))
     for rest in (rows[2:], [[], *rows[2:]]):
         assert [key for key, _ in read_book(saved(table(rest)))] == ["k1", "k2"]
