@@ -4,11 +4,12 @@ import ast
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
-from bulk_eraser.cli.findings import SUSPECTS
+from bulk_eraser.cli.wording import SUSPECTS
 from bulk_eraser.evidence.audit import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
@@ -46,11 +47,14 @@ def imports_of(module: Path) -> set[str]:
 
 
 def options_of(command: str) -> set[str]:
-    """All long options of a command, as typer declares them."""
-    from typer.main import get_command
+    """All long options of a command, as it declares them."""
+    return {option for p in command_of(command).params for option in p.opts if option[:2] == "--"}
 
-    parameters = get_command(app).get_command(None, command).params  # type: ignore[attr-defined] # a group
-    return {option for p in parameters for option in p.opts if option.startswith("--")}
+
+def command_of(name: str) -> click.Command:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    return command
 
 
 def documented(word: str) -> bool:
@@ -119,10 +123,8 @@ def test_the_changelog_speaks_of_this_version():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command):
     """Each command is there under its name, and its line in the help is that of its own text."""
-    from typer.main import get_command
-
     assert re.search(rf"bulk-eraser (?:`)?{command}\b|`{command}`", README)
-    text = get_command(app).get_command(None, command).help  # type: ignore[attr-defined] # a group
+    text = command_of(command).help or ""
     words = set(COMMANDS[command].rstrip(".").split())
     assert len(words & set(text.split())) >= len(words) // 2
 

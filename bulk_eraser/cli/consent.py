@@ -5,8 +5,9 @@ import termios
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.findings import at_least, describe_input
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.survey_text import at_least, describe_input
+from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.survey.survey import Fate

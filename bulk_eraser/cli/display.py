@@ -13,31 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import duration
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
     from bulk_eraser.sending.pool import Dispatch
 
-__all__ = ["Display", "counts_table", "duration"]
+__all__ = ["Display"]
 
 REFRESH_S = 0.2
 LINE_S = 30.0
 RATE_OVER_S = 10.0
 BAR_WIDTH = 60
 
-LABELS = {
-    "accepted": "accepted: the service created a removal job",
-    "already_settled": "settled by an earlier run",
-    "failed": "failed: refused, or out of attempts",
-    "unknown": "unknown: may or may not have arrived",
-    "not_reached": "not reached in this run",
-    "rejected": "rejected rows: not sent",
-    "duplicate": "duplicate rows: sent once",
-    "excluded": "excluded: on the hold list",
-}
 
-
-class Watched(Protocol):
+class Progress(Protocol):
     """What is shown of a run: how much there is to do, how much is done, and what came of it."""
 
     @property
@@ -57,19 +47,19 @@ class Display:
         self._seen: deque[tuple[float, int]] = deque()
 
     @contextmanager
-    def __call__(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> Iterator[None]:
+    def __call__(self, progress: Progress, dispatch: "Dispatch", pace: "Pace") -> Iterator[None]:
         if self._output.quiet:
             yield
             return
-        self._rate(watched.settled)  # from here on it is measured
+        self._rate(progress.settled)  # from here on it is measured
         show = self._live if self._output.is_terminal else self._lines
-        task = asyncio.create_task(show(watched, dispatch, pace))
+        task = asyncio.create_task(show(progress, dispatch, pace))
         try:
             yield
         finally:
             task.cancel()
 
-    async def _live(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
+    async def _live(self, progress: Progress, dispatch: "Dispatch", pace: "Pace") -> None:
         console = self._output.messages
         with (
             Live(console=console, auto_refresh=False, transient=True) as live,
@@ -78,22 +68,22 @@ class Display:
             while True:
                 panel = Table.grid()
                 panel.add_row(
-                    ProgressBar(max(1, watched.to_send), watched.settled, width=BAR_WIDTH)
+                    ProgressBar(max(1, progress.to_send), progress.settled, width=BAR_WIDTH)
                 )
-                panel.add_row(Text(self.line(watched, dispatch, pace)))
+                panel.add_row(Text(self.line(progress, dispatch, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
-    async def _lines(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> None:
+    async def _lines(self, progress: Progress, dispatch: "Dispatch", pace: "Pace") -> None:
         while True:
             await asyncio.sleep(LINE_S)
-            self._output.say(self.line(watched, dispatch, pace))
+            self._output.say(self.line(progress, dispatch, pace))
 
-    def line(self, watched: Watched, dispatch: "Dispatch", pace: "Pace") -> str:
+    def line(self, progress: Progress, dispatch: "Dispatch", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
-        rate = self._rate(watched.settled)
-        left = watched.to_send - watched.settled
-        parts = watched.told()
+        rate = self._rate(progress.settled)
+        left = progress.to_send - progress.settled
+        parts = progress.told()
         if dispatch.retries:
             parts.append(f"{dispatch.retries:,} repeats")
         parts.append(f"{rate:,.0f}/s")
@@ -122,27 +112,3 @@ class Display:
             self._seen.popleft()
         then, before = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
-
-
-def counts_table(counts: dict[str, int]) -> str:
-    """The counts as aligned lines; what is 0 is left out, the sum stands at the end."""
-    width = len(f"{counts['rows']:,}")
-    lines = [
-        f"  {counts[name]:>{width},}  {label}" for name, label in LABELS.items() if counts[name]
-    ]
-    return "\n".join([*lines, f"  {counts['rows']:>{width},}  rows in all"])
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: `42 s`, `7 min`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"

@@ -1,29 +1,29 @@
 """`bulk-eraser follow`: ask for the status of every job that is due, until all are done."""
 
-import json
 import re
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import date
-from typing import Annotated
+from functools import partial
 
-import typer
-
-from bulk_eraser.cli import options
-from bulk_eraser.cli.arguments import (
-    api_key_of,
-    ignore_signals,
-    raise_on_signals,
-    route_of,
+from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
+from bulk_eraser.cli.display import Display
+from bulk_eraser.cli.ending import conclude, outcome_of
+from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.options import (
+    PaceOptions,
+    ServiceOptions,
+    TargetOptions,
+    VerboseOutputOptions,
     warn_of_end_of_life,
 )
-from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_error, outcome_of
-from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.run import SIMULATED_KEY
-from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
+from bulk_eraser.cli.wording import counted, printable
+from bulk_eraser.elevate.endpoints import Target
+from bulk_eraser.errors import BulkEraserError, ConfigurationError, ExitCode, UsageError
 from bulk_eraser.ledger.file import LedgerFile
+from bulk_eraser.ledger.history import History
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowEnding, FollowOrder, ListedJob
 from bulk_eraser.sending.order import REHEARSAL
@@ -42,107 +42,101 @@ _LISTS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions(Bundle):
+    """What `follow` has and no other command."""
+
+    ledger: str = argument("LEDGER", "The ledger whose jobs are followed.")
+    now: bool = flag("Ask about every unfinished job, due or not.", env=False)
+    wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
+    received: str | None = option(
+        "DATE",
+        "When the people asked (YYYY-MM-DD), for rows without a date of their own. "
+        "[default: the day on which the run began]",
+        env=False,
+    )
+    fail_if_overdue: bool = flag("End with 3 if the month is over for a job.", env=False)
+    day: float | None = option(
+        "SECONDS",
+        "How long a day lasts, as at `simulate`; for that one only.",
+        type=Number(10.0),
+        env=False,
+    )
+
+
+@dataclass(frozen=True)
+class FollowRequest:
+    """What is to be asked, complete and valid, before anything is written."""
+
+    order: FollowOrder
+    settings: RunSettings
+    api_key: str
+    verbose: bool
+
+
+@command
 def follow(
-    context: typer.Context,
-    ledger: Annotated[
-        str, typer.Argument(metavar="LEDGER", help="The ledger whose jobs are followed.")
-    ],
-    now: Annotated[
-        bool, typer.Option("--now", help="Ask about every unfinished job, due or not.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Stay until all jobs are finished; it takes days.")
-    ] = False,
-    received: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE",
-            help="When the people asked (YYYY-MM-DD), for rows without a date of their own. "
-            "[default: the day on which the run began]",
-        ),
-    ] = None,
-    fail_if_overdue: Annotated[
-        bool, typer.Option("--fail-if-overdue", help="End with 3 if the month is over for a job.")
-    ] = False,
-    day: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="How long a day lasts, as at `simulate`; for that one only."
-        ),
-    ] = None,
-    cluster_id: options.ClusterId = None,
-    base_url: options.BaseUrl = None,
-    api_version: options.Version = ApiVersion.V4,
-    api_key_file: options.ApiKeyFile = None,
-    proxy: options.Proxy = None,
-    trust_env: options.TrustEnv = False,
-    ca_file: options.CaFile = None,
-    concurrency: options.Concurrency = 32,
-    rate: options.Rate = 50.0,
-    max_attempts: options.MaxAttempts = 6,
-    timeout: options.Timeout = 30.0,
-    max_outage: options.MaxOutage = 300.0,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    given: FollowOptions,
+    target: TargetOptions,
+    service: ServiceOptions,
+    pace: PaceOptions,
+    told: VerboseOutputOptions,
 ) -> int:
     """Ask for the status of every removal job that is due, and record the answers in LEDGER.
 
     `accepted` means that a job was created; only `done` means that it is erased, which takes about
     six days. Run it once a day until it ends with 0. The target is the ledger's.
     """
-    output = Output(quiet=quiet, json=json_)
-    try:
-        raise_on_signals()
-        file = LedgerFile(ledger)
-        try:
-            target = _target_of(context, file, cluster_id, base_url)
-            simulated = target.name == REHEARSAL
-            settings = RunSettings(
-                target=target,
-                api_version=api_version,
-                concurrency=concurrency,
-                rate=rate,
-                max_attempts=max_attempts,
-                timeout=timeout,
-                max_outage=max_outage,
-                simulated=simulated,
+    output = told.output()
+
+    def work() -> FollowEnding:
+        with closing(LedgerFile(given.ledger)) as file:  # whatever refuses it, the lock is free
+            settings = _settings(target, pace, file)
+            request = FollowRequest(
+                order=_order(given, service, settings),
+                settings=settings,
+                api_key=SIMULATED_KEY if settings.simulated else service.api_key(output),
+                verbose=told.verbose,
             )
-            order = FollowOrder(
-                ledger_path=ledger,
-                now=now,
-                wait=wait,
-                received=_date(received),
-                fail_if_overdue=fail_if_overdue,
-                route=route_of(proxy, ca_file, target, api_version, trust_env=trust_env),
-                calendar=_calendar(day, target),
-            )
-            api_key = SIMULATED_KEY if simulated else api_key_of(api_key_file, output)
-            pursued = Follow(order, settings, file)
-        except BaseException:  # whatever refused it, the lock is given back
-            file.close()
-            raise
-        try:
-            warn_of_end_of_life(api_version, output)
-            _describe(pursued, output, verbose=verbose)
-            with event_loop_runner() as runner:
-                ending = runner.run(pursued.carry_out(api_key, Display(output)))
-        finally:
-            pursued.close()
-    except (Exception, KeyboardInterrupt) as error:
-        told = as_error(error)
-        ending = FollowEnding(outcome_of(told), told.exit_code, str(told), ledger=ledger)
-    ignore_signals()
-    _tell(output, ending, wait=wait)
-    return ending.exit_code
+            return _execute(request, file, output)
+
+    def ended_by(error: BulkEraserError) -> FollowEnding:
+        return FollowEnding(outcome_of(error), error.exit_code, str(error), ledger=given.ledger)
+
+    tell = partial(_tell, given.wait)
+    return conclude(output, work, ended_by, tell, tell)
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _target_of(
-    context: typer.Context, file: LedgerFile, cluster_id: str | None, base_url: str | None
-) -> Target:
+def _settings(options: TargetOptions, pace: PaceOptions, file: LedgerFile) -> RunSettings:
+    target = _target_of(file, options)
+    return RunSettings(
+        target=target,
+        api_version=options.api_version,
+        concurrency=pace.concurrency,
+        rate=pace.rate,
+        max_attempts=pace.max_attempts,
+        timeout=pace.timeout,
+        max_outage=pace.max_outage,
+        simulated=target.name == REHEARSAL,
+    )
+
+
+def _order(given: FollowOptions, service: ServiceOptions, settings: RunSettings) -> FollowOrder:
+    return FollowOrder(
+        ledger_path=given.ledger,
+        now=given.now,
+        wait=given.wait,
+        received=_date(given.received),
+        fail_if_overdue=given.fail_if_overdue,
+        route=service.route(settings.target, settings.api_version),
+        calendar=_calendar(given.day, settings.target),
+    )
+
+
+def _target_of(file: LedgerFile, options: TargetOptions) -> Target:
     """The ledger's target; what options or environment say of it must agree.
 
     Raises `UsageError` when there is no ledger, `ConfigurationError` for another target.
@@ -153,27 +147,33 @@ def _target_of(
             f"There is no ledger {file.path}, or nothing in it. Name that of a run, which ends in "
             ".ledger.ndjson."
         )
-    named = Target.of_base_url(base_url) if base_url else None
-    if named is None and cluster_id:
-        named = Target.of_cluster(cluster_id)
-    if history.target == REHEARSAL:
-        mine = Target(REHEARSAL, "", cluster=False)
-    elif "://" in history.target:
-        mine = Target.of_base_url(history.base or history.target)
-        if named is not None and history.base is None and named.name == mine.name:
-            mine = named  # an older ledger knows the origin only
-    else:
-        mine = Target.of_cluster(history.target)
-    is_typed = any(
-        getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-        for name in ("cluster_id", "base_url")
-    )
-    if named is not None and named != mine and (is_typed or named.cluster == mine.cluster):
+    named = options.named_target()
+    recorded = _recorded_target(history, history.target, named)
+    if named is None or named == recorded:
+        return recorded
+    # A variable in the environment may be meant for other commands: where it names a cluster and
+    # the ledger has an address, or the other way round, it is not about this ledger. What was
+    # typed always is.
+    is_typed = bool(options.typed & {"cluster_id", "base_url"})
+    if is_typed or named.cluster == recorded.cluster:
         raise ConfigurationError(
-            f"The ledger {file.path} belongs to {history.base or mine.name}, not to {named.name}. "
-            "Leave the target out: it is the ledger's."
+            f"The ledger {file.path} belongs to {history.base or recorded.name}, not to "
+            f"{named.name}. Leave the target out: it is the ledger's."
         )
-    return mine
+    return recorded
+
+
+def _recorded_target(history: History, name: str, named: Target | None) -> Target:
+    """The target that the ledger records under `name`."""
+    if name == REHEARSAL:
+        return Target(REHEARSAL, "", cluster=False)
+    if "://" not in name:
+        return Target.of_cluster(name)
+    if history.base is not None:
+        return Target.of_base_url(history.base)
+    # An older ledger knows the origin only; the path below it is known to who names it.
+    origin = Target.of_base_url(name)
+    return named if named is not None and named.name == origin.name else origin
 
 
 def _calendar(day: float | None, target: Target) -> Calendar:
@@ -197,6 +197,17 @@ def _date(text: str | None) -> date | None:
         raise UsageError(f"--received takes a date such as 2026-11-24, not {text!r}.") from None
 
 
+# ── what is done ────────────────────────────────────────────────────────────────────────────────
+
+
+def _execute(request: FollowRequest, file: LedgerFile, output: Output) -> FollowEnding:
+    with closing(Follow(request.order, request.settings, file)) as pursued:
+        warn_of_end_of_life(request.settings.api_version, output)
+        _describe(pursued, output, verbose=request.verbose)
+        with event_loop_runner() as runner:
+            return runner.run(pursued.carry_out(request.api_key, Display(output)))
+
+
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -212,12 +223,9 @@ def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
             output.say(f"  {name}: {value}")
 
 
-def _tell(output: Output, ending: FollowEnding, *, wait: bool) -> None:
-    if output.json:
-        output.raw_result(json.dumps(asdict(ending)))
-    elif ending.head is not None:
-        _tell_counts(output, ending)
+def _tell(wait: bool, output: Output, ending: FollowEnding) -> None:
     if ending.head is not None:
+        _tell_counts(output, ending)
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if ending.outcome == "interrupted":
         output.always(f"{ending.error} Run the same command again.")

@@ -4,11 +4,36 @@ import os
 import re
 import stat
 
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import ConfigurationError
+from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 
-__all__ = ["read_api_key_file", "read_pepper_file", "valid_api_key"]
+__all__ = ["naming_of", "read_api_key_file", "read_pepper_file", "valid_api_key"]
 
 SECRET_BYTES = 4096
+GOOD_PEPPER = 16
+"""Bytes."""
+
+
+def naming_of(pseudonymize: bool, output: Output) -> KeyNaming:
+    """What keys are called in the ledger. Raises `ConfigurationError` for want of a pepper."""
+    if not pseudonymize:
+        return RAW_KEYS
+    path = os.environ.get("BULK_ERASER_PEPPER_FILE")
+    if not path:
+        raise ConfigurationError(
+            "Pseudonyms need a pepper: put a long random secret into a file (openssl rand -hex "
+            "32), name it in the environment variable BULK_ERASER_PEPPER_FILE, and keep it."
+        )
+    pepper, exposed = read_pepper_file(path)
+    if exposed:
+        output.warn(f"the pepper file {printable(path)} can be read by others: chmod 600 it.")
+    if len(pepper) < GOOD_PEPPER:
+        output.warn(
+            f"the pepper is shorter than {GOOD_PEPPER} bytes, so it might be found by trying."
+        )
+    return KeyNaming(pepper)
 
 
 def read_api_key_file(path: str) -> tuple[str, bool]:

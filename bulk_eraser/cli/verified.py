@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.cli.findings import lines_of
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import counted, lines_of, printable
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.evidence.audit import FINDINGS, Audit, LedgerAccount, RunAccount
 from bulk_eraser.sources.rows import KeyRow, RejectedRow

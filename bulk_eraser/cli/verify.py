@@ -1,25 +1,16 @@
 """`bulk-eraser verify`: is the ledger what was written, and does it account for every row?"""
 
-import json
 import os
 import re
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import dataclass
 from hashlib import file_digest
-from typing import Annotated
 
-import typer
-
-from bulk_eraser.cli import options
-from bulk_eraser.cli.arguments import (
-    ignore_signals,
-    naming_of,
-    progress_of,
-    raise_on_signals,
-    reading_of,
-)
-from bulk_eraser.cli.ending import as_error, outcome_of
-from bulk_eraser.cli.output import Output, printable
+from bulk_eraser.cli.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.ending import conclude, ended_by
+from bulk_eraser.cli.options import OutputOptions, ReadingOptions
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.verified import (
     Verified,
     judge,
@@ -39,102 +30,109 @@ from bulk_eraser.survey.checks import Intake, survey_of
 __all__ = ["verify"]
 
 
-def verify(
-    ledger: Annotated[
-        list[str], typer.Argument(metavar="LEDGER...", help="The ledgers to look at.")
-    ],
-    expect_head: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SHA256",
-            help="A head that was kept: it must be one of the commits. Repeatable.",
-        ),
-    ] = None,
-    input_path: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="FILE", help="Account for every row of this input, read as it was."
-        ),
-    ] = None,
-    rows: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write line, key and state of every row as CSV."),
-    ] = None,
-    format_: options.Format = None,
-    key_field: options.KeyField = None,
-    no_header: options.NoHeader = False,
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = None,
-    sheet: options.Sheet = None,
-    received_field: options.ReceivedField = None,
-    reference_field: options.ReferenceField = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(Bundle):
+    """What `verify` has and no other command."""
+
+    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to look at.", several=True)
+    expect_head: tuple[str, ...] = option(
+        "SHA256",
+        "A head that was kept: it must be one of the commits. Repeatable.",
+        multiple=True,
+        env=False,
+    )
+    input: str | None = option(
+        "FILE", "Account for every row of this input, read as it was.", env=False
+    )
+    rows: str | None = option("FILE", "Write line, key and state of every row as CSV.", env=False)
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What is looked at: ledgers, heads that were kept, an input, and where its rows are told."""
+
+    ledgers: list[str]
+    heads: list[str]
+    input_path: str | None
+    reading: Reading
+    rows_path: str | None
+
+
+@command
+def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) -> int:
     """Prove that ledgers are what was written. Changes nothing, sends nothing, needs no API key.
 
     With --input every row must have an outcome in one of the ledgers. How the file is read is taken
     from the run that read it, unless options say otherwise.
     """
-    output = Output(quiet=quiet, json=json_)
-    verified = Verified()
-    try:
-        raise_on_signals()
-        asked = reading_of(
-            format_,
-            key_field,
-            no_header,
-            delimiter,
-            encoding,
-            sheet,
-            received_field,
-            reference_field,
-        )
-        if rows is not None and input_path is None:
-            raise UsageError("--rows tells of the rows of an input: name that with --input.")
-        heads = [_valid_head(head) for head in expect_head or ()]
-        with closing(Audit(ledger, heads)) as audit:
-            note_ledgers(verified, audit, heads)
-            if input_path is None:
-                audit.walk()
-            else:
-                audit.must_be_of_one_target()
-                naming = _naming(audit.ledgers, output)
-                reader = InputReader(input_path, _as_it_was_read(audit.ledgers, input_path, asked))
-                intake = Intake(reader, allow_numeric_like=True, naming=naming)
-                progress = progress_of(output)
-                survey = survey_of(intake, audit.standings, retry_failed=True, progress=progress)
-                with closing(survey):
-                    audit.look_for_extra(survey)
-                    note_rows(verified, audit, survey)
-                    if rows is not None:
-                        write_rows(rows, survey)
-            note_findings(verified, audit)
-            judge(verified, audit)
-            tell(output, verified)
-    except (Exception, KeyboardInterrupt) as error:
-        told = as_error(error)
-        if told.exit_code is ExitCode.INTERNAL:
-            told = BulkEraserError(
-                f"Internal error: {type(error).__name__}. Nothing is proven by this; please report "
-                "this line."
-            )
-        verified.outcome, verified.exit_code = outcome_of(told), told.exit_code
-        verified.error = str(told)
-        output.error(printable(verified.error))
-    ignore_signals()
-    if output.json:
-        output.raw_result(json.dumps(asdict(verified)))
-    return verified.exit_code
+    output, verified = told.output(), Verified()
+
+    def work() -> Verified:
+        return _execute(_request(given, source), verified, output)
+
+    def ended(error: BulkEraserError) -> Verified:
+        return ended_by(verified, _proving_nothing(error))
+
+    return conclude(output, work, ended, tell)
 
 
-# ── what is looked at ───────────────────────────────────────────────────────────────────────────
+# ── what is asked for ───────────────────────────────────────────────────────────────────────────
+
+
+def _request(given: VerifyOptions, source: ReadingOptions) -> VerifyRequest:
+    reading = source.reading()
+    if given.rows is not None and given.input is None:
+        raise UsageError("--rows tells of the rows of an input: name that with --input.")
+    heads = [_valid_head(head) for head in given.expect_head]
+    return VerifyRequest(list(given.ledger), heads, given.input, reading, given.rows)
 
 
 def _valid_head(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text.strip().lower()):
         raise UsageError("--expect-head takes a head as `run` prints it: 64 hexadecimal digits.")
     return text.strip().lower()
+
+
+# ── what is done ────────────────────────────────────────────────────────────────────────────────
+
+
+def _execute(request: VerifyRequest, verified: Verified, output: Output) -> Verified:
+    with closing(Audit(request.ledgers, request.heads)) as audit:
+        note_ledgers(verified, audit, request.heads)
+        if request.input_path is None:
+            audit.walk()
+        else:
+            _account(request, request.input_path, audit, verified, output)
+        note_findings(verified, audit)
+        judge(verified, audit)
+    return verified
+
+
+def _account(
+    request: VerifyRequest, path: str, audit: Audit, verified: Verified, output: Output
+) -> None:
+    """What became of every row of the input at `path`."""
+    audit.must_be_of_one_target()
+    naming = _naming(audit.ledgers, output)
+    reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
+    intake = Intake(reader, allow_numeric_like=True, naming=naming)
+    progress = output.survey_progress
+    survey = survey_of(intake, audit.standings, retry_failed=True, progress=progress)
+    with closing(survey):
+        audit.look_for_extra(survey)
+        note_rows(verified, audit, survey)
+        if request.rows_path is not None:
+            write_rows(request.rows_path, survey)
+
+
+def _proving_nothing(error: BulkEraserError) -> BulkEraserError:
+    """A bug is no word about the ledger, whatever its usual text says of it."""
+    if error.exit_code is not ExitCode.INTERNAL:
+        return error
+    bug = error.__cause__ or error
+    return BulkEraserError(
+        f"Internal error: {type(bug).__name__}. Nothing is proven by this; please report this line."
+    )
 
 
 def _naming(ledgers: list[LedgerAccount], output: Output) -> KeyNaming:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.cli.simulate import simulate
+from bulk_eraser.cli.simulate import SimulateOptions, serve
 from bulk_eraser.errors import LedgerWriteError, UsageError
 
-COMMAND = "import typer; from bulk_eraser.cli.simulate import simulate; typer.run(simulate)"
+COMMAND = "from bulk_eraser.cli.simulate import simulate; simulate()"
 ROOT = Path(__file__).parents[2]
 
 
@@ -65,32 +65,32 @@ def test_a_port_in_use_names_the_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"^Port {port} is in use; .*--port"):
-            simulate(port=port)
+            serve(SimulateOptions(port=port))
 
 
 def test_a_bad_fault_lists_the_names() -> None:
     """Options that mean nothing are refused before anything listens."""
     with pytest.raises(UsageError, match=r"http_400.*delay"):
-        simulate(port=0, fault=["http_500=often"])
+        serve(SimulateOptions(port=0, fault=("http_500=often",)))
     with pytest.raises(UsageError, match="given twice"):
-        simulate(port=0, fault=["html=1%", "html=2%"])
+        serve(SimulateOptions(port=0, fault=("html=1%", "html=2%")))
     with pytest.raises(UsageError, match="more than 1"):
-        simulate(port=0, fault=["html=60%", "delay=60%"])
+        serve(SimulateOptions(port=0, fault=("html=60%", "delay=60%")))
     with pytest.raises(UsageError, match="must last"):
-        simulate(port=0, day=0.0)
+        serve(SimulateOptions(port=0, day=0.0))
 
 
 @pytest.mark.parametrize("api_key", ["", "two words", "schlüssel"])
 def test_an_api_key_that_no_header_holds_is_refused(api_key: str) -> None:
     """A made-up key must be one that a client can send."""
     with pytest.raises(UsageError, match="--api-key"):
-        simulate(port=0, api_key=api_key)
+        serve(SimulateOptions(port=0, api_key=api_key))
 
 
 def test_a_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     """The refusal names the option, the file and the reason."""
     with pytest.raises(UsageError, match=r"Cannot open --log .*No such file"):
-        simulate(port=0, log=tmp_path / "absent" / "log")
+        serve(SimulateOptions(port=0, log=str(tmp_path / "absent" / "log")))
 
 
 def test_a_log_that_cannot_be_written_ends_the_command() -> None:

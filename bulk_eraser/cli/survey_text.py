@@ -1,29 +1,17 @@
 """What a survey found, in words: for `run` in a few lines, for `check` as a table."""
 
-from bulk_eraser.cli.display import duration
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import SUSPECTS, counted, duration, lines_of, printable
 from bulk_eraser.records import ROW_ERRORS, InputFacts
 from bulk_eraser.survey.survey import Fate, Survey
 
 __all__ = [
-    "SUSPECTS",
     "at_least",
     "describe_input",
-    "findings_table",
     "how_it_was_read",
-    "lines_of",
+    "survey_table",
     "warn_of_hold_list",
 ]
-
-SUSPECTS = {
-    "personal": "with an @, as in e-mail addresses. Elevate's keys must not be personal data: is "
-    "this the right column?",
-    "placeholder": "like NULL or #N/A, which is what a failed look-up leaves behind",
-    "not_uuid": "not a UUID, while most of the others are: from another column?",
-    "numeric_like": 'like 4,01E+15 or ="0012", so probably changed by a spreadsheet',
-    "look_alike": "equal to another but for case or Unicode form; each is a key of its own",
-}
-"""What is odd about keys, by the words of `sources.suspects`."""
 
 
 def describe_input(survey: Survey, output: Output) -> None:
@@ -70,7 +58,7 @@ def warn_of_hold_list(survey: Survey, output: Output) -> None:
         )
 
 
-def findings_table(survey: Survey) -> str:
+def survey_table(survey: Survey) -> str:
     """All that was found, with the numbers in one column."""
     facts, fates = survey.facts(), survey.fates
     width = max(6, len(f"{facts.rows:,}"))
@@ -127,8 +115,3 @@ def _assumed_column(survey: Survey) -> str | None:
         f"The first line was taken for the name of the only column ({printable(name or '')}); if "
         "it is a customer key, say --no-header."
     )
-
-
-def lines_of(lines: list[int], count: int) -> str:
-    word = "line" if len(lines) == 1 else "lines"
-    return f"{word} {', '.join(f'{line:,}' for line in lines)}{', …' if count > len(lines) else ''}"
