@@ -117,4 +117,4 @@ def test_the_help_shows_defaults_as_they_are_typed():
     assert "What is painted." in shown
     assert "Which. [env var: BULK_ERASER_COLOUR; default: red]" in shown
     assert "How much. [env var: PAINT_LITRES]" in shown
-    assert "Do it. --help" in shown
+    assert "Do it. --size N" in shown
