@@ -11,7 +11,6 @@ from typing import Never
 import click
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.output import Output, fill_closed_streams
 from bulk_eraser.errors import ExitCode, UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -55,7 +54,7 @@ def app() -> None:
 
 def main() -> None:
     """The console script: exits with a code of `ExitCode`."""
-    fill_closed_streams()
+    _fill_closed_streams()
     try:
         arguments = sys.argv[1:] or ["--help"]
         code: object = app.main(arguments, standalone_mode=False, complete_var="")  # "": none
@@ -68,9 +67,18 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else ExitCode.COMPLETE)
 
 
+def _fill_closed_streams() -> None:
+    """Without stdin, stdout or stderr, no file or connection may get its number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
 def _refuse(error: BaseException) -> int:
     """Tell of an error that no command has told of."""
-    from bulk_eraser.cli.ending import conclude, refusal  # not needed for help
+    from bulk_eraser.cli.ending import conclude  # help needs none of these
+    from bulk_eraser.cli.output import Output
+    from bulk_eraser.cli.refusal import refusal
 
     def work() -> Never:
         raise error

@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import BulkEraserError, ExitCode, Interrupted, internal_error
-from bulk_eraser.sending.counts import COUNTS
-from bulk_eraser.sending.order import Ending
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
 
 __all__ = [
@@ -22,7 +20,6 @@ __all__ = [
     "conclude",
     "ended_by",
     "outcome_of",
-    "refusal",
     "tell_failure",
 ]
 
@@ -119,22 +116,6 @@ def outcome_of(error: BulkEraserError) -> str:
         ExitCode.SIGINT: "interrupted",
         ExitCode.SIGTERM: "interrupted",
     }.get(error.exit_code, "refused")
-
-
-def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
-    """The ending of a run that was refused before anything was sent."""
-    return Ending(
-        outcome=outcome_of(error),
-        exit_code=error.exit_code,
-        error=str(error),
-        counts=dict.fromkeys(COUNTS, 0),
-        requests=0,
-        retries=0,
-        survey_s=0.0,
-        elapsed_s=0.0,
-        ledger=ledger,
-        head=None,
-    )
 
 
 def command_line(arguments: list[str]) -> str:

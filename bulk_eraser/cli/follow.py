@@ -12,13 +12,11 @@ from bulk_eraser.cli.ending import conclude, outcome_of
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     PaceOptions,
-    ServiceOptions,
     TargetOptions,
     VerboseOutputOptions,
-    warn_of_end_of_life,
 )
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.run import SIMULATED_KEY
+from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, ExitCode, UsageError

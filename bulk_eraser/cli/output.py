@@ -10,7 +10,7 @@ from typing import IO
 
 from rich.console import Console
 
-__all__ = ["Output", "fill_closed_streams"]
+__all__ = ["Output"]
 
 
 class _Unbreakable:
@@ -102,13 +102,6 @@ class Output:
         step = 100_000 if self.is_terminal else 1_000_000
         if rows % step == 0:
             self.say(f"Reading the input: {rows:,} rows …")
-
-
-def fill_closed_streams() -> None:
-    """Without stdin, stdout or stderr, no file or connection may get its number."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
 
 
 def _console(stream: IO[str] | None) -> Console:

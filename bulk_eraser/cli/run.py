@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import command_line, conclude, refusal
+from bulk_eraser.cli.ending import command_line, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     InputOptions,
     PaceOptions,
-    ServiceOptions,
     TargetOptions,
     VerboseOutputOptions,
     text_of,
-    warn_of_end_of_life,
 )
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.refusal import refusal
 from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
 from bulk_eraser.cli.wording import counted, counts_table, duration, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-SIMULATED_KEY = "simulated-key"
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
 OTHER_FILES = 40

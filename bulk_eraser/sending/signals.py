@@ -5,7 +5,6 @@ Signals            while requests are on their way: drain first, give up second
 ignore_signals     once the ending is decided: it only has to be told
 """
 
-import asyncio
 import signal
 from contextlib import suppress
 from typing import Protocol
@@ -49,6 +48,8 @@ class Signals:
     """
 
     def __init__(self) -> None:
+        import asyncio  # which is slow to import, and not needed by commands without a loop
+
         self._running: Stoppable | None = None
         self._early: int | None = None
         handled = [signal.SIGINT, signal.SIGTERM]
