@@ -16,12 +16,12 @@ from bulk_eraser.errors import ExitCode, UsageError
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
-    "check": "Read all of INPUT and say what is in it. Sends nothing, needs no API key.",
-    "run": "Create a removal job for every customer key of INPUT. Run again, it continues.",
+    "check": "Read all of INPUT and report what is in it. Sends nothing, needs no API key.",
+    "run": "Create a removal job for every customer key in INPUT. Run it again to continue.",
     "follow": "Ask for the status of every removal job that is due, until all are done.",
-    "verify": "Prove that ledgers are what was written. Changes nothing, sends nothing.",
+    "verify": "Prove that ledgers are unchanged since they were written. Sends nothing.",
     "pseudonymize": "Write a copy of LEDGER with pseudonyms instead of customer keys.",
-    "simulate": "Try bulk-eraser out: a pretended Elevate GDPR API on this computer.",
+    "simulate": "Try bulk-eraser out: a simulated Elevate GDPR API on this computer.",
 }
 
 
@@ -47,8 +47,8 @@ class Commands(click.Group):
 def app() -> None:
     """Bulk erasure requests to the Voyado Elevate GDPR API.
 
-    Reads customer keys from CSV or NDJSON, creates one removal job for each, and writes every
-    step to a ledger from which an interrupted run continues.
+    Reads customer keys from CSV, NDJSON or Excel, creates one removal job for each, and writes
+    every step to a ledger from which an interrupted run continues.
     """
 
 

@@ -94,10 +94,10 @@ def check(
     pace: RateOptions,
     told: OutputOptions,
 ) -> int:
-    """Read all of INPUT and say what is in it. Sends nothing, needs no API key.
+    """Read all of INPUT and report what is in it. Sends nothing, needs no API key.
 
     With --plan, what was checked is written down for somebody else to run: `run --plan` sends
-    exactly that or nothing.
+    exactly that, or nothing.
     """
     output, result = told.output(), CheckResult()
 
@@ -207,7 +207,7 @@ def _tell_of_plan(output: Output, path: str, plan: Plan, input_path: str) -> Non
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
     is_pipe = input_path == "-" or not os.path.isfile(input_path)
-    again, ledger = (" (give it the same input again)", " --ledger FILE") if is_pipe else ("", "")
+    again, ledger = (" (pipe in the same input)", " --ledger FILE") if is_pipe else ("", "")
     run = command_line(_run_arguments())
     output.say(f"Carry it out with{again}: {run}{ledger} --api-key-file FILE")
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["Consent", "ask_consent", "describe"]
 
 AGAIN = {
-    Fate.SEND_SENT: "sent earlier, without a recorded answer",
+    Fate.SEND_SENT: "sent earlier, but no answer was recorded",
     Fate.SEND_UNKNOWN: "unknown after an earlier run",
-    Fate.SEND_FAILED: "failed earlier, but not for good",
-    Fate.SEND_REFUSED: "refused earlier (--retry-failed)",
-    Fate.SEND_HELD: "on the hold list earlier, not any more",
-    Fate.SEND_JOB_LOST: "accepted earlier, but the job ended badly (--retry-failed)",
+    Fate.SEND_FAILED: "failed earlier, but not permanently",
+    Fate.SEND_REFUSED: "permanently refused earlier (--retry-failed)",
+    Fate.SEND_HELD: "no longer on the hold list",
+    Fate.SEND_JOB_LOST: "accepted earlier, but the job failed (--retry-failed)",
 }
 
 
@@ -73,9 +73,9 @@ def ask_consent(batch: "Batch", consent: Consent, output: Output) -> None:
         if consent is Consent.PLANNED:
             return
         raise UsageError(
-            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. Without a "
-            "terminal to ask on, say --yes, or name a plan that was checked with --plan. To see "
-            "what would be sent, use --dry-run or --rehearse."
+            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. There is "
+            "no terminal to ask on: use --yes, or name a plan with --plan. To see what would be "
+            "sent, use --dry-run or --rehearse."
         )
     output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
     answer = sys.stdin.readline().strip().replace(",", "")
@@ -89,7 +89,7 @@ def _describe_ledger(batch: "Batch", output: Output) -> None:
     file, fates = batch.file, batch.survey.fates
     if kind := network_file_system(file.path):
         output.warn(
-            f"the ledger lies on a network file system ({kind}), where a lock may not keep another "
+            f"the ledger is on a network file system ({kind}), where its lock may not keep another "
             "machine out. Do not run the same batch on two machines."
         )
     if not file.exists:
@@ -97,17 +97,19 @@ def _describe_ledger(batch: "Batch", output: Output) -> None:
         return
     settled = fates[Fate.SETTLED]
     output.say(
-        f"Ledger {printable(file.path)}: continues; settled already: {counted(settled, 'key')}"
+        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already settled"
     )
     before = file.history.last_input
     if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
-        output.say("  The input has changed since the last run; it goes on by key.")
+        output.say(
+            "  The input has changed since the last run, which continues by key, not by position."
+        )
     if fates[Fate.REFUSED]:
         output.say(
-            f"  refused for good earlier, and not sent again: {counted(fates[Fate.REFUSED], 'key')}"
+            f"  {counted(fates[Fate.REFUSED], 'key')} permanently refused earlier: not sent again"
         )
     for fate, why in AGAIN.items():
         if fates[fate]:
-            output.say(f"  sent again: {counted(fates[fate], 'key')}, {why}")
+            output.say(f"  {counted(fates[fate], 'key')} sent again: {why}")
     if not batch.tally.to_send:
         output.say("Nothing to do: no key of this input is left to send.")

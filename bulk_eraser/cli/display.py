@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import duration
+from bulk_eraser.cli.wording import counted, duration
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
@@ -85,7 +85,7 @@ class Display:
         left = progress.to_send - progress.settled
         parts = progress.told()
         if dispatch.retries:
-            parts.append(f"{dispatch.retries:,} repeats")
+            parts.append(counted(dispatch.retries, "retry"))
         parts.append(f"{rate:,.0f}/s")
         if rate > 0:
             parts.append(f"{duration(left / rate)} left")
@@ -93,11 +93,13 @@ class Display:
 
     def _holdup(self, dispatch: "Dispatch", pace: "Pace") -> str:
         if dispatch.stopped_by is not None:
-            return f" · stopping: waiting for {len(dispatch.in_flight)} requests in flight"
+            return (
+                f" · stopping: waiting for {counted(len(dispatch.in_flight), 'request')} in flight"
+            )
         if pace.pause_left:
-            return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
+            return f" · the service asked for a pause; {pace.pause_left:.0f} s left"
         if pace.breaker.is_open:
-            return " · most requests fail, so one key at a time is tried"
+            return " · most requests fail; trying one key at a time"
         parts = []
         if pace.throttled_to is not None:
             parts.append(f"throttled to {pace.throttled_to:,.0f}/s")

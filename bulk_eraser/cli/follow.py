@@ -3,7 +3,7 @@
 import re
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
@@ -17,7 +17,7 @@ from bulk_eraser.cli.options import (
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
-from bulk_eraser.cli.wording import counted, printable
+from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, ExitCode, UsageError
 from bulk_eraser.ledger.file import LedgerFile
@@ -49,14 +49,16 @@ class FollowOptions(Bundle):
     wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
     received: str | None = option(
         "DATE",
-        "When the people asked (YYYY-MM-DD), for rows without a date of their own. "
+        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
         "[default: the day on which the run began]",
         env=False,
     )
-    fail_if_overdue: bool = flag("End with 3 if the month is over for a job.", env=False)
+    fail_if_overdue: bool = flag(
+        "End with 3 if the month for an answer is over for a job.", env=False
+    )
     day: float | None = option(
         "SECONDS",
-        "How long a day lasts, as at `simulate`; for that one only.",
+        "How long a day lasts at `simulate`; only for that.",
         type=Number(10.0),
         env=False,
     )
@@ -82,8 +84,8 @@ def follow(
 ) -> int:
     """Ask for the status of every removal job that is due, and record the answers in LEDGER.
 
-    `accepted` means that a job was created; only `done` means that it is erased, which takes about
-    six days. Run it once a day until it ends with 0. The target is the ledger's.
+    `accepted` means that a job was created; only `done` means that the data is erased, which takes
+    about six days. Run this once a day until it ends with 0. The target is that of the ledger.
     """
     output = told.output()
 
@@ -180,7 +182,7 @@ def _calendar(day: float | None, target: Target) -> Calendar:
     if not 0 < day <= DAY_S:
         raise UsageError(f"--day must be more than 0 and at most {DAY_S:.0f} seconds.")
     if target.name != REHEARSAL and not target.is_loopback:
-        raise UsageError("--day is for a simulated service on this computer only.")
+        raise UsageError("--day is only for a simulated service on this computer.")
     return Calendar(day)
 
 
@@ -192,7 +194,7 @@ def _date(text: str | None) -> date | None:
             raise ValueError
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--received takes a date such as 2026-11-24, not {text!r}.") from None
+        raise UsageError(f"--received must be a date such as 2026-11-24, not {text!r}.") from None
 
 
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
@@ -230,12 +232,19 @@ def _tell(wait: bool, output: Output, ending: FollowEnding) -> None:
     elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.counts["pending"]:
-        again = "" if wait else f" Ask again from {ending.next_check_at} on, once a day."
+        again = "" if wait else _when_again(ending.next_check_at)
         output.always(f"Not finished: {counted(ending.counts['pending'], 'job')} pending.{again}")
     elif ending.exit_code == ExitCode.SOME_ROWS:
         output.always("All jobs are finished, but not all of them are done.")
     else:
         output.always(f"Complete: {_all_done(ending.counts['jobs'])}.")
+
+
+def _when_again(next_check_at: str | None) -> str:
+    if next_check_at is None:
+        return ""
+    when = moment(datetime.fromisoformat(next_check_at), datetime.now(UTC))
+    return f" Ask again {when}, then once a day."
 
 
 def _all_done(jobs: int) -> str:
@@ -247,9 +256,12 @@ def _tell_counts(output: Output, ending: FollowEnding) -> None:
     for state in ("done", "error", "not_found", "pending"):
         if count := ending.counts[state]:
             output.result(f"  {count:>{width},}  {state}")
-    output.result(f"  {ending.counts['jobs']:>{width},}  jobs in all")
+    output.result(
+        f"  {ending.counts['jobs']:>{width},}  {plural(ending.counts['jobs'], 'job')} in all"
+    )
     if ending.unanswered:
-        output.result(f"{counted(ending.unanswered, 'question')} without an answer: asked again")
+        unanswered = counted(ending.unanswered, "job")
+        output.result(f"{unanswered} without an answer: asked about again next time")
     for name, what in _LISTS.items():
         if count := ending.listed[name]:
             output.result(f"{counted(count, 'job')} {what}:")
@@ -260,4 +272,5 @@ def _tell_counts(output: Output, ending: FollowEnding) -> None:
 
 
 def _job(job: ListedJob) -> str:
-    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {job.deadline}"
+    due = calendar_day(date.fromisoformat(job.deadline))
+    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {due}"

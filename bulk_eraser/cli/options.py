@@ -31,31 +31,32 @@ __all__ = [
 class ReadingOptions(Bundle):
     """How an input is read; None means: as it is found."""
 
-    format: str | None = option("csv|ndjson|xlsx", "Format of the input. [default: by its name]")
+    format: str | None = option("csv|ndjson|xlsx", "Format of the input. [default: from its name]")
     key_field: str | None = option(
         "NAME",
-        "Column or member with the customer key (customer.key: a member within a member); with "
-        "--no-header the column's number. [default: customerKey, else the only column]",
+        "Column or field with the customer key (customer.key for a field within a field); with "
+        "--no-header, the column's number. [default: customerKey, else the only column]",
     )
-    no_header: bool = flag("The first line of the CSV is a row.")
+    no_header: bool = flag("The CSV has no header: its first line is a row.")
     delimiter: str | None = option(
-        "CHAR", "What separates the columns: a character, or tab. [default: found in the file]"
+        "CHAR", "What separates the columns: a character, or tab. [default: detected]"
     )
     encoding: str | None = option(
         "NAME", "Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]"
     )
     sheet: str | None = option("NAME", "Sheet of the workbook. [default: the only one]")
     received_field: str | None = option(
-        "NAME", "Column with the date on which the person asked (YYYY-MM-DD); kept in the ledger."
+        "NAME",
+        "Column with the date of the person's request (YYYY-MM-DD); recorded in the ledger.",
     )
     reference_field: str | None = option(
-        "NAME", "Column with a reference of the request; kept in the ledger."
+        "NAME", "Column with a reference for the request; recorded in the ledger."
     )
 
     def reading(self) -> Reading:
         """Raises `UsageError` for what cannot be meant."""
         if self.format not in (None, *FORMATS.values()):
-            raise UsageError("--format is csv, ndjson or xlsx.")
+            raise UsageError("--format must be csv, ndjson or xlsx.")
         if "" in (self.key_field, self.sheet, self.received_field, self.reference_field):
             raise UsageError(
                 "--key-field, --sheet, --received-field and --reference-field each need a name. "
@@ -64,7 +65,7 @@ class ReadingOptions(Bundle):
         names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
         delimiter = names.get(self.delimiter, self.delimiter) if self.delimiter else None
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-            raise UsageError("--delimiter takes a single character, or the word tab.")
+            raise UsageError("--delimiter must be a single character, or the word tab.")
         return Reading(
             format=self.format,
             key_field=self.key_field,
@@ -82,10 +83,10 @@ class InputOptions(ReadingOptions):
     """The input, how it is read, and what of it is let through."""
 
     input_path: str = argument(
-        "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for stdin."
+        "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input."
     )
     allow_numeric_like: bool = flag(
-        "Send keys that look rounded by a spreadsheet (4,01E+15) all the same."
+        "Send keys even if a spreadsheet seems to have changed them (4,01E+15)."
     )
     exclude: str | None = option(
         "FILE", "Hold list: keys in this file are not sent. Read like the input."
@@ -133,7 +134,8 @@ class TargetOptions(Bundle):
     cluster_id: str | None = option("ID", "Your Elevate cluster.", env="ELEVATE_CLUSTER_ID")
     base_url: str | None = option(
         "URL",
-        "Instead of the cluster id: everything before /api/… (plain http to this computer only).",
+        "Use this address instead of a cluster: everything before /api/… (plain http to this "
+        "computer only).",
         env="ELEVATE_BASE_URL",
     )
     api_version: ApiVersion = option(
@@ -145,12 +147,12 @@ class TargetOptions(Bundle):
         if self.cluster_id and self.base_url and self._only_the_cluster_is_typed():
             raise UsageError(
                 "--cluster-id is given, but ELEVATE_BASE_URL in the environment names another "
-                "target. Unset it, or give --base-url."
+                "target. Unset it, or use --base-url."
             )
         target = self.named_target()
         if target is None:
             raise UsageError(
-                "Which cluster? Give --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try "
+                "No cluster given. Use --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try "
                 "it without a cluster, use `run` with --rehearse."
             )
         return target
@@ -171,7 +173,7 @@ class TargetOptions(Bundle):
 @dataclass(frozen=True, kw_only=True)
 class RateOptions(Bundle):
     rate: float = option(
-        "N", "Requests a second at most; 0: no limit.", default=50.0, type=Number(20.0)
+        "N", "Requests a second at most; 0 means no limit.", default=50.0, type=Number(20.0)
     )
 
 
@@ -180,11 +182,13 @@ class PaceOptions(RateOptions):
     """How fast, how many at a time, how often and how long; `RunSettings` checks the values."""
 
     concurrency: int = option("N", "Requests at the same time.", default=32, type=Number(32))
-    max_attempts: int = option("N", "Attempts for one key in this run.", default=6, type=Number(6))
-    timeout: float = option("SECONDS", "For one attempt.", default=30.0, type=Number(30.0))
+    max_attempts: int = option("N", "Attempts per key in this run.", default=6, type=Number(6))
+    timeout: float = option(
+        "SECONDS", "Time limit for one attempt.", default=30.0, type=Number(30.0)
+    )
     max_outage: float = option(
         "SECONDS",
-        "Stop after so long without any good answer (30 s if there never was one).",
+        "Stop after this long without a good answer (30 s if there never was one).",
         default=300.0,
         type=Number(300.0),
     )
@@ -195,8 +199,8 @@ class PaceOptions(RateOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Bundle):
-    json: bool = flag("One JSON object on stdout and nothing else.")
-    quiet: bool = flag("Errors and the ending only.")
+    json: bool = flag("Print one JSON object to standard output, and nothing else there.")
+    quiet: bool = flag("Print errors and the ending only.")
 
     def output(self) -> Output:
         return Output(quiet=self.quiet, json=self.json)
@@ -204,4 +208,4 @@ class OutputOptions(Bundle):
 
 @dataclass(frozen=True, kw_only=True)
 class VerboseOutputOptions(OutputOptions):
-    verbose: bool = flag("The settings in force as well.")
+    verbose: bool = flag("Print the settings in use, too.")

@@ -51,8 +51,9 @@ class PseudonymizeOptions(Bundle):
 def pseudonymize(given: PseudonymizeOptions, told: OutputOptions) -> int:
     """Write a copy of LEDGER with HMAC-SHA256 pseudonyms instead of customer keys.
 
-    The secret is in the file that BULK_ERASER_PEPPER_FILE names; with it and the input, the new
-    ledger is continued (`run --pseudonymize`) and verified as the old one was. That one stays.
+    Their secret (pepper) is in the file that BULK_ERASER_PEPPER_FILE names. With it and the input,
+    the new ledger can be continued (`run --pseudonymize`) and verified like the old one, which
+    stays as it is.
     """
     output, result = told.output(), Converted()
 
@@ -69,6 +70,6 @@ def _tell(given: PseudonymizeOptions, output: Output, result: Converted) -> None
     lines = counted(result.lines, "line")
     output.result(f"Ledger {printable(given.new_ledger)}: {lines}, head {result.head}")
     output.say(
-        f"Look at it with `bulk-eraser verify`, keep the pepper, then delete "
+        f"Verify it with `bulk-eraser verify`, keep the secret (pepper), then delete "
         f"{printable(os.path.basename(given.ledger))}, its .tail files and its copies."
     )

@@ -23,7 +23,13 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.refusal import refusal
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
-from bulk_eraser.cli.wording import counted, counts_table, duration, printable
+from bulk_eraser.cli.wording import (
+    attempt_error,
+    counted,
+    counts_table,
+    duration,
+    printable,
+)
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, write_receipt
@@ -52,36 +58,40 @@ class RunOptions(Bundle):
 
     ledger: str | None = option(
         "PATH",
-        "Where every step is recorded, and from where a broken-off run continues. "
+        "Where every step is recorded, and from where an interrupted run continues. "
         "[default: the input's name with .ledger.ndjson]",
     )
-    strict: bool = flag("Send nothing if any row has no usable key.")
-    no_exclude: bool = flag("Earlier runs had a hold list; this one has none.")
+    strict: bool = flag("Send nothing if any row is rejected.")
+    no_exclude: bool = flag("Run without a hold list although earlier runs had one.")
     max_failures: str = option(
         "N|P%",
-        "Stop when more keys failed: a number, or a share looked at from 100 keys on.",
+        "Stop when more keys than this have failed: a number, or a percentage (from 100 keys on).",
         default="20%",
     )
     limit: int | None = option("N", "Send only the first N unsettled keys.", type=Number(100))
     retry_failed: bool = flag(
-        "Send keys again that were refused for good, or whose job ended in error.", env=False
+        "Send keys again that were permanently refused, or whose job ended in error or was not "
+        "found.",
+        env=False,
     )
-    plan: str | None = option("FILE", "Send only if all is as in this plan, which `check` wrote.")
-    requester: str | None = option("TEXT", "Who ordered it; for the ledger.")
-    reference: str | None = option("TEXT", "Ticket or case; for the ledger.")
+    plan: str | None = option(
+        "FILE", "Send only if everything is as in this plan, which `check --plan` wrote."
+    )
+    requester: str | None = option("TEXT", "Who ordered the erasure; recorded in the ledger.")
+    reference: str | None = option("TEXT", "Ticket or case; recorded in the ledger.")
     receipt: str | None = option(
         "FILE",
-        "Write head, counts, input, target and times of this run there, to be kept elsewhere.",
+        "Write head, counts, input, target and times of this run to FILE, to be kept elsewhere.",
     )
     pseudonymize: bool = flag(
-        "Write HMAC-SHA256 pseudonyms instead of the keys into the ledger; the secret is in the "
-        "file that BULK_ERASER_PEPPER_FILE names."
+        "Record HMAC-SHA256 pseudonyms in the ledger instead of the keys. Their secret (pepper) is "
+        "in the file that BULK_ERASER_PEPPER_FILE names."
     )
     rehearse: bool = flag(
-        "The same run against a simulator on this computer, with some faults. Nothing is erased."
+        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
     )
-    dry_run: bool = flag("Read everything, show what would be sent, send and write nothing.")
-    yes: bool = flag("Consent: send without asking. Erasure cannot be undone.", env=False)
+    dry_run: bool = flag("Read everything and show what would be sent; send and write nothing.")
+    yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
 
 
 @dataclass(frozen=True)
@@ -106,10 +116,10 @@ def run(
     pace: PaceOptions,
     told: VerboseOutputOptions,
 ) -> int:
-    """Create a removal job for every customer key of INPUT. Run again, it continues.
+    """Create a removal job for every customer key in INPUT. Run it again to continue.
 
-    Shows what will be sent and asks for consent first. Each step is on disk in the ledger before
-    the next one, so a run that broke off, in whatever way, goes on with the same command.
+    Shows what will be sent and asks for consent first. Every step is on disk in the ledger before
+    the next one, so the same command continues a run that was interrupted, in whatever way.
     """
     output = told.output()
 
@@ -159,7 +169,7 @@ def _order(
     output: Output,
 ) -> Order:
     if source.exclude and given.no_exclude:
-        raise UsageError("--exclude and --no-exclude contradict each other: give one of them.")
+        raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
     naming = naming_of(given.pseudonymize, output)
     order = Order(
         intake=source.intake(strict=given.strict, naming=naming),
@@ -188,7 +198,7 @@ def _ledger_path(given: RunOptions, source: InputOptions) -> str:
         raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
     if ledger is None:
         if path == "-" or (not os.path.isfile(path) and os.path.exists(path)):
-            raise UsageError("Reading from a pipe needs a name for the ledger: give --ledger.")
+            raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
         ledger = _stem(path, is_format_given=source.format is not None) + LEDGER_SUFFIX
     if not given.rehearse:
         return ledger
@@ -227,12 +237,17 @@ def _execute(request: RunRequest, output: Output) -> Ending:
             ending = runner.run(batch.carry_out(request.api_key, Display(output)))
         if request.receipt and batch.started:
             ending = _with_receipt(request.receipt, batch.started, ending)
-        if errors := batch.tally.errors.most_common():
-            named = ", ".join(f"{word} ({count:,})" for word, count in errors)
-            output.say(f"Failed or unknown in this run: {named}")
+        _tell_errors(batch, output)
         return ending
     finally:
         batch.close()
+
+
+def _tell_errors(batch: "Batch", output: Output) -> None:
+    if errors := batch.tally.errors.most_common():
+        output.say("Failed or unknown in this run:")
+        for word, count in errors:
+            output.say(f"  {count:,}  {attempt_error(word)}")
 
 
 def _with_receipt(path: str, started: RunStarted, ending: Ending) -> Ending:
@@ -296,17 +311,19 @@ def _tell(input_path: str, dry_run: bool, output: Output, ending: Ending) -> Non
     if ending.counts["rows"]:
         output.result(counts_table(ending.counts))
         if ending.requests:
-            output.result(
-                f"  {counted(ending.requests, 'request')} ({ending.retries:,} of them repeats) "
-                f"in {duration(ending.elapsed_s)}"
+            requests, retries = (
+                counted(ending.requests, "request"),
+                counted(ending.retries, "retry"),
             )
+            time = duration(ending.elapsed_s)
+            output.result(f"  {requests} in {time}, of which {retries}")
     if ending.head is not None:
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if dry_run and ending.error is None:
         return
     _tell_how(output, ending)
     if _is_resumable(ending):
-        again = " (give it the same input again)" if input_path == "-" else ""
+        again = " (pipe in the same input)" if input_path == "-" else ""
         output.always(f"Continue with{again}: {command_line(sys.argv[1:])}")
 
 

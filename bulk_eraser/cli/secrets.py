@@ -23,15 +23,16 @@ def naming_of(pseudonymize: bool, output: Output) -> KeyNaming:
     path = os.environ.get("BULK_ERASER_PEPPER_FILE")
     if not path:
         raise ConfigurationError(
-            "Pseudonyms need a pepper: put a long random secret into a file (openssl rand -hex "
-            "32), name it in the environment variable BULK_ERASER_PEPPER_FILE, and keep it."
+            "Pseudonyms need a secret (pepper). Put a long random one into a file (openssl rand "
+            "-hex 32), name the file in the environment variable BULK_ERASER_PEPPER_FILE, and keep "
+            "it."
         )
     pepper, exposed = read_pepper_file(path)
     if exposed:
         output.warn(f"the pepper file {printable(path)} can be read by others: chmod 600 it.")
     if len(pepper) < GOOD_PEPPER:
         output.warn(
-            f"the pepper is shorter than {GOOD_PEPPER} bytes, so it might be found by trying."
+            f"the secret (pepper) is shorter than {GOOD_PEPPER} bytes, so it might be guessed."
         )
     return KeyNaming(pepper)
 
@@ -71,8 +72,8 @@ def _read_secret(path: str, what: str, named_by: str) -> tuple[bytes, bool]:
         ) from None
     if len(content) > SECRET_BYTES:
         raise ConfigurationError(
-            f"The {what} file {path} holds more than {SECRET_BYTES} bytes, so it is not the {what} "
-            f"alone. Name the right file with {named_by}."
+            f"The {what} file {path} contains more than {SECRET_BYTES} bytes, so it is not the "
+            f"{what} alone. Name the right file with {named_by}."
         )
     return content.removesuffix(b"\n"), stat.S_ISREG(mode) and bool(mode & 0o044)
 
@@ -85,7 +86,7 @@ def valid_api_key(key: str, where: str) -> str:
         )
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise ConfigurationError(
-            f"The API key {where} holds a blank, a line break, or a character that is not plain "
+            f"The API key {where} contains a space, a line break, or a character that is not plain "
             "ASCII (a byte order mark, a Windows line end, or typographic quotes?). Save the key "
             "alone as plain text."
         )

@@ -10,7 +10,7 @@ from yarl import URL
 from bulk_eraser.cli.bundles import Bundle, flag, option
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
-from bulk_eraser.cli.wording import printable
+from bulk_eraser.cli.wording import calendar_day, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
@@ -27,12 +27,12 @@ class ServiceOptions(Bundle):
     """The API key, and the way to the service."""
 
     api_key_file: str | None = option(
-        "PATH", "File with the private API key; else ELEVATE_API_KEY is used."
+        "PATH", "File with the private API key; without it, ELEVATE_API_KEY is used."
     )
     proxy: str | None = option("URL", "Reach the service through this proxy: http://host:port.")
-    trust_env: bool = flag("Take the proxy from HTTPS_PROXY and NO_PROXY in the environment.")
+    trust_env: bool = flag("Use the proxy that HTTPS_PROXY and NO_PROXY in the environment name.")
     ca_file: str | None = option(
-        "PATH", "Trust the certificates in this PEM file instead of the machine's."
+        "PATH", "Trust the certificates in this PEM file instead of those this computer trusts."
     )
 
     def api_key(self, output: Output) -> str:
@@ -46,7 +46,7 @@ class ServiceOptions(Bundle):
         if from_environment := os.environ.get("ELEVATE_API_KEY"):
             return valid_api_key(from_environment, "in ELEVATE_API_KEY")
         raise ConfigurationError(
-            "There is no API key. Put the cluster's private key into a file and name it with "
+            "No API key given. Put the cluster's private key into a file and name it with "
             "--api-key-file, or set ELEVATE_API_KEY."
         )
 
@@ -59,7 +59,7 @@ class ServiceOptions(Bundle):
         if self.proxy and "@" in self.proxy:
             raise UsageError(
                 "--proxy must hold no user name or password, since options can be seen by "
-                "everybody on this machine. Put it into HTTPS_PROXY and say --trust-env."
+                "everybody on this machine. Put it into HTTPS_PROXY and use --trust-env."
             )
         tls = tls_trusting(self.ca_file) if self.ca_file else None
         if self.proxy:
@@ -87,6 +87,9 @@ def warn_of_end_of_life(version: ApiVersion, output: Output) -> None:
         return
     today = datetime.now(UTC).date()
     if today > end:
-        output.warn(f"API version {version} reached its end of life on {end}. Use v4.")
+        output.warn(
+            f"API version {version} reached its end of life on {calendar_day(end)}. Use v4."
+        )
     elif today > end - timedelta(days=END_IS_NEAR_DAYS):
-        output.warn(f"API version {version} ends on {end}. Change to v4; the ledger goes on.")
+        on = calendar_day(end)
+        output.warn(f"API version {version} ends on {on}. Change to v4; the ledger continues.")

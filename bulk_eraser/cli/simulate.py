@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bulk_eraser.cli.bundles import Bundle, Number, command, option
 from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.wording import counted
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.settings import must_be_within
 from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultPlan, Simulator, parse_fault
@@ -20,8 +21,8 @@ from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultPlan, Simulator, pars
 __all__ = ["SimulateOptions", "serve", "simulate"]
 
 _FAULT_HELP = (
-    "Let some requests fail, to see what happens then: a name and how often, such as http_500=2% "
-    "or http_500=0.02. Give the option again for further faults. The names: "
+    "Let some requests fail: a name and how often, such as http_500=2% or http_500=0.02. Can be "
+    "repeated. The names: "
     + "; ".join(f"{name} ({what})" for name, what in FAULT_DESCRIPTIONS.items())
     + "."
 )
@@ -40,56 +41,55 @@ class SimulateOptions(Bundle):
     )
     api_key: str = option(
         "KEY",
-        "The API key that it accepts: made up, never a real one.",
+        "The API key it accepts: a made-up one, never a real one.",
         default="simulated-key",
         env=False,
     )
     fault: tuple[str, ...] = option("NAME=RATE", _FAULT_HELP, multiple=True, env=False)
     retry_after: int | None = option(
         "SECONDS",
-        "With http_429 and http_503: ask callers to wait this long before they try again.",
+        "Sent with http_429 and http_503: how long callers are asked to wait.",
         type=Number(5),
         env=False,
     )
     delay: float = option(
         "SECONDS",
-        "With delay: how late those answers come.",
+        "How late the answers with the fault delay come.",
         default=2.0,
         type=Number(2.0),
         env=False,
     )
     day: float = option(
         "SECONDS",
-        "How long a day lasts here. A removal job is done after 6 days: with 10, after a "
-        "minute; as it is, after 6 real days.",
+        "How long a day lasts here. A removal job is done after six days: with 10, after a minute.",
         default=86_400.0,
         type=Number(10.0),
         env=False,
     )
     archive_days: float = option(
         "DAYS",
-        "After so many days the data of a day is archived; a job is done one day later.",
+        "Days until the data of a day is archived; a job is done one day later.",
         default=5.0,
         type=Number(5.0),
         env=False,
     )
     seed: int = option(
         "NUMBER",
-        "Another number lets the faults hit other keys and requests.",
+        "Another number makes the faults hit other keys and requests.",
         default=0,
         type=Number(1),
         env=False,
     )
     log: str | None = option(
         "PATH",
-        "Add a line to this file for every request. It will hold the customer keys.",
+        "Add a line to this file for every request. It will contain the customer keys.",
         env=False,
     )
 
 
 @command
 def simulate(given: SimulateOptions) -> int:
-    """Try bulk-eraser out: a pretended Elevate GDPR API on this computer. Nothing is erased.
+    """Try bulk-eraser out: a simulated Elevate GDPR API on this computer. Nothing is erased.
 
     Other computers cannot reach it. The address is printed on standard output, hints for use on
     standard error. Ctrl-C stops it.
@@ -104,7 +104,7 @@ def serve(given: SimulateOptions) -> int:
     must_be_within("--delay", given.delay, 0, 1e9)
     must_be_within("--archive-days", given.archive_days, 0, 1e9)
     if not re.fullmatch(r"[!-~]+", given.api_key):
-        raise UsageError("--api-key needs plain letters, digits or signs, without spaces.")
+        raise UsageError("--api-key must be ASCII letters, digits and signs, without spaces.")
     log = None if given.log is None else Path(given.log)
     try:
         plan = FaultPlan(_rates(given.fault), given.retry_after, given.delay, given.seed)
@@ -133,7 +133,8 @@ async def _serve(
     await simulator.ended.wait()
     await simulator.stop()
     counts = simulator.counts
-    _say(f"Stopped after {counts.requests:,} requests and {counts.jobs:,} removal jobs.")
+    jobs = counted(counts.jobs, "removal job")
+    _say(f"Stopped after {counted(counts.requests, 'request')} and {jobs}.")
     if simulator.log_error is not None:
         raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
 
@@ -153,7 +154,9 @@ def _hint(origin: str, api_key: str, plan: FaultPlan, log: Path | None) -> None:
 
 def _not_started(error: OSError, port: int, log: Path | None) -> UsageError:
     if error.errno == errno.EADDRINUSE:
-        return UsageError(f"Port {port} is in use; choose another with --port, or any with 0.")
+        return UsageError(
+            f"Port {port} is in use; choose another with --port, or use 0 for a free one."
+        )
     if log is not None and error.filename is not None:
         return UsageError(f"Cannot open --log {log}: {error.strerror}.")
     reason = os.strerror(error.errno or 0)

@@ -34,17 +34,17 @@ __all__ = ["verify"]
 class VerifyOptions(Bundle):
     """What `verify` has and no other command."""
 
-    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to look at.", several=True)
+    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to verify.", several=True)
     expect_head: tuple[str, ...] = option(
         "SHA256",
-        "A head that was kept: it must be one of the commits. Repeatable.",
+        "A head that was kept: it must be one of the commits. Can be repeated.",
         multiple=True,
         env=False,
     )
-    input: str | None = option(
-        "FILE", "Account for every row of this input, read as it was.", env=False
+    input: str | None = option("FILE", "Account for every row of this file.", env=False)
+    rows: str | None = option(
+        "FILE", "Write line, key and state of every row to FILE as CSV.", env=False
     )
-    rows: str | None = option("FILE", "Write line, key and state of every row as CSV.", env=False)
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class VerifyRequest:
 
 @command
 def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) -> int:
-    """Prove that ledgers are what was written. Changes nothing, sends nothing, needs no API key.
+    """Prove that ledgers are unchanged since they were written.
 
-    With --input every row must have an outcome in one of the ledgers. How the file is read is taken
-    from the run that read it, unless options say otherwise.
+    Changes nothing, sends nothing, needs no API key. With --input, every row must have an outcome
+    in one of the ledgers; the file is read as the run read it, unless options say otherwise.
     """
     output, verified = told.output(), Verified()
 
@@ -82,14 +82,14 @@ def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) ->
 def _request(given: VerifyOptions, source: ReadingOptions) -> VerifyRequest:
     reading = source.reading()
     if given.rows is not None and given.input is None:
-        raise UsageError("--rows tells of the rows of an input: name that with --input.")
+        raise UsageError("--rows lists the rows of an input. Name the input with --input.")
     heads = [_valid_head(head) for head in given.expect_head]
     return VerifyRequest(list(given.ledger), heads, given.input, reading, given.rows)
 
 
 def _valid_head(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text.strip().lower()):
-        raise UsageError("--expect-head takes a head as `run` prints it: 64 hexadecimal digits.")
+        raise UsageError("--expect-head must be a head as `run` prints it: 64 hexadecimal digits.")
     return text.strip().lower()
 
 

@@ -357,7 +357,7 @@ async def test_keys_that_differ_in_form_only(desk: Any, service: Any, keys: list
     assert run.code == 0
     assert service.per_key == Counter([keys[0], *pairs])
     assert found["suspects"]["look_alike"] == {"keys": 8, "lines": [3, 4, 5]}
-    assert "Warning: 8 keys equal to another but for case or Unicode form" in run.err
+    assert "Warning: 8 keys differ from another only in upper and lower case" in run.err
 
 
 # ── files that are not what they seem ───────────────────────────────────────────────────────────

@@ -56,7 +56,7 @@ def test_it_says_where_it_listens_and_stops_on_a_signal(
         assert (started.returncode, out) == (0, "")
     assert f"""ELEVATE_API_KEY='it'"'"'s' bulk-eraser run INPUT --base-url {origin}""" in err
     assert "Faults: delay 0%" in err
-    assert err.endswith("Stopped after 1 requests and 1 removal jobs.\n")
+    assert err.endswith("Stopped after 1 request and 1 removal job.\n")
     assert log.read_text().count("\n") == 1
 
 
@@ -100,5 +100,5 @@ def test_a_log_that_cannot_be_written_ends_the_command() -> None:
             urllib.request.urlopen(line.strip())
         _, err = started.communicate(timeout=20)
         assert started.returncode != 0
-    assert "Stopped after 1 requests" in err
+    assert "Stopped after 1 request and" in err
     assert LedgerWriteError.__name__ in err  # the caller of the command prints the message alone
