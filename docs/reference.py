@@ -328,8 +328,8 @@ def man_page() -> str:
         f"bulk-eraser \\- {_roff(about[0].lower() + about[1:].rstrip('.'))}",
         ".SH SYNOPSIS",
     ]
-    for name in COMMANDS:
-        lines += [f"\\fB{_roff(usage_of(command_of(name)))}\\fR", ".br"]
+    usages = (_roff(usage_of(command_of(name))) for name in COMMANDS)
+    lines += ["\n.br\n".join(f"\\fB{usage}\\fR" for usage in usages)]
     lines += [".SH DESCRIPTION", *map(_roff, more), ".PP", _roff(ABOUT_OPTIONS)]
     for name in COMMANDS:
         lines += _command_roff(command_of(name))

@@ -1,6 +1,6 @@
 """The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user.
 
-A command's module is imported when it is asked for, so that help and refusals come at once.
+A command's module is imported when it is asked for, so that help and command errors come at once.
 """
 
 import os
@@ -59,11 +59,11 @@ def main() -> None:
         arguments = sys.argv[1:] or ["--help"]
         code: object = app.main(arguments, standalone_mode=False, complete_var="")  # "": none
     except click.Abort:  # what click makes of Ctrl-C
-        code = _refuse(KeyboardInterrupt())
+        code = _tell_of(KeyboardInterrupt())
     except click.ClickException as error:
-        code = _refuse(UsageError(_sentence(error)))
+        code = _tell_of(UsageError(_sentence(error)))
     except (Exception, KeyboardInterrupt) as error:  # the last line of defence: never a traceback
-        code = _refuse(error)
+        code = _tell_of(error)
     sys.exit(code if isinstance(code, int) else ExitCode.COMPLETE)
 
 
@@ -74,16 +74,16 @@ def _fill_closed_streams() -> None:
     os.close(fd)
 
 
-def _refuse(error: BaseException) -> int:
+def _tell_of(error: BaseException) -> int:
     """Tell of an error that no command has told of."""
     from bulk_eraser.cli.ending import conclude  # help needs none of these
+    from bulk_eraser.cli.not_started import not_started
     from bulk_eraser.cli.output import Output
-    from bulk_eraser.cli.refusal import refusal
 
     def work() -> Never:
         raise error
 
-    return conclude(Output(json=_is_json_wanted()), work, refusal)
+    return conclude(Output(json=_is_json_wanted()), work, not_started)
 
 
 def _is_json_wanted() -> bool:

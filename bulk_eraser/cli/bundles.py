@@ -137,7 +137,7 @@ class Number(click.ParamType[float]):
             return int(re.sub(r"\.0*\s*$", "", text)) if self.is_whole else float(text)
         except ValueError:
             kind = "a whole number" if self.is_whole else "a number"
-            _refuse(f"must be {kind}, such as {self.such_as:g}", param, ctx)
+            _fail(f"must be {kind}, such as {self.such_as:g}", param, ctx)
 
 
 class OneOf(click.ParamType[StrEnum]):
@@ -155,7 +155,7 @@ class OneOf(click.ParamType[StrEnum]):
             return self.words(value)
         except ValueError:
             *first, last = self.words
-            _refuse(f"must be {', '.join(first)} or {last}", param, ctx)
+            _fail(f"must be {', '.join(first)} or {last}", param, ctx)
 
 
 class _Switch(click.types.BoolParamType):
@@ -163,10 +163,10 @@ class _Switch(click.types.BoolParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
         is_on = self.str_to_bool(value)
-        return is_on if is_on is not None else _refuse("must be 1 or 0", param, ctx)
+        return is_on if is_on is not None else _fail("must be 1 or 0", param, ctx)
 
 
-def _refuse(why: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+def _fail(why: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
     """Name what the user has written: the option, or the variable that stands for it."""
     name = param.opts[0] if param else "the value"
     if param and ctx and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:

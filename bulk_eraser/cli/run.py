@@ -12,6 +12,7 @@ from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import command_line, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.not_started import not_started
 from bulk_eraser.cli.options import (
     InputOptions,
     PaceOptions,
@@ -20,7 +21,6 @@ from bulk_eraser.cli.options import (
     text_of,
 )
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.refusal import refusal
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
 from bulk_eraser.cli.wording import (
@@ -138,7 +138,7 @@ def run(
         return _execute(request, output)
 
     tell = partial(_tell, source.input_path, given.dry_run)
-    return conclude(output, work, partial(refusal, ledger=given.ledger), tell, tell)
+    return conclude(output, work, partial(not_started, ledger=given.ledger), tell, tell)
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────

@@ -100,9 +100,8 @@ def simulate(given: SimulateOptions) -> int:
 def serve(given: SimulateOptions) -> int:
     """Serve until a signal comes. Raises `UsageError`, and `LedgerWriteError` for a full disk."""
     must_be_within("--port", given.port, 0, 65535)
-    must_be_within("--retry-after", given.retry_after or 0, 0, 1e9)
-    must_be_within("--delay", given.delay, 0, 1e9)
-    must_be_within("--archive-days", given.archive_days, 0, 1e9)
+    if not given.archive_days >= 0:
+        raise UsageError("--archive-days must not be negative.")
     if not re.fullmatch(r"[!-~]+", given.api_key):
         raise UsageError("--api-key must be ASCII letters, digits and signs, without spaces.")
     log = None if given.log is None else Path(given.log)

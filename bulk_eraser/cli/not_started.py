@@ -1,15 +1,18 @@
-"""The ending of a run that did not begin; it also stands for a command line nobody understood."""
+"""The ending of a run that was not started.
+
+It also stands for a command line that could not be parsed, of whatever command.
+"""
 
 from bulk_eraser.cli.ending import outcome_of
 from bulk_eraser.errors import BulkEraserError
 from bulk_eraser.sending.counts import COUNTS
 from bulk_eraser.sending.order import Ending
 
-__all__ = ["refusal"]
+__all__ = ["not_started"]
 
 
-def refusal(error: BulkEraserError, ledger: str | None = None) -> Ending:
-    """The ending of a run that was refused before anything was sent."""
+def not_started(error: BulkEraserError, ledger: str | None = None) -> Ending:
+    """What `run` prints with --json when an error ended it before anything was sent."""
     return Ending(
         outcome=outcome_of(error),
         exit_code=error.exit_code,
