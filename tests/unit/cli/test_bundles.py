@@ -33,7 +33,7 @@ class Paint(Bundle):
 
 @dataclass(frozen=True, kw_only=True)
 class Brush(Bundle):
-    size: int = option("N", "How wide.", default=5, type=Number(5))
+    size: float = option("CM", "How wide.", default=5.0, type=Number(5.0))
 
 
 HANDED: dict[str, Bundle] = {}
@@ -116,5 +116,6 @@ def test_the_help_shows_defaults_as_they_are_typed():
     assert "THING... Paint THING." in shown
     assert "What is painted." in shown
     assert "Which. [env var: BULK_ERASER_COLOUR; default: red]" in shown
+    assert "How wide. [env var: BULK_ERASER_SIZE; default: 5]" in shown
     assert "How much. [env var: PAINT_LITRES]" in shown
-    assert "Do it. --size N" in shown
+    assert "Do it. --size CM" in shown

@@ -79,7 +79,8 @@ def test_why_an_attempt_failed():
 def test_what_is_odd_about_keys(word: str):
     """Of one key and of several."""
     one, several = suspect(word, [3], 1), suspect(word, [3, 4], 2)
-    assert one != several
+    assert one.split()[0] in ("contains", "looks", "is", "differs")
+    assert several.split()[0] in ("contain", "look", "are", "differ")
     assert "(line 3)" in one
     assert "(lines 3 and 4)" in several
 
