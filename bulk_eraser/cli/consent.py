@@ -102,7 +102,7 @@ def _describe_ledger(batch: "Batch", output: Output) -> None:
     before = file.history.last_input
     if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
         output.say(
-            "  The input has changed since the last run, which continues by key, not by position."
+            "  The input has changed since the last run. This run continues by key, not by position."
         )
     if fates[Fate.REFUSED]:
         output.say(

@@ -311,12 +311,9 @@ def _tell(input_path: str, dry_run: bool, output: Output, ending: Ending) -> Non
     if ending.counts["rows"]:
         output.result(counts_table(ending.counts))
         if ending.requests:
-            requests, retries = (
-                counted(ending.requests, "request"),
-                counted(ending.retries, "retry"),
-            )
-            time = duration(ending.elapsed_s)
-            output.result(f"  {requests} in {time}, of which {retries}")
+            requests = counted(ending.requests, "request")
+            repeated = f", including {counted(ending.retries, 'retry')}" if ending.retries else ""
+            output.result(f"  {requests} in {duration(ending.elapsed_s)}{repeated}")
     if ending.head is not None:
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if dry_run and ending.error is None:

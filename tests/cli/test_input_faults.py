@@ -421,7 +421,7 @@ async def test_an_input_that_changed_between_runs(desk: Any, service: Any, keys:
     """I13: the next run goes on by key, says that the input has changed, and records its digest;
     of an unchanged input it says nothing."""
     source = desk.csv(keys[:9])
-    said = "The input has changed since the last run; it goes on by key."
+    said = "The input has changed since the last run. This run continues by key, not by position."
     first = await desk.run(source, service, "--limit", 4)
     again = await desk.run(source, service, "--limit", 2)
     source = desk.csv([*keys[20:22], *reversed(keys[:9])])
@@ -474,7 +474,7 @@ async def test_keys_that_look_personal(desk: Any, service: Any, keys: list[str])
     with told_in.open("wb") as stderr:
         ended = await desk.run(source, service, stderr=stderr)
     desk.reconcile(source, ended, service)
-    assert "Warning: 5 keys with an @" in told[0]
+    assert "Warning: 5 keys contain an @" in told[0]
     assert "(lines 5, 6, 7, …)" in told[0]
     check = await desk.call("check", source, "--json")
     assert json.loads(check.out)["suspects"]["personal"] == {"keys": 5, "lines": [5, 6, 7]}
