@@ -101,9 +101,8 @@ def _describe_ledger(batch: "Batch", output: Output) -> None:
     )
     before = file.history.last_input
     if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
-        output.say(
-            "  The input has changed since the last run. This run continues by key, not by position."
-        )
+        changed = "The input has changed since the last run."
+        output.say(f"  {changed} This run continues by key, not by position.")
     if fates[Fate.REFUSED]:
         output.say(
             f"  {counted(fates[Fate.REFUSED], 'key')} permanently refused earlier: not sent again"

@@ -6,6 +6,7 @@ from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, argument, command, option
 from bulk_eraser.cli.ending import conclude, ended_by
+from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX
 from bulk_eraser.cli.options import OutputOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import naming_of
@@ -14,8 +15,6 @@ from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
 
 __all__ = ["Converted", "pseudonymize"]
-
-SUFFIX = ".ledger.ndjson"
 
 
 @dataclass
@@ -43,8 +42,8 @@ class PseudonymizeOptions(Bundle):
 
     @property
     def new_ledger(self) -> str:
-        stem = self.ledger.removesuffix(SUFFIX).removesuffix(".ndjson")
-        return self.output or f"{stem}.pseudonyms{SUFFIX}"
+        stem = self.ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson")
+        return self.output or f"{stem}.pseudonyms{LEDGER_SUFFIX}"
 
 
 @command

@@ -12,6 +12,7 @@ from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import command_line, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.not_started import not_started
 from bulk_eraser.cli.options import (
     InputOptions,
@@ -36,8 +37,6 @@ from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, w
 from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.order import REHEARSAL, Ending, Order
 from bulk_eraser.settings import FailureLimit, RunSettings
-from bulk_eraser.sources.compression import without_packing
-from bulk_eraser.sources.reader import FORMATS
 from bulk_eraser.survey.plan import read_plan
 from bulk_eraser.survey.survey import Fate
 
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-LEDGER_SUFFIX = ".ledger.ndjson"
-REHEARSAL_SUFFIX = ".rehearsal.ndjson"
 OTHER_FILES = 40
 """Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
@@ -173,7 +170,12 @@ def _order(
     naming = naming_of(given.pseudonymize, output)
     order = Order(
         intake=source.intake(strict=given.strict, naming=naming),
-        ledger_path=_ledger_path(given, source),
+        ledger_path=ledger_path_of(
+            source.input_path,
+            given.ledger,
+            is_format_given=source.format is not None,
+            rehearse=given.rehearse,
+        ),
         no_hold_list=given.no_exclude,
         route=service.route(settings.target, settings.api_version),
         plan=None if given.plan is None else read_plan(given.plan),
@@ -189,29 +191,6 @@ def _consent(given: RunOptions) -> Consent:
     if given.yes or given.rehearse or given.dry_run:
         return Consent.GIVEN
     return Consent.PLANNED if given.plan else Consent.ASK
-
-
-def _ledger_path(given: RunOptions, source: InputOptions) -> str:
-    """The ledger's path; a rehearsal always has its own, beside the real one."""
-    path, ledger = source.input_path, given.ledger
-    if ledger == "":
-        raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
-    if ledger is None:
-        if path == "-" or (not os.path.isfile(path) and os.path.exists(path)):
-            raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
-        ledger = _stem(path, is_format_given=source.format is not None) + LEDGER_SUFFIX
-    if not given.rehearse:
-        return ledger
-    return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX
-
-
-def _stem(path: str, *, is_format_given: bool) -> str:
-    folder, name = os.path.split(path)
-    name = without_packing(name)
-    root, extension = os.path.splitext(name)
-    if root and (is_format_given or extension.lower() in FORMATS):
-        name = root
-    return os.path.join(folder, name)
 
 
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
