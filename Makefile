@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 BENCH := build/bench-venv
 
-.PHONY: demo test soak check format bench clean
+.PHONY: demo test soak check format docs bench clean
 
 demo: $(VENV)/.run ## the main job on a sample, killed once and continued
 	@$(BIN)/python sample_inputs/demo.py
@@ -27,6 +27,9 @@ check: $(VENV)/.dev ## formatting, lint, types
 format: $(VENV)/.dev ## format and repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## the reference and the man page, from the code
+	$(BIN)/python docs/reference.py
 
 bench: $(BENCH)/.ready ## speed beside other clients, ten minutes; QUICK=1: two minutes
 	$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(TEN_MILLION),--ten-million)

@@ -26,9 +26,10 @@ from weather_service import LATENCY_S, phase_at
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.sending.erase import Erasure
-from bulk_eraser.sending.order import Order
-from bulk_eraser.sending.run import Batch, prepare
+from bulk_eraser.sending.lifecycle import Progress
+from bulk_eraser.sending.pool import Pool
+from bulk_eraser.sending.request import RunRequest
+from bulk_eraser.sending.run import prepare
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
@@ -64,7 +65,7 @@ def main() -> None:
 
 def batch(keys: Path, port: int, rate: float):
     """The ending of the run, and what the governors allowed over time."""
-    order = Order(
+    request = RunRequest(
         intake=Intake(InputReader(str(keys), Reading())),
         ledger_path=f"{keys}.ledger.ndjson",
     )
@@ -77,7 +78,7 @@ def batch(keys: Path, port: int, rate: float):
     samples: list[tuple[float, float, int]] = []
 
     @contextmanager
-    def observe(_batch: Batch, _erasure: Erasure, pace: Pace) -> Iterator[None]:
+    def observe(_progress: Progress, _pool: Pool, pace: Pace) -> Iterator[None]:
         async def sample() -> None:
             while True:
                 allowed = min(rate or 1e9, pace.throttled_to or 1e9)
@@ -90,7 +91,7 @@ def batch(keys: Path, port: int, rate: float):
         finally:
             task.cancel()
 
-    prepared = prepare(order, settings)
+    prepared = prepare(request, settings)
     with event_loop_runner() as runner:
         ending = runner.run(prepared.carry_out("soak-key", observe))
     prepared.close()

@@ -2,13 +2,15 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
+import click
 import pytest
 
 from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
-from bulk_eraser.cli.findings import SUSPECTS
+from bulk_eraser.cli.wording import SUSPECTS
 from bulk_eraser.evidence.audit import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
@@ -16,6 +18,7 @@ from bulk_eraser.simulator import FAULTS
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bulk_eraser"
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
@@ -46,15 +49,18 @@ def imports_of(module: Path) -> set[str]:
 
 
 def options_of(command: str) -> set[str]:
-    """All long options of a command, as typer declares them."""
-    from typer.main import get_command
+    """All long options of a command, as it declares them."""
+    return {option for p in command_of(command).params for option in p.opts if option[:2] == "--"}
 
-    parameters = get_command(app).get_command(None, command).params  # type: ignore[attr-defined] # a group
-    return {option for p in parameters for option in p.opts if option.startswith("--")}
+
+def command_of(name: str) -> click.Command:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    return command
 
 
 def documented(word: str) -> bool:
-    return re.search(rf"`{re.escape(word)}(?![\w-])", README) is not None
+    return re.search(rf"`{re.escape(word)}(?![\w-])", REFERENCE) is not None
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -68,8 +74,8 @@ def test_imports_go_down_only(module):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_in_the_readme(command):
-    """An option that the README does not name does not exist for its users."""
+def test_every_option_is_in_the_reference(command):
+    """An option that the reference does not name does not exist for its users."""
     missing = {o for o in options_of(command) - {"--help"} if not documented(o)}
     assert not missing
 
@@ -81,15 +87,15 @@ def test_the_readme_names_no_option_that_is_not_there():
 
 
 @pytest.mark.parametrize("code", sorted(errors.ExitCode))
-def test_every_exit_code_is_in_the_readme(code):
+def test_every_exit_code_is_in_the_reference(code):
     """Each exit code has its row."""
-    assert re.search(rf"^\| (?:\d+, )?{int(code)}(?:, \d+)? \|", README, re.MULTILINE)
+    assert re.search(rf"^\| {int(code)} \|", REFERENCE, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     "word", sorted([*ROW_ERRORS, *ATTEMPT_ERRORS, *FAULTS, *SUSPECTS, *FINDINGS])
 )
-def test_every_error_word_is_in_the_readme(word):
+def test_every_error_word_is_in_the_reference(word):
     """Each word of the closed lists, and each simulated fault, is explained."""
     assert documented(word)
 
@@ -116,13 +122,20 @@ def test_the_changelog_speaks_of_this_version():
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("reference.md", "markdown"), ("bulk-eraser.1", "man_page")]
+)
+def test_the_reference_is_what_the_code_says(name, text):
+    """`make docs` was run after the last change of an option, a word, a field or an exit code."""
+    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+    assert (ROOT / "docs" / name).read_text() == written[text]()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command):
     """Each command is there under its name, and its line in the help is that of its own text."""
-    from typer.main import get_command
-
     assert re.search(rf"bulk-eraser (?:`)?{command}\b|`{command}`", README)
-    text = get_command(app).get_command(None, command).help  # type: ignore[attr-defined] # a group
+    text = command_of(command).help or ""
     words = set(COMMANDS[command].rstrip(".").split())
     assert len(words & set(text.split())) >= len(words) // 2
 

@@ -5,8 +5,9 @@ import termios
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.findings import at_least, describe_input
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.survey_text import at_least, describe_input
+from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.ledger.key_state import KeyState
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["Consent", "ask_consent", "describe"]
 
 AGAIN = {
-    KeyState.SENT: "sent earlier, without a recorded answer",
+    KeyState.SENT: "sent earlier, but no answer was recorded",
     KeyState.UNKNOWN: "unknown after an earlier run",
-    KeyState.FAILED: "failed earlier, but not for good",
-    KeyState.REFUSED: "refused earlier (--retry-failed)",
-    KeyState.EXCLUDED: "on the hold list earlier, not any more",
-    KeyState.JOB_FAILED: "accepted earlier, but the job ended badly (--retry-failed)",
+    KeyState.FAILED: "failed earlier, but not permanently",
+    KeyState.REFUSED: "permanently refused earlier (--retry-failed)",
+    KeyState.EXCLUDED: "no longer on the hold list",
+    KeyState.JOB_FAILED: "accepted earlier, but the job failed (--retry-failed)",
 }
 
 
@@ -36,18 +37,18 @@ class Consent(Enum):
     ASK = auto()
 
 
-def describe(batch: "Run", output: Output, *, verbose: bool) -> None:
+def describe(run: "Run", output: Output, *, verbose: bool) -> None:
     """What the survey found, what the ledger knows, what this run will do."""
-    describe_input(batch.survey, output)
-    _describe_ledger(batch, output)
+    describe_input(run.survey, output)
+    _describe_ledger(run, output)
     if verbose:
-        for name, value in batch.settings.recorded().items():
+        for name, value in run.settings.recorded().items():
             output.say(f"  {name}: {value}")
 
 
-def ask_consent(batch: "Run", consent: Consent, output: Output) -> None:
+def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
     """Return if this run may send. Raises `UsageError` if not."""
-    settings, keys = batch.settings, batch.to_send
+    settings, keys = run.settings, run.to_send
     if settings.simulated:
         output.say(f"Rehearsal: {counted(keys, 'key')} for a simulator. Nothing is erased.")
         return
@@ -73,9 +74,9 @@ def ask_consent(batch: "Run", consent: Consent, output: Output) -> None:
         if consent is Consent.PLANNED:
             return
         raise UsageError(
-            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. Without a "
-            "terminal to ask on, say --yes, or name a plan that was checked with --plan. To see "
-            "what would be sent, use --dry-run or --rehearse."
+            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. There is "
+            "no terminal to ask on: use --yes, or name a plan with --plan. To see what would be "
+            "sent, use --dry-run or --rehearse."
         )
     output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
     answer = sys.stdin.readline().strip().replace(",", "")
@@ -85,29 +86,29 @@ def ask_consent(batch: "Run", consent: Consent, output: Output) -> None:
         )
 
 
-def _describe_ledger(batch: "Run", output: Output) -> None:
-    file, survey = batch.file, batch.survey
+def _describe_ledger(run: "Run", output: Output) -> None:
+    file, survey = run.file, run.survey
     if kind := network_file_system(file.path):
         output.warn(
-            f"the ledger lies on a network file system ({kind}), where a lock may not keep another "
+            f"the ledger is on a network file system ({kind}), where its lock may not keep another "
             "machine out. Do not run the same batch on two machines."
         )
     if not file.exists:
         output.say(f"Ledger {printable(file.path)}: new")
         return
-    kept = survey.count(action=Action.KEEP)
     refused = survey.count(action=Action.KEEP, state=KeyState.REFUSED)
-    settled = kept - refused
+    settled = survey.count(action=Action.KEEP) - refused
     output.say(
-        f"Ledger {printable(file.path)}: continues; settled already: {counted(settled, 'key')}"
+        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already settled"
     )
-    before = batch.facts.last_input
-    if before is not None and before.sha256 != batch.survey.reader.file.fingerprint.sha256:
-        output.say("  The input has changed since the last run; it goes on by key.")
+    before = run.facts.last_input
+    if before is not None and before.sha256 != run.survey.reader.file.fingerprint.sha256:
+        changed = "The input has changed since the last run."
+        output.say(f"  {changed} This run continues by key, not by position.")
     if refused:
-        output.say(f"  refused for good earlier, and not sent again: {counted(refused, 'key')}")
+        output.say(f"  {counted(refused, 'key')} permanently refused earlier: not sent again")
     for state, why in AGAIN.items():
         if again := survey.count(action=Action.SEND, state=state):
-            output.say(f"  sent again: {counted(again, 'key')}, {why}")
-    if not batch.tally.to_send:
+            output.say(f"  {counted(again, 'key')} sent again: {why}")
+    if not run.tally.to_send:
         output.say("Nothing to do: no key of this input is left to send.")

@@ -13,29 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import counted, duration
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
     from bulk_eraser.sending.lifecycle import Progress
     from bulk_eraser.sending.pool import Pool
 
-__all__ = ["Display", "counts_table", "duration"]
+__all__ = ["Display"]
 
 REFRESH_S = 0.2
 LINE_S = 30.0
 RATE_OVER_S = 10.0
 BAR_WIDTH = 60
-
-LABELS = {
-    "accepted": "accepted: the service created a removal job",
-    "already_settled": "settled by an earlier run",
-    "failed": "failed: refused, or out of attempts",
-    "unknown": "unknown: may or may not have arrived",
-    "not_reached": "not reached in this run",
-    "rejected": "rejected rows: not sent",
-    "duplicate": "duplicate rows: sent once",
-    "excluded": "excluded: on the hold list",
-}
 
 
 class Display:
@@ -84,7 +74,7 @@ class Display:
         left = progress.to_send - progress.settled
         parts = progress.summary()
         if pool.retries:
-            parts.append(f"{pool.retries:,} repeats")
+            parts.append(counted(pool.retries, "retry"))
         parts.append(f"{rate:,.0f}/s")
         if rate > 0:
             parts.append(f"{duration(left / rate)} left")
@@ -92,11 +82,11 @@ class Display:
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:
-            return f" · stopping: waiting for {len(pool.in_flight)} requests in flight"
+            return f" · stopping: waiting for {counted(len(pool.in_flight), 'request')} in flight"
         if pace.pause_left:
-            return f" · the service asked for a pause, {pace.pause_left:.0f} s left"
+            return f" · the service asked for a pause; {pace.pause_left:.0f} s left"
         if pace.breaker.is_open:
-            return " · most requests fail, so one key at a time is tried"
+            return " · most requests fail; trying one key at a time"
         parts = []
         if pace.throttled_to is not None:
             parts.append(f"throttled to {pace.throttled_to:,.0f}/s")
@@ -111,27 +101,3 @@ class Display:
             self._seen.popleft()
         then, before = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
-
-
-def counts_table(counts: dict[str, int]) -> str:
-    """The counts as aligned lines; what is 0 is left out, the sum stands at the end."""
-    width = len(f"{counts['rows']:,}")
-    lines = [
-        f"  {counts[name]:>{width},}  {label}" for name, label in LABELS.items() if counts[name]
-    ]
-    return "\n".join([*lines, f"  {counts['rows']:>{width},}  rows in all"])
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: `42 s`, `7 min`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"

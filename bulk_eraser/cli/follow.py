@@ -1,28 +1,26 @@
 """`bulk-eraser follow`: ask for the status of every job that is due, until all are done."""
 
-import json
 import re
-from dataclasses import asdict
-from datetime import date
-from typing import Annotated
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
 
-import typer
-
-from bulk_eraser.cli import options
-from bulk_eraser.cli.arguments import (
-    api_key_of,
-    ignore_signals,
-    raise_on_signals,
-    route_of,
-    warn_of_end_of_life,
-)
+from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_error
+from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.cli.output import Output, counted, printable
-from bulk_eraser.cli.run import SIMULATED_KEY
-from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.cli.options import (
+    PaceOptions,
+    TargetOptions,
+    VerboseOutputOptions,
+)
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
+from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
+from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
 from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult, ListedJob
@@ -41,135 +39,127 @@ _LISTS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions(Bundle):
+    """What `follow` has and no other command."""
+
+    ledger: str = argument("LEDGER", "The ledger whose jobs are followed.")
+    now: bool = flag("Ask about every unfinished job, due or not.", env=False)
+    wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
+    received: str | None = option(
+        "DATE",
+        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
+        "[default: the day on which the run began]",
+        env=False,
+    )
+    fail_if_overdue: bool = flag(
+        "End with 3 if the month for an answer is over for a job.", env=False
+    )
+    day: float | None = option(
+        "SECONDS",
+        "How long a day lasts at `simulate`; only for that.",
+        type=Number(10.0),
+        env=False,
+    )
+
+
+@command
 def follow(
-    context: typer.Context,
-    ledger: Annotated[
-        str, typer.Argument(metavar="LEDGER", help="The ledger whose jobs are followed.")
-    ],
-    now: Annotated[
-        bool, typer.Option("--now", help="Ask about every unfinished job, due or not.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Stay until all jobs are finished; it takes days.")
-    ] = False,
-    received: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE",
-            help="When the people asked (YYYY-MM-DD), for rows without a date of their own. "
-            "[default: the day on which the run began]",
-        ),
-    ] = None,
-    fail_if_overdue: Annotated[
-        bool, typer.Option("--fail-if-overdue", help="End with 3 if the month is over for a job.")
-    ] = False,
-    day: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="How long a day lasts, as at `simulate`; for that one only."
-        ),
-    ] = None,
-    cluster_id: options.ClusterId = None,
-    base_url: options.BaseUrl = None,
-    api_version: options.Version = ApiVersion.V4,
-    api_key_file: options.ApiKeyFile = None,
-    proxy: options.Proxy = None,
-    trust_env: options.TrustEnv = False,
-    ca_file: options.CaFile = None,
-    concurrency: options.Concurrency = 32,
-    rate: options.Rate = 50.0,
-    max_attempts: options.MaxAttempts = 6,
-    timeout: options.Timeout = 30.0,
-    max_outage: options.MaxOutage = 300.0,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    given: FollowOptions,
+    target: TargetOptions,
+    service: ServiceOptions,
+    pace: PaceOptions,
+    told: VerboseOutputOptions,
 ) -> int:
     """Ask for the status of every removal job that is due, and record the answers in LEDGER.
 
-    `accepted` means that a job was created; only `done` means that it is erased, which takes about
-    six days. Run it once a day until it ends with 0. The target is the ledger's.
+    `accepted` means that a job was created; only `done` means that the data is erased, which takes
+    about six days. Run this once a day until it ends with 0. The target is that of the ledger.
     """
-    output = Output(quiet=quiet, json=json_)
-    try:
-        raise_on_signals()
-        followed = FollowedLedger(ledger)
-        try:
-            target = _target_of(context, followed, cluster_id, base_url)
-            simulated = target.name == REHEARSAL
-            settings = RunSettings(
-                target=target,
-                api_version=api_version,
-                concurrency=concurrency,
-                rate=rate,
-                max_attempts=max_attempts,
-                timeout=timeout,
-                max_outage=max_outage,
-                simulated=simulated,
-            )
-            order = FollowRequest(
-                ledger_path=ledger,
-                now=now,
-                wait=wait,
-                received=_date(received),
-                fail_if_overdue=fail_if_overdue,
-                route=route_of(proxy, ca_file, target, api_version, trust_env=trust_env),
-                calendar=_calendar(day, target),
-            )
-            api_key = SIMULATED_KEY if simulated else api_key_of(api_key_file, output)
-            pursued = Follow(order, settings, followed)
-            warn_of_end_of_life(api_version, output)
-            _describe(pursued, output, verbose=verbose)
+    output = told.output()
+
+    def work() -> FollowResult:
+        with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
+            settings = _settings(target, pace, ledger)
+            request = _request(given, service, settings)
+            api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
+            warn_of_end_of_life(settings.api_version, output)
+            pursued = Follow(request, settings, ledger)
+            _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
-                ending = runner.run(pursued.carry_out(api_key, Display(output)))
-        finally:
-            followed.close()
-    except (Exception, KeyboardInterrupt) as error:
-        told = as_error(error)
-        ending = FollowResult(ledger=ledger)
-        ending.fail(told)
-    ignore_signals()
-    _tell(output, ending, wait=wait)
-    return ending.exit_code
+                return runner.run(pursued.carry_out(api_key, Display(output)))
+
+    tell = partial(_tell, given.wait)
+    return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _target_of(
-    context: typer.Context, ledger: FollowedLedger, cluster_id: str | None, base_url: str | None
-) -> Target:
+def _settings(options: TargetOptions, pace: PaceOptions, ledger: FollowedLedger) -> RunSettings:
+    target = _target_of(ledger, options)
+    return RunSettings(
+        target=target,
+        api_version=options.api_version,
+        concurrency=pace.concurrency,
+        rate=pace.rate,
+        max_attempts=pace.max_attempts,
+        timeout=pace.timeout,
+        max_outage=pace.max_outage,
+        simulated=target.name == REHEARSAL,
+    )
+
+
+def _request(given: FollowOptions, service: ServiceOptions, settings: RunSettings) -> FollowRequest:
+    return FollowRequest(
+        ledger_path=given.ledger,
+        now=given.now,
+        wait=given.wait,
+        received=_date(given.received),
+        fail_if_overdue=given.fail_if_overdue,
+        route=service.route(settings.target, settings.api_version),
+        calendar=_calendar(given.day, settings.target),
+    )
+
+
+def _target_of(ledger: FollowedLedger, options: TargetOptions) -> Target:
     """The ledger's target; what options or environment say of it must agree.
 
     Raises `UsageError` when there is no ledger, `ConfigurationError` for another target.
     """
-    history, file = ledger.facts, ledger.file
-    if history.target is None:
+    facts, path = ledger.facts, ledger.file.path
+    if facts.target is None:
         raise UsageError(
-            f"There is no ledger {file.path}, or nothing in it. Name that of a run, which ends in "
+            f"There is no ledger {path}, or nothing in it. Name that of a run, which ends in "
             ".ledger.ndjson."
         )
-    named = Target.of_base_url(base_url) if base_url else None
-    if named is None and cluster_id:
-        named = Target.of_cluster(cluster_id)
-    if history.target == REHEARSAL:
-        mine = Target(REHEARSAL, "", cluster=False)
-    elif "://" in history.target:
-        mine = Target.of_base_url(history.base or history.target)
-        if named is not None and history.base is None and named.name == mine.name:
-            mine = named  # an older ledger knows the origin only
-    else:
-        mine = Target.of_cluster(history.target)
-    is_typed = any(
-        getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-        for name in ("cluster_id", "base_url")
-    )
-    if named is not None and named != mine and (is_typed or named.cluster == mine.cluster):
+    named = options.named_target()
+    recorded = _recorded_target(facts, facts.target, named)
+    if named is None or named == recorded:
+        return recorded
+    # A variable in the environment may be meant for other commands: where it names a cluster and
+    # the ledger has an address, or the other way round, it is not about this ledger. What was
+    # typed always is.
+    is_typed = bool(options.typed & {"cluster_id", "base_url"})
+    if is_typed or named.cluster == recorded.cluster:
         raise ConfigurationError(
-            f"The ledger {file.path} belongs to {history.base or mine.name}, not to {named.name}. "
-            "Leave the target out: it is the ledger's."
+            f"The ledger {path} belongs to {facts.base or recorded.name}, not to "
+            f"{named.name}. Leave the target out: it is the ledger's."
         )
-    return mine
+    return recorded
+
+
+def _recorded_target(facts: LedgerFacts, name: str, named: Target | None) -> Target:
+    """The target that the ledger records under `name`."""
+    if name == REHEARSAL:
+        return Target(REHEARSAL, "", cluster=False)
+    if "://" not in name:
+        return Target.of_cluster(name)
+    if facts.base is not None:
+        return Target.of_base_url(facts.base)
+    # An older ledger knows the origin only; the path below it is known to who names it.
+    origin = Target.of_base_url(name)
+    return named if named is not None and named.name == origin.name else origin
 
 
 def _calendar(day: float | None, target: Target) -> Calendar:
@@ -178,7 +168,7 @@ def _calendar(day: float | None, target: Target) -> Calendar:
     if not 0 < day <= DAY_S:
         raise UsageError(f"--day must be more than 0 and at most {DAY_S:.0f} seconds.")
     if target.name != REHEARSAL and not target.is_loopback:
-        raise UsageError("--day is for a simulated service on this computer only.")
+        raise UsageError("--day is only for a simulated service on this computer.")
     return Calendar(day)
 
 
@@ -190,7 +180,7 @@ def _date(text: str | None) -> date | None:
             raise ValueError
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--received takes a date such as 2026-11-24, not {text!r}.") from None
+        raise UsageError(f"--received must be a date such as 2026-11-24, not {text!r}.") from None
 
 
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
@@ -208,24 +198,28 @@ def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
             output.say(f"  {name}: {value}")
 
 
-def _tell(output: Output, ending: FollowResult, *, wait: bool) -> None:
-    if output.json:
-        output.raw_result(json.dumps(asdict(ending)))
-    elif ending.head is not None:
-        _tell_counts(output, ending)
+def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
     if ending.head is not None:
+        _tell_counts(output, ending)
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if ending.outcome == "interrupted":
         output.always(f"{ending.error} Run the same command again.")
     elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.counts["pending"]:
-        again = "" if wait else f" Ask again from {ending.next_check_at} on, once a day."
+        again = "" if wait else _when_again(ending.next_check_at)
         output.always(f"Not finished: {counted(ending.counts['pending'], 'job')} pending.{again}")
     elif ending.exit_code == ExitCode.SOME_ROWS:
         output.always("All jobs are finished, but not all of them are done.")
     else:
         output.always(f"Complete: {_all_done(ending.counts['jobs'])}.")
+
+
+def _when_again(next_check_at: str | None) -> str:
+    if next_check_at is None:
+        return ""
+    when = moment(datetime.fromisoformat(next_check_at), datetime.now(UTC))
+    return f" Ask again {when}, then once a day."
 
 
 def _all_done(jobs: int) -> str:
@@ -237,9 +231,12 @@ def _tell_counts(output: Output, ending: FollowResult) -> None:
     for state in ("done", "error", "not_found", "pending"):
         if count := ending.counts[state]:
             output.result(f"  {count:>{width},}  {state}")
-    output.result(f"  {ending.counts['jobs']:>{width},}  jobs in all")
+    output.result(
+        f"  {ending.counts['jobs']:>{width},}  {plural(ending.counts['jobs'], 'job')} in all"
+    )
     if ending.unanswered:
-        output.result(f"{counted(ending.unanswered, 'question')} without an answer: asked again")
+        unanswered = counted(ending.unanswered, "job")
+        output.result(f"{unanswered} without an answer: asked about again next time")
     for name, what in _LISTS.items():
         if count := ending.listed[name]:
             output.result(f"{counted(count, 'job')} {what}:")
@@ -250,4 +247,5 @@ def _tell_counts(output: Output, ending: FollowResult) -> None:
 
 
 def _job(job: ListedJob) -> str:
-    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {job.deadline}"
+    due = calendar_day(date.fromisoformat(job.deadline))
+    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {due}"

@@ -1,203 +1,211 @@
-"""The options that commands share, each with its environment variable and its help text."""
+"""The options that commands share, and what they come to in the words of the parts below."""
 
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
 
-import typer
+from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
+from bulk_eraser.cli.output import Output
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.errors import UsageError
+from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.sources.compression import without_packing
+from bulk_eraser.sources.reader import FORMATS, InputReader
+from bulk_eraser.sources.rows import Reading
+from bulk_eraser.survey.checks import Intake
 
-from bulk_eraser.elevate.endpoints import ApiVersion
-
-
-def _option(env: str | None, metavar: str | None, text: str, *names: str) -> Any:
-    """`env` is a name behind BULK_ERASER_, or a whole name that begins with ELEVATE_."""
-    if env is not None and not env.startswith("ELEVATE_"):
-        env = f"BULK_ERASER_{env}"
-    return typer.Option(*names, envvar=env, metavar=metavar, help=text)
-
-
-def _flag(name: str, text: str, *, environment: bool = True) -> Any:
-    env = name.strip("-").upper().replace("-", "_") if environment else None
-    return _option(env, None, text, name)
-
-
-InputPath = Annotated[
-    str,
-    typer.Argument(
-        metavar="INPUT", help="CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for stdin."
-    ),
+__all__ = [
+    "InputOptions",
+    "OutputOptions",
+    "PaceOptions",
+    "RateOptions",
+    "ReadingOptions",
+    "TargetOptions",
+    "VerboseOutputOptions",
+    "text_of",
 ]
-Ledger = Annotated[
-    str | None,
-    _option(
-        "LEDGER",
-        "PATH",
-        "Where every step is recorded, and from where a broken-off run continues. "
-        "[default: the input's name with .ledger.ndjson]",
-    ),
-]
-ClusterId = Annotated[str | None, _option("ELEVATE_CLUSTER_ID", "ID", "Your Elevate cluster.")]
-BaseUrl = Annotated[
-    str | None,
-    _option(
-        "ELEVATE_BASE_URL",
+
+
+# ── what is read ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Bundle):
+    """How an input is read; None means: as it is found."""
+
+    format: str | None = option("csv|ndjson|xlsx", "Format of the input. [default: from its name]")
+    key_field: str | None = option(
+        "NAME",
+        "Column or field with the customer key (customer.key for a field within a field); with "
+        "--no-header, the column's number. [default: customerKey, else the only column]",
+    )
+    no_header: bool = flag("The CSV has no header: its first line is a row.")
+    delimiter: str | None = option(
+        "CHAR", "What separates the columns: a character, or tab. [default: detected]"
+    )
+    encoding: str | None = option(
+        "NAME", "Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]"
+    )
+    sheet: str | None = option("NAME", "Sheet of the workbook. [default: the only one]")
+    received_field: str | None = option(
+        "NAME",
+        "Column with the date of the person's request (YYYY-MM-DD); recorded in the ledger.",
+    )
+    reference_field: str | None = option(
+        "NAME", "Column with a reference for the request; recorded in the ledger."
+    )
+
+    def reading(self) -> Reading:
+        """Raises `UsageError` for what cannot be meant."""
+        if self.format not in (None, *FORMATS.values()):
+            raise UsageError("--format must be csv, ndjson or xlsx.")
+        if "" in (self.key_field, self.sheet, self.received_field, self.reference_field):
+            raise UsageError(
+                "--key-field, --sheet, --received-field and --reference-field each need a name. "
+                "Is a variable empty?"
+            )
+        names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+        delimiter = names.get(self.delimiter, self.delimiter) if self.delimiter else None
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise UsageError("--delimiter must be a single character, or the word tab.")
+        return Reading(
+            format=self.format,
+            key_field=self.key_field,
+            header=not self.no_header,
+            delimiter=delimiter,
+            encoding=self.encoding,
+            sheet=self.sheet,
+            received_field=self.received_field,
+            reference_field=self.reference_field,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(ReadingOptions):
+    """The input, how it is read, and what of it is let through."""
+
+    input_path: str = argument(
+        "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input."
+    )
+    allow_numeric_like: bool = flag(
+        "Send keys even if a spreadsheet seems to have changed them (4,01E+15)."
+    )
+    exclude: str | None = option(
+        "FILE", "Hold list: keys in this file are not sent. Read like the input."
+    )
+
+    def intake(self, *, strict: bool = False, naming: KeyNaming = RAW_KEYS) -> Intake:
+        """Raises `UsageError` where the format of the input or its hold list is not known."""
+        reading = self.reading()
+        return Intake(
+            reader=InputReader(self.input_path, reading),
+            hold_list=self._hold_list(reading),
+            strict=strict,
+            allow_numeric_like=self.allow_numeric_like,
+            naming=naming,
+        )
+
+    def _hold_list(self, reading: Reading) -> InputReader | None:
+        """Read as the input is, but in its own format if its name tells one."""
+        if self.exclude is None:
+            return None
+        if not self.exclude:  # a hold list was meant
+            raise UsageError("--exclude names no file. Is a variable empty? Nothing was sent.")
+        is_named = without_packing(self.exclude).lower().endswith(tuple(FORMATS))
+        format_ = None if is_named else reading.format
+        keys_alone = replace(
+            reading, format=format_, sheet=None, received_field=None, reference_field=None
+        )
+        return InputReader(self.exclude, keys_alone)
+
+
+def text_of(option_: str, text: str | None) -> str | None:
+    """`text` if it can stand in a file of UTF-8. Raises `UsageError`."""
+    if text is not None and text != text.encode(errors="replace").decode():
+        raise UsageError(f"{option_} is not valid UTF-8 text. Write it in UTF-8.")
+    return text
+
+
+# ── where it is sent ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions(Bundle):
+    """The cluster or address that is meant, and the version of its API."""
+
+    cluster_id: str | None = option("ID", "Your Elevate cluster.", env="ELEVATE_CLUSTER_ID")
+    base_url: str | None = option(
         "URL",
-        "Instead of the cluster id: everything before /api/… (plain http to this computer only).",
-    ),
-]
-Version = Annotated[ApiVersion, _option("API_VERSION", None, "Version of the Elevate API.")]
-ApiKeyFile = Annotated[
-    str | None,
-    _option("API_KEY_FILE", "PATH", "File with the private API key; else ELEVATE_API_KEY is used."),
-]
-Proxy = Annotated[
-    str | None, _option("PROXY", "URL", "Reach the service through this proxy: http://host:port.")
-]
-TrustEnv = Annotated[
-    bool, _flag("--trust-env", "Take the proxy from HTTPS_PROXY and NO_PROXY in the environment.")
-]
-CaFile = Annotated[
-    str | None,
-    _option("CA_FILE", "PATH", "Trust the certificates in this PEM file instead of the machine's."),
-]
-Format = Annotated[
-    str | None,
-    _option("FORMAT", "csv|ndjson|xlsx", "Format of the input. [default: by its name]", "--format"),
-]
-KeyField = Annotated[
-    str | None,
-    _option(
-        "KEY_FIELD",
-        "NAME",
-        "Column or member with the customer key (customer.key: a member within a member); with "
-        "--no-header the column's number. "
-        "[default: customerKey, else the only column]",
-    ),
-]
-NoHeader = Annotated[bool, _flag("--no-header", "The first line of the CSV is a row.")]
-Delimiter = Annotated[
-    str | None,
-    _option(
-        "DELIMITER",
-        "CHAR",
-        "What separates the columns: a character, or tab. [default: found in the file]",
-    ),
-]
-Encoding = Annotated[
-    str | None,
-    _option(
-        "ENCODING",
-        "NAME",
-        "Encoding of the input, such as cp1252. [default: byte order mark, else UTF-8]",
-    ),
-]
-Sheet = Annotated[
-    str | None, _option("SHEET", "NAME", "Sheet of the workbook. [default: the only one]")
-]
-ReceivedField = Annotated[
-    str | None,
-    _option(
-        "RECEIVED_FIELD",
-        "NAME",
-        "Column with the date on which the person asked (YYYY-MM-DD); kept in the ledger.",
-    ),
-]
-ReferenceField = Annotated[
-    str | None,
-    _option(
-        "REFERENCE_FIELD", "NAME", "Column with a reference of the request; kept in the ledger."
-    ),
-]
-AllowNumericLike = Annotated[
-    bool,
-    _flag(
-        "--allow-numeric-like",
-        "Send keys that look rounded by a spreadsheet (4,01E+15) all the same.",
-    ),
-]
-Strict = Annotated[bool, _flag("--strict", "Send nothing if any row has no usable key.")]
-Exclude = Annotated[
-    str | None,
-    _option("EXCLUDE", "FILE", "Hold list: keys in this file are not sent. Read like the input."),
-]
-NoExclude = Annotated[
-    bool, _flag("--no-exclude", "Earlier runs had a hold list; this one has none.")
-]
-Concurrency = Annotated[int, _option("CONCURRENCY", "N", "Requests at the same time.")]
-Rate = Annotated[float, _option("RATE", "N", "Requests a second at most; 0: no limit.")]
-MaxAttempts = Annotated[int, _option("MAX_ATTEMPTS", "N", "Attempts for one key in this run.")]
-Timeout = Annotated[float, _option("TIMEOUT", "SECONDS", "For one attempt.")]
-MaxOutage = Annotated[
-    float,
-    _option(
-        "MAX_OUTAGE",
+        "Use this address instead of a cluster: everything before /api/… (plain http to this "
+        "computer only).",
+        env="ELEVATE_BASE_URL",
+    )
+    api_version: ApiVersion = option(
+        "v4|v3|v2", "Version of the Elevate API.", default=ApiVersion.V4, type=OneOf(ApiVersion)
+    )
+
+    def target(self) -> Target:
+        """Raises `UsageError` if no target is named, or two are."""
+        if self.cluster_id and self.base_url and self._only_the_cluster_is_typed():
+            raise UsageError(
+                "--cluster-id is given, but ELEVATE_BASE_URL in the environment names another "
+                "target. Unset it, or use --base-url."
+            )
+        target = self.named_target()
+        if target is None:
+            raise UsageError(
+                "No cluster given. Use --cluster-id (or ELEVATE_CLUSTER_ID), or --base-url. To try "
+                "it without a cluster, use `run` with --rehearse."
+            )
+        return target
+
+    def _only_the_cluster_is_typed(self) -> bool:
+        return "cluster_id" in self.typed and "base_url" not in self.typed
+
+    def named_target(self) -> Target | None:
+        """What options or environment name, the address before the cluster; None for nothing."""
+        if self.base_url:
+            return Target.of_base_url(self.base_url)
+        return Target.of_cluster(self.cluster_id) if self.cluster_id else None
+
+
+# ── how fast ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateOptions(Bundle):
+    rate: float = option(
+        "N", "Requests a second at most; 0 means no limit.", default=50.0, type=Number(20.0)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaceOptions(RateOptions):
+    """How fast, how many at a time, how often and how long; `RunSettings` checks the values."""
+
+    concurrency: int = option("N", "Requests at the same time.", default=32, type=Number(32))
+    max_attempts: int = option("N", "Attempts per key in this run.", default=6, type=Number(6))
+    timeout: float = option(
+        "SECONDS", "Time limit for one attempt.", default=30.0, type=Number(30.0)
+    )
+    max_outage: float = option(
         "SECONDS",
-        "Stop after so long without any good answer (30 s if there never was one).",
-    ),
-]
-MaxFailures = Annotated[
-    str,
-    _option(
-        "MAX_FAILURES",
-        "N|P%",
-        "Stop when more keys failed: a number, or a share looked at from 100 keys on.",
-    ),
-]
-Limit = Annotated[int | None, _option("LIMIT", "N", "Send only the first N unsettled keys.")]
-RetryFailed = Annotated[
-    bool,
-    _flag(
-        "--retry-failed",
-        "Send keys again that were refused for good, or whose job ended in error.",
-        environment=False,
-    ),
-]
-Plan = Annotated[
-    str | None,
-    _option("PLAN", "FILE", "Send only if all is as in this plan, which `check` wrote."),
-]
-NewPlan = Annotated[
-    str | None,
-    _option(
-        None,
-        "FILE",
-        "Write what was checked as a plan for the target, which `run --plan` then carries out.",
-        "--plan",
-    ),
-]
-Author = Annotated[
-    str | None, _option("AUTHOR", "TEXT", "Who makes the plan. [default: the login name]")
-]
-Requester = Annotated[str | None, _option("REQUESTER", "TEXT", "Who ordered it; for the ledger.")]
-Reference = Annotated[str | None, _option("REFERENCE", "TEXT", "Ticket or case; for the ledger.")]
-Receipt = Annotated[
-    str | None,
-    _option(
-        "RECEIPT",
-        "FILE",
-        "Write head, counts, input, target and times of this run there, to be kept elsewhere.",
-    ),
-]
-Pseudonymize = Annotated[
-    bool,
-    _flag(
-        "--pseudonymize",
-        "Write HMAC-SHA256 pseudonyms instead of the keys into the ledger; the secret is in the "
-        "file that BULK_ERASER_PEPPER_FILE names.",
-    ),
-]
-Rehearse = Annotated[
-    bool,
-    _flag(
-        "--rehearse",
-        "The same run against a simulator on this computer, with some faults. Nothing is erased.",
-    ),
-]
-DryRun = Annotated[
-    bool, _flag("--dry-run", "Read everything, show what would be sent, send and write nothing.")
-]
-Yes = Annotated[
-    bool,
-    _flag("--yes", "Consent: send without asking. Erasure cannot be undone.", environment=False),
-]
-Json = Annotated[bool, _flag("--json", "One JSON object on stdout and nothing else.")]
-Quiet = Annotated[bool, _flag("--quiet", "Errors and the ending only.")]
-Verbose = Annotated[bool, _flag("--verbose", "The settings in force as well.")]
+        "Stop after this long without a good answer (30 s if there never was one).",
+        default=300.0,
+        type=Number(300.0),
+    )
+
+
+# ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Bundle):
+    json: bool = flag("Print one JSON object to standard output, and nothing else there.")
+    quiet: bool = flag("Print errors and the ending only.")
+
+    def output(self) -> Output:
+        return Output(quiet=self.quiet, json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerboseOutputOptions(OutputOptions):
+    verbose: bool = flag("Print the settings in use, too.")

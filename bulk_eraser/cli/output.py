@@ -10,7 +10,7 @@ from typing import IO
 
 from rich.console import Console
 
-__all__ = ["Output", "counted", "fill_closed_streams", "printable"]
+__all__ = ["Output"]
 
 
 class _Unbreakable:
@@ -74,10 +74,12 @@ class Output:
         return self.messages.is_terminal and not self.messages.is_dumb_terminal
 
     def result(self, text: str) -> None:
-        self.results.print(text)
+        """A result for people; with --json the one object stands for all of them."""
+        if not self.json:
+            self.results.print(text)
 
     def raw_result(self, text: str) -> None:
-        """A line exactly as it is, such as JSON."""
+        """The one object of --json, exactly as it is."""
         self.results.file.write(text + "\n")
         self.results.file.flush()
 
@@ -95,22 +97,11 @@ class Output:
     def always(self, text: str) -> None:
         self.messages.print(text)
 
-
-def fill_closed_streams() -> None:
-    """Without stdin, stdout or stderr, no file or connection may get its number."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """`text` without anything that a terminal would act on."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+    def survey_progress(self, rows: int) -> None:
+        """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
+        step = 100_000 if self.is_terminal else 1_000_000
+        if rows % step == 0:
+            self.say(f"Reading the input: {rows:,} rows …")
 
 
 def _console(stream: IO[str] | None) -> Console:

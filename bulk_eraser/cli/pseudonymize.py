@@ -1,69 +1,71 @@
 """`bulk-eraser pseudonymize`: a ledger without customer keys, from one that has them."""
 
-import json
 import os
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from dataclasses import dataclass
+from functools import partial
 
-import typer
-
-from bulk_eraser.cli import options
-from bulk_eraser.cli.arguments import ignore_signals, naming_of, raise_on_signals
-from bulk_eraser.cli.ending import as_error
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.ending import conclude
+from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX
+from bulk_eraser.cli.options import OutputOptions
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import Result
 from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
 
-__all__ = ["pseudonymize"]
-
-SUFFIX = ".ledger.ndjson"
+__all__ = ["Converted", "pseudonymize"]
 
 
 @dataclass
 class Converted(Result):
-    """The object that `--json` prints; `ledger` is the new one, `lines` includes its commits."""
+    """What was converted; `ledger` is the new one, `lines` includes its commits."""
 
     ledger: str | None = None
     head: str | None = None
     lines: int = 0
 
 
-def pseudonymize(
-    ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger to convert.")],
-    new: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            metavar="PATH",
-            help="The new ledger. [default: the old one's name with .pseudonyms.ledger.ndjson]",
-        ),
-    ] = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PseudonymizeOptions(Bundle):
+    """What `pseudonymize` has and no other command."""
+
+    ledger: str = argument("LEDGER", "The ledger to convert.")
+    output: str | None = option(
+        "PATH",
+        "The new ledger. [default: the old one's name with .pseudonyms.ledger.ndjson]",
+        env=False,
+    )
+
+    @property
+    def new_ledger(self) -> str:
+        stem = self.ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson")
+        return self.output or f"{stem}.pseudonyms{LEDGER_SUFFIX}"
+
+
+@command
+def pseudonymize(given: PseudonymizeOptions, told: OutputOptions) -> int:
     """Write a copy of LEDGER with HMAC-SHA256 pseudonyms instead of customer keys.
 
-    The secret is in the file that BULK_ERASER_PEPPER_FILE names; with it and the input, the new
-    ledger is continued (`run --pseudonymize`) and verified as the old one was. That one stays.
+    Their secret (pepper) is in the file that BULK_ERASER_PEPPER_FILE names. With it and the input,
+    the new ledger can be continued (`run --pseudonymize`) and verified like the old one, which
+    stays as it is.
     """
-    output = Output(quiet=quiet, json=json_)
-    converted = Converted()
-    try:
-        raise_on_signals()
-        path = new or ledger.removesuffix(SUFFIX).removesuffix(".ndjson") + ".pseudonyms" + SUFFIX
-        converted.head, converted.lines = convert(ledger, path, naming_of(True, output))
-        converted.ledger = path
-        if not output.json:
-            lines = counted(converted.lines, "line")
-            output.result(f"Ledger {printable(path)}: {lines}, head {converted.head}")
-        output.say(
-            f"Look at it with `bulk-eraser verify`, keep the pepper, then delete "
-            f"{printable(os.path.basename(ledger))}, its .tail files and its copies."
-        )
-    except (Exception, KeyboardInterrupt) as error:
-        converted.fail(as_error(error))
-        output.error(printable(converted.error or ""))
-    ignore_signals()
-    if output.json:
-        output.raw_result(json.dumps(asdict(converted)))
-    return converted.exit_code
+    output, result = told.output(), Converted()
+
+    def work() -> Converted:
+        naming = naming_of(True, output)
+        result.head, result.lines = convert(given.ledger, given.new_ledger, naming)
+        result.ledger = given.new_ledger
+        return result
+
+    return conclude(output, result, work, partial(_tell, given))
+
+
+def _tell(given: PseudonymizeOptions, output: Output, result: Converted) -> None:
+    lines = counted(result.lines, "line")
+    output.result(f"Ledger {printable(given.new_ledger)}: {lines}, head {result.head}")
+    output.say(
+        f"Verify it with `bulk-eraser verify`, keep the secret (pepper), then delete "
+        f"{printable(os.path.basename(given.ledger))}, its .tail files and its copies."
+    )

@@ -1,240 +1,244 @@
-"""`bulk-eraser run`: options → settings → survey → consent → run → exit code."""
+"""`bulk-eraser run`: options → order and settings → survey → consent → run → exit code."""
 
 import os
 import resource
-from dataclasses import replace
+import sys
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
-import typer
-
-from bulk_eraser.cli import options
-from bulk_eraser.cli.arguments import (
-    api_key_of,
-    hold_list_of,
-    ignore_signals,
-    naming_of,
-    progress_of,
-    raise_on_signals,
-    reading_of,
-    route_of,
-    target_of,
-    text_of,
-    warn_of_end_of_life,
-)
+from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_error, refusal, tell_ending
+from bulk_eraser.cli.ending import command_line, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.cli.output import Output, counted
-from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.cli.ledger_path import ledger_path_of
+from bulk_eraser.cli.options import (
+    InputOptions,
+    PaceOptions,
+    TargetOptions,
+    VerboseOutputOptions,
+    text_of,
+)
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
+from bulk_eraser.cli.wording import (
+    attempt_error,
+    counted,
+    counts_table,
+    duration,
+    printable,
+)
+from bulk_eraser.elevate.endpoints import Target
+from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, write_receipt
 from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
-from bulk_eraser.sources.compression import without_packing
-from bulk_eraser.sources.reader import FORMATS, InputReader
-from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.checks import Intake
 from bulk_eraser.survey.plan import read_plan
+
+if TYPE_CHECKING:
+    from bulk_eraser.sending.run import Run
 
 __all__ = ["run"]
 
-SIMULATED_KEY = "simulated-key"
-LEDGER_SUFFIX = ".ledger.ndjson"
-REHEARSAL_SUFFIX = ".rehearsal.ndjson"
 OTHER_FILES = 40
 """Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Bundle):
+    """What `run` has and no other command."""
+
+    ledger: str | None = option(
+        "PATH",
+        "Where every step is recorded, and from where an interrupted run continues. "
+        "[default: the input's name with .ledger.ndjson]",
+    )
+    strict: bool = flag("Send nothing if any row is rejected.")
+    no_exclude: bool = flag("Run without a hold list although earlier runs had one.")
+    max_failures: str = option(
+        "N|P%",
+        "Stop when more keys than this have failed: a number, or a percentage (from 100 keys on).",
+        default="20%",
+    )
+    limit: int | None = option("N", "Send only the first N unsettled keys.", type=Number(100))
+    retry_failed: bool = flag(
+        "Send keys again that were permanently refused, or whose job ended in error or was not "
+        "found.",
+        env=False,
+    )
+    plan: str | None = option(
+        "FILE", "Send only if everything is as in this plan, which `check --plan` wrote."
+    )
+    requester: str | None = option("TEXT", "Who ordered the erasure; recorded in the ledger.")
+    reference: str | None = option("TEXT", "Ticket or case; recorded in the ledger.")
+    receipt: str | None = option(
+        "FILE",
+        "Write head, counts, input, target and times of this run to FILE, to be kept elsewhere.",
+    )
+    pseudonymize: bool = flag(
+        "Record HMAC-SHA256 pseudonyms in the ledger instead of the keys. Their secret (pepper) is "
+        "in the file that BULK_ERASER_PEPPER_FILE names."
+    )
+    rehearse: bool = flag(
+        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
+    )
+    dry_run: bool = flag("Read everything and show what would be sent; send and write nothing.")
+    yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
+
+
+@dataclass(frozen=True)
+class HowToRun:
+    """What is said of a run besides what it is to do."""
+
+    api_key: str
+    consent: Consent
+    receipt: str | None
+    dry_run: bool
+    verbose: bool
+
+
+@command
 def run(
-    context: typer.Context,
-    input_path: options.InputPath,
-    ledger: options.Ledger = None,
-    cluster_id: options.ClusterId = None,
-    base_url: options.BaseUrl = None,
-    api_version: options.Version = ApiVersion.V4,
-    api_key_file: options.ApiKeyFile = None,
-    proxy: options.Proxy = None,
-    trust_env: options.TrustEnv = False,
-    ca_file: options.CaFile = None,
-    format_: options.Format = None,
-    key_field: options.KeyField = None,
-    no_header: options.NoHeader = False,
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = None,
-    sheet: options.Sheet = None,
-    received_field: options.ReceivedField = None,
-    reference_field: options.ReferenceField = None,
-    allow_numeric_like: options.AllowNumericLike = False,
-    strict: options.Strict = False,
-    exclude: options.Exclude = None,
-    no_exclude: options.NoExclude = False,
-    concurrency: options.Concurrency = 32,
-    rate: options.Rate = 50.0,
-    max_attempts: options.MaxAttempts = 6,
-    timeout: options.Timeout = 30.0,
-    max_outage: options.MaxOutage = 300.0,
-    max_failures: options.MaxFailures = "20%",
-    limit: options.Limit = None,
-    retry_failed: options.RetryFailed = False,
-    plan: options.Plan = None,
-    requester: options.Requester = None,
-    reference: options.Reference = None,
-    receipt: options.Receipt = None,
-    pseudonymize: options.Pseudonymize = False,
-    rehearse: options.Rehearse = False,
-    dry_run: options.DryRun = False,
-    yes: options.Yes = False,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    target: TargetOptions,
+    given: RunOptions,
+    service: ServiceOptions,
+    source: InputOptions,
+    pace: PaceOptions,
+    told: VerboseOutputOptions,
 ) -> int:
-    """Create a removal job for every customer key of INPUT. Run again, it continues.
+    """Create a removal job for every customer key in INPUT. Run it again to continue.
 
-    Shows what will be sent and asks for consent first. Each step is on disk in the ledger before
-    the next one, so a run that broke off, in whatever way, goes on with the same command.
+    Shows what will be sent and asks for consent first. Every step is on disk in the ledger before
+    the next one, so the same command continues a run that was interrupted, in whatever way.
     """
-    output = Output(quiet=quiet, json=json_)
-    try:
-        raise_on_signals()
-        target = _target(context, cluster_id, base_url, rehearse=rehearse)
-        settings = RunSettings(
-            target=target,
-            api_version=api_version,
-            concurrency=concurrency,
-            rate=rate,
-            max_attempts=max_attempts,
-            timeout=timeout,
-            max_outage=max_outage,
-            max_failures=FailureLimit.parse(max_failures),
-            limit=limit,
-            retry_failed=retry_failed,
-            simulated=rehearse,
+    output = told.output()
+
+    def work() -> RunResult:
+        settings = _settings(given, target, pace)
+        is_sent = not (given.rehearse or given.dry_run)
+        how = HowToRun(
+            api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
+            consent=_consent(given),
+            receipt=given.receipt,
+            dry_run=given.dry_run,
+            verbose=told.verbose,
         )
-        simulated = rehearse or dry_run
-        api_key = SIMULATED_KEY if simulated else api_key_of(api_key_file, output)
-        reading = reading_of(
-            format_,
-            key_field,
-            no_header,
-            delimiter,
-            encoding,
-            sheet,
-            received_field,
-            reference_field,
-        )
-        if exclude and no_exclude:
-            raise UsageError("--exclude and --no-exclude contradict each other: give one of them.")
-        order = RunRequest(
-            intake=Intake(
-                reader=InputReader(input_path, reading),
-                hold_list=hold_list_of(exclude, reading),
-                strict=strict,
-                allow_numeric_like=allow_numeric_like,
-                naming=naming_of(pseudonymize, output),
-            ),
-            ledger_path=_ledger_path(input_path, ledger, reading, rehearse=rehearse),
-            no_hold_list=no_exclude,
-            route=route_of(proxy, ca_file, target, api_version, trust_env=trust_env),
-            plan=None if plan is None else read_plan(plan),
-            requester=text_of("--requester", requester),
-            reference=text_of("--reference", reference),
-        )
-        if receipt is not None:
-            receipt_must_be_writable(receipt, order.ledger_path)
-        consent = Consent.PLANNED if plan else Consent.ASK
-        consent = Consent.GIVEN if yes or simulated else consent
-        ending = _carry_out(order, settings, api_key, consent, output, dry_run, verbose, receipt)
-    except (Exception, KeyboardInterrupt) as error:
-        ending = refusal(as_error(error), ledger)
-    ignore_signals()
-    tell_ending(output, ending, input_path, dry_run=dry_run)
-    return ending.exit_code
+        return _execute(_request(given, source, service, settings, output), settings, how, output)
+
+    tell = partial(_tell, source.input_path, given.dry_run)
+    return conclude(output, RunResult(ledger=given.ledger), work, tell, tell)
 
 
-def _carry_out(
-    order: RunRequest,
+# ── what is asked for ───────────────────────────────────────────────────────────────────────────
+
+
+def _settings(given: RunOptions, target: TargetOptions, pace: PaceOptions) -> RunSettings:
+    rehearsal = Target(REHEARSAL, "", cluster=False)
+    return RunSettings(
+        target=rehearsal if given.rehearse else target.target(),
+        api_version=target.api_version,
+        concurrency=pace.concurrency,
+        rate=pace.rate,
+        max_attempts=pace.max_attempts,
+        timeout=pace.timeout,
+        max_outage=pace.max_outage,
+        max_failures=FailureLimit.parse(given.max_failures),
+        limit=given.limit,
+        retry_failed=given.retry_failed,
+        simulated=given.rehearse,
+    )
+
+
+def _request(
+    given: RunOptions,
+    source: InputOptions,
+    service: ServiceOptions,
     settings: RunSettings,
-    api_key: str,
-    consent: Consent,
     output: Output,
-    dry_run: bool,
-    verbose: bool,
-    receipt: str | None,
+) -> RunRequest:
+    if source.exclude and given.no_exclude:
+        raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
+    naming = naming_of(given.pseudonymize, output)
+    request = RunRequest(
+        intake=source.intake(strict=given.strict, naming=naming),
+        ledger_path=ledger_path_of(
+            source.input_path,
+            given.ledger,
+            is_format_given=source.format is not None,
+            rehearse=given.rehearse,
+        ),
+        no_hold_list=given.no_exclude,
+        route=service.route(settings.target, settings.api_version),
+        plan=None if given.plan is None else read_plan(given.plan),
+        requester=text_of("--requester", given.requester),
+        reference=text_of("--reference", given.reference),
+    )
+    if given.receipt is not None:
+        receipt_must_be_writable(given.receipt, request.ledger_path)
+    return request
+
+
+def _consent(given: RunOptions) -> Consent:
+    if given.yes or given.rehearse or given.dry_run:
+        return Consent.GIVEN
+    return Consent.PLANNED if given.plan else Consent.ASK
+
+
+# ── what is done ────────────────────────────────────────────────────────────────────────────────
+
+
+def _execute(
+    request: RunRequest, settings: RunSettings, how: HowToRun, output: Output
 ) -> RunResult:
     from bulk_eraser.sending.run import prepare  # not before the options are known to be good
 
-    _must_not_be_the_input(order)
+    _must_not_be_the_input(request)
     settings = _within_file_limit(settings, output)
-    batch = prepare(order, settings, dry_run=dry_run, progress=progress_of(output))
-    try:
-        describe(batch, output, verbose=verbose)
+    prepared = prepare(request, settings, dry_run=how.dry_run, progress=output.survey_progress)
+    with closing(prepared):
+        describe(prepared, output, verbose=how.verbose)
         warn_of_end_of_life(settings.api_version, output)
-        if dry_run:
-            would = f"{counted(batch.to_send, 'key')} would be sent"
+        if how.dry_run:
+            would = f"{counted(prepared.to_send, 'key')} would be sent"
             output.always(f"Dry run: {would}. Nothing was sent, nothing was written.")
-            return batch.dry_result()
-        if batch.to_send:
-            ask_consent(batch, consent, output)
+            return prepared.dry_result()
+        if prepared.to_send:
+            ask_consent(prepared, how.consent, output)
         with event_loop_runner() as runner:
-            ending = runner.run(batch.carry_out(api_key, Display(output)))
-        if receipt and batch.run_started:
-            ending = _with_receipt(receipt, batch.run_started, ending)
-        if errors := batch.tally.errors.most_common():
-            named = ", ".join(f"{word} ({count:,})" for word, count in errors)
-            output.say(f"Failed or unknown in this run: {named}")
-        return ending
-    finally:
-        batch.close()
+            result = runner.run(prepared.carry_out(how.api_key, Display(output)))
+        if how.receipt and prepared.run_started:
+            _put_receipt(how.receipt, prepared.run_started, result)
+        _tell_errors(prepared, output)
+        return result
 
 
-def _with_receipt(path: str, started: RunStarted, ending: RunResult) -> RunResult:
+def _tell_errors(run: "Run", output: Output) -> None:
+    if errors := run.tally.errors.most_common():
+        output.say("Failed or unknown in this run:")
+        for word, count in errors:
+            output.say(f"  {count:,}  {attempt_error(word)}")
+
+
+def _put_receipt(path: str, started: RunStarted, result: RunResult) -> None:
     """Write the receipt; where that fails, the run ends as if its ledger could not be written."""
     try:
-        write_receipt(path, receipt_of(started, ending), ending.ledger or "")
+        write_receipt(path, receipt_of(started, result), result.ledger or "")
     except LedgerWriteError as error:
-        reasons = " ".join(filter(None, (ending.error, str(error))))
-        return replace(ending, outcome="error", exit_code=error.exit_code, error=reasons)
-    return ending
+        before = result.error
+        result.fail(error, begun=True)
+        result.error = " ".join(filter(None, (before, str(error))))
 
 
-def _target(
-    context: typer.Context, cluster_id: str | None, base_url: str | None, *, rehearse: bool
-) -> Target:
-    if rehearse:
-        return Target(REHEARSAL, "", cluster=False)
-    return target_of(context, cluster_id, base_url)
-
-
-def _ledger_path(path: str, ledger: str | None, reading: Reading, *, rehearse: bool) -> str:
-    """The ledger's path; a rehearsal always has its own, beside the real one."""
-    if ledger == "":
-        raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
-    if ledger is None:
-        if path == "-" or (not os.path.isfile(path) and os.path.exists(path)):
-            raise UsageError("Reading from a pipe needs a name for the ledger: give --ledger.")
-        ledger = _stem(path, known_format=reading.format is not None) + LEDGER_SUFFIX
-    if not rehearse:
-        return ledger
-    stem = ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson")
-    return stem + REHEARSAL_SUFFIX
-
-
-def _stem(path: str, *, known_format: bool) -> str:
-    folder, name = os.path.split(path)
-    name = without_packing(name)
-    root, extension = os.path.splitext(name)
-    if root and (known_format or extension.lower() in FORMATS):
-        name = root
-    return os.path.join(folder, name)
-
-
-def _must_not_be_the_input(order: RunRequest) -> None:
-    path = order.intake.reader.file.path
+def _must_not_be_the_input(request: RunRequest) -> None:
+    path = request.intake.reader.file.path
     if (
         path != "-"
-        and os.path.exists(order.ledger_path)
-        and os.path.samefile(path, order.ledger_path)
+        and os.path.exists(request.ledger_path)
+        and os.path.samefile(path, request.ledger_path)
     ):
         raise UsageError("The ledger and the input are the same file. Name another with --ledger.")
 
@@ -251,3 +255,49 @@ def _within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
     room = max(1, soft - OTHER_FILES)
     output.warn(f"only {soft} files may be open, so --concurrency is lowered to {room}.")
     return replace(settings, concurrency=room)
+
+
+# ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+def _tell(input_path: str, dry_run: bool, output: Output, ending: RunResult) -> None:
+    """The counts, how it ended, and the command that continues it."""
+    if ending.counts["rows"]:
+        output.result(counts_table(ending.counts))
+        if ending.requests:
+            requests = counted(ending.requests, "request")
+            repeated = f", including {counted(ending.retries, 'retry')}" if ending.retries else ""
+            output.result(f"  {requests} in {duration(ending.elapsed_s)}{repeated}")
+    if ending.head is not None:
+        output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
+    if dry_run and ending.error is None:
+        return
+    _tell_how(output, ending)
+    if _is_resumable(ending):
+        again = " (pipe in the same input)" if input_path == "-" else ""
+        output.always(f"Continue with{again}: {command_line(sys.argv[1:])}")
+
+
+def _tell_how(output: Output, ending: RunResult) -> None:
+    counts = ending.counts
+    if ending.outcome == "interrupted":
+        output.always(ending.error or "Stopped.")
+    elif ending.error is not None:
+        output.error(printable(ending.error))
+    elif ending.exit_code == ExitCode.NOT_FINISHED:
+        output.always("Not finished: --limit left keys for a later run.")
+    elif ending.exit_code == ExitCode.SOME_ROWS:
+        parts = [f"{counts[n]:,} {n}" for n in ("failed", "unknown", "rejected") if counts[n]]
+        output.always(f"Reached the end, but not every row is settled well: {', '.join(parts)}.")
+    else:
+        output.always("Complete: every row of this input is settled.")
+
+
+def _is_resumable(ending: RunResult) -> bool:
+    """Is there something that the same command would do?"""
+    if ending.outcome == "refused":
+        return False
+    counts = ending.counts
+    return ending.exit_code != ExitCode.COMPLETE and bool(
+        ending.error or counts["not_reached"] or counts["failed"] or counts["unknown"]
+    )

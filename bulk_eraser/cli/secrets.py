@@ -4,11 +4,37 @@ import os
 import re
 import stat
 
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import ConfigurationError
+from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 
-__all__ = ["read_api_key_file", "read_pepper_file", "valid_api_key"]
+__all__ = ["naming_of", "read_api_key_file", "read_pepper_file", "valid_api_key"]
 
 SECRET_BYTES = 4096
+GOOD_PEPPER = 16
+"""Bytes."""
+
+
+def naming_of(pseudonymize: bool, output: Output) -> KeyNaming:
+    """What keys are called in the ledger. Raises `ConfigurationError` for want of a pepper."""
+    if not pseudonymize:
+        return RAW_KEYS
+    path = os.environ.get("BULK_ERASER_PEPPER_FILE")
+    if not path:
+        raise ConfigurationError(
+            "Pseudonyms need a secret (pepper). Put a long random one into a file (openssl rand "
+            "-hex 32), name the file in the environment variable BULK_ERASER_PEPPER_FILE, and keep "
+            "it."
+        )
+    pepper, exposed = read_pepper_file(path)
+    if exposed:
+        output.warn(f"the pepper file {printable(path)} can be read by others: chmod 600 it.")
+    if len(pepper) < GOOD_PEPPER:
+        output.warn(
+            f"the secret (pepper) is shorter than {GOOD_PEPPER} bytes, so it might be guessed."
+        )
+    return KeyNaming(pepper)
 
 
 def read_api_key_file(path: str) -> tuple[str, bool]:
@@ -46,8 +72,8 @@ def _read_secret(path: str, what: str, named_by: str) -> tuple[bytes, bool]:
         ) from None
     if len(content) > SECRET_BYTES:
         raise ConfigurationError(
-            f"The {what} file {path} holds more than {SECRET_BYTES} bytes, so it is not the {what} "
-            f"alone. Name the right file with {named_by}."
+            f"The {what} file {path} contains more than {SECRET_BYTES} bytes, so it is not the "
+            f"{what} alone. Name the right file with {named_by}."
         )
     return content.removesuffix(b"\n"), stat.S_ISREG(mode) and bool(mode & 0o044)
 
@@ -60,7 +86,7 @@ def valid_api_key(key: str, where: str) -> str:
         )
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise ConfigurationError(
-            f"The API key {where} holds a blank, a line break, or a character that is not plain "
+            f"The API key {where} contains a space, a line break, or a character that is not plain "
             "ASCII (a byte order mark, a Windows line end, or typographic quotes?). Save the key "
             "alone as plain text."
         )

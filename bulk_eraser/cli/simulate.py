@@ -8,93 +8,113 @@ import re
 import shlex
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from bulk_eraser.cli.bundles import Bundle, Number, command, option
 from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.cli.wording import counted
+from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
+from bulk_eraser.settings import must_be_within
 from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultRates, Simulator, parse_fault
 
-__all__ = ["simulate"]
+__all__ = ["SimulateOptions", "serve", "simulate"]
 
 _FAULT_HELP = (
-    "Let some requests fail, to see what happens then: a name and how often, such as http_500=2% "
-    "or http_500=0.02. Give the option again for further faults. The names: "
+    "Let some requests fail: a name and how often, such as http_500=2% or http_500=0.02. Can be "
+    "repeated. The names: "
     + "; ".join(f"{name} ({what})" for name, what in FAULT_DESCRIPTIONS.items())
     + "."
 )
 
 
-def simulate(
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one."
-        ),
-    ] = 8080,
-    api_key: Annotated[
-        str,
-        typer.Option(metavar="KEY", help="The API key that it accepts: made up, never a real one."),
-    ] = "simulated-key",
-    fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help=_FAULT_HELP)] = None,
-    retry_after: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="With http_429 and http_503: ask callers to wait this long before they try again.",
-        ),
-    ] = None,
-    delay: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="With delay: how late those answers come."),
-    ] = 2.0,
-    day: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long a day lasts here. A removal job is done after 6 days: with 10, after a "
-            "minute; as it is, after 6 real days.",
-        ),
-    ] = 86_400.0,
-    archive_days: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="DAYS",
-            help="After so many days the data of a day is archived; a job is done one day later.",
-        ),
-    ] = 5.0,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="NUMBER", help="Another number lets the faults hit other keys and requests."
-        ),
-    ] = 0,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Add a line to this file for every request. It will hold the customer keys.",
-        ),
-    ] = None,
-) -> None:
-    """Try bulk-eraser out: a pretended Elevate GDPR API on this computer. Nothing is erased.
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions(Bundle):
+    """What `simulate` has; none of it comes from the environment."""
+
+    port: int = option(
+        "PORT",
+        "Port to listen on; 0 takes a free one.",
+        default=8080,
+        type=Number(8080),
+        env=False,
+    )
+    api_key: str = option(
+        "KEY",
+        "The API key it accepts: a made-up one, never a real one.",
+        default="simulated-key",
+        env=False,
+    )
+    fault: tuple[str, ...] = option("NAME=RATE", _FAULT_HELP, multiple=True, env=False)
+    retry_after: int | None = option(
+        "SECONDS",
+        "Sent with http_429 and http_503: how long callers are asked to wait.",
+        type=Number(5),
+        env=False,
+    )
+    delay: float = option(
+        "SECONDS",
+        "How late the answers with the fault delay come.",
+        default=2.0,
+        type=Number(2.0),
+        env=False,
+    )
+    day: float = option(
+        "SECONDS",
+        "How long a day lasts here. A removal job is done after six days: with 10, after a minute.",
+        default=86_400.0,
+        type=Number(10.0),
+        env=False,
+    )
+    archive_days: float = option(
+        "DAYS",
+        "Days until the data of a day is archived; a job is done one day later.",
+        default=5.0,
+        type=Number(5.0),
+        env=False,
+    )
+    seed: int = option(
+        "NUMBER",
+        "Another number makes the faults hit other keys and requests.",
+        default=0,
+        type=Number(1),
+        env=False,
+    )
+    log: str | None = option(
+        "PATH",
+        "Add a line to this file for every request. It will contain the customer keys.",
+        env=False,
+    )
+
+
+@command
+def simulate(given: SimulateOptions) -> int:
+    """Try bulk-eraser out: a simulated Elevate GDPR API on this computer. Nothing is erased.
 
     Other computers cannot reach it. The address is printed on standard output, hints for use on
     standard error. Ctrl-C stops it.
     """
-    if not re.fullmatch(r"[!-~]+", api_key):
-        raise UsageError("--api-key needs plain letters, digits or signs, without spaces.")
+    return serve(given)
+
+
+def serve(given: SimulateOptions) -> int:
+    """Serve until a signal comes. Raises `UsageError`, and `LedgerWriteError` for a full disk."""
+    must_be_within("--port", given.port, 0, 65535)
+    if not given.archive_days >= 0:
+        raise UsageError("--archive-days must not be negative.")
+    if not re.fullmatch(r"[!-~]+", given.api_key):
+        raise UsageError("--api-key must be ASCII letters, digits and signs, without spaces.")
+    log = None if given.log is None else Path(given.log)
     try:
-        plan = FaultRates(_rates(fault or []), retry_after, delay, seed)
-        simulator = Simulator(api_key, plan, day, log=log, archive_days=archive_days)
+        plan = FaultRates(_rates(given.fault), given.retry_after, given.delay, given.seed)
+        simulator = Simulator(
+            given.api_key, plan, given.day, log=log, archive_days=given.archive_days
+        )
     except ValueError as error:
         raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     with event_loop_runner() as runner:
-        runner.run(_serve(simulator, port, api_key, plan, log))
+        runner.run(_serve(simulator, given.port, given.api_key, plan, log))
+    return ExitCode.COMPLETE
 
 
 async def _serve(
@@ -112,7 +132,8 @@ async def _serve(
     await simulator.ended.wait()
     await simulator.stop()
     counts = simulator.counts
-    _say(f"Stopped after {counts.requests:,} requests and {counts.jobs:,} removal jobs.")
+    jobs = counted(counts.jobs, "removal job")
+    _say(f"Stopped after {counted(counts.requests, 'request')} and {jobs}.")
     if simulator.log_error is not None:
         raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
 
@@ -132,14 +153,16 @@ def _hint(origin: str, api_key: str, plan: FaultRates, log: Path | None) -> None
 
 def _not_started(error: OSError, port: int, log: Path | None) -> UsageError:
     if error.errno == errno.EADDRINUSE:
-        return UsageError(f"Port {port} is in use; choose another with --port, or any with 0.")
+        return UsageError(
+            f"Port {port} is in use; choose another with --port, or use 0 for a free one."
+        )
     if log is not None and error.filename is not None:
         return UsageError(f"Cannot open --log {log}: {error.strerror}.")
     reason = os.strerror(error.errno or 0)
     return UsageError(f"Cannot listen on port {port}: {reason}. Choose another with --port.")
 
 
-def _rates(faults: list[str]) -> dict[str, float]:
+def _rates(faults: tuple[str, ...]) -> dict[str, float]:
     rates: dict[str, float] = {}
     for text in faults:
         name, rate = parse_fault(text)

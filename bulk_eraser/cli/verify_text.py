@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bulk_eraser.cli.findings import lines_of
-from bulk_eraser.cli.output import Output, counted, printable
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import counted, lines_of, printable
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.audit import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult

@@ -16,7 +16,14 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.errors import ConfigurationError, ExitCode, LedgerWriteError, Result, UsageError
+from bulk_eraser.errors import (
+    BulkEraserError,
+    ConfigurationError,
+    ExitCode,
+    LedgerWriteError,
+    Result,
+    UsageError,
+)
 from bulk_eraser.evidence.audit import Audit, LedgerAccount, RunAccount
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
@@ -91,6 +98,15 @@ class VerifyResult(Result):
     extra: int = 0
     extra_lines: list[dict[str, Any]] = field(default_factory=list)
     rehearsal: bool = False
+
+    def fail(self, error: BulkEraserError, *, begun: bool = False) -> None:
+        """A bug is no word about the ledger, whatever its usual text says of it."""
+        if error.exit_code is ExitCode.INTERNAL:
+            bug = type(error.__cause__ or error).__name__
+            error = BulkEraserError(
+                f"Internal error: {bug}. Nothing is proven by this; please report this line."
+            )
+        super().fail(error, begun=begun)
 
     @property
     def not_erased(self) -> int:

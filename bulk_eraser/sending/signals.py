@@ -1,13 +1,34 @@
-"""What SIGINT, SIGTERM and SIGHUP do while requests are on their way."""
+"""What SIGINT, SIGTERM and SIGHUP do, from a command's start to its end.
 
-import asyncio
+raise_on_signals   until the loop takes over: the signal ends the command where it is
+Signals            while requests are on their way: drain first, give up second
+ignore_signals     once the ending is decided: it only has to be told
+"""
+
 import signal
 from contextlib import suppress
 from typing import Protocol
 
 from bulk_eraser.errors import BulkEraserError, Interrupted
 
-__all__ = ["Signals", "Stoppable"]
+__all__ = ["Signals", "Stoppable", "ignore_signals", "raise_on_signals"]
+
+
+def raise_on_signals() -> None:
+    """Until an event loop takes over, SIGTERM and SIGHUP end the command as Ctrl-C does."""
+
+    def on_signal(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(signum, on_signal)
+
+
+def ignore_signals() -> None:
+    """What happened is decided; it only has to be told."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 class Stoppable(Protocol):
@@ -27,6 +48,8 @@ class Signals:
     """
 
     def __init__(self) -> None:
+        import asyncio  # which is slow to import, and not needed by commands without a loop
+
         self._running: Stoppable | None = None
         self._early: int | None = None
         handled = [signal.SIGINT, signal.SIGTERM]

@@ -111,6 +111,12 @@ async def test_every_rejected_row_is_told_by_word_and_line(desk: Any, rejecting:
     assert words == set(ROW_ERRORS)
 
 
+def listed(lines: list[int], count: int) -> str:
+    """`2`, `2 and 3`, `2, 3 and 4`, or `2, 3, 4, …` where there are more."""
+    text = ", ".join(map(str, lines))
+    return f"{text}, …" if count > 3 else re.sub(r", (\d+)$", r" and \1", text)
+
+
 async def test_the_table_says_the_same(desk: Any, rejecting: Any):
     """For people, stdout has a table with the same numbers and lines, and each word explained."""
     for path, options, expected in rejecting:
@@ -120,13 +126,13 @@ async def test_the_table_says_the_same(desk: Any, rejecting: Any):
         told = {
             word: (int(count), lines)
             for count, word, lines in re.findall(
-                r"^ +(\d+)  (\w+): .+ \(lines? ([\d, …]+)\)$", ended.out, re.MULTILINE
+                r"^ +(\d+)  (\w+): .+ \(lines? ([\d, …and]+)\)$", ended.out, re.MULTILINE
             )
         }
         assert told == {
             word: (
                 found["rows"],
-                ", ".join(map(str, found["lines"])) + (", …" if found["rows"] > 3 else ""),
+                listed(found["lines"], found["rows"]),
             )
             for word, found in expected.items()
         }
@@ -202,7 +208,7 @@ async def test_counts_of_duplicates_blanks_and_holds(desk: Any, keys: list[str])
     table = (await desk.call("check", path, "--exclude", hold)).out
     for text in ("10  rows$", "6  different keys to send", "2  different keys on the hold list"):
         assert re.search(rf"^ +{text}", table, re.MULTILINE)
-    for text in ("2  duplicate rows", "1  rows with blanks"):
+    for text in ("2  duplicate rows", "1  row with spaces"):
         assert re.search(rf"^ +{text}", table, re.MULTILINE)
 
 
@@ -211,8 +217,8 @@ async def test_how_long_a_run_takes(desk: Any, keys: list[str]):
     source = desk.csv([*keys[:100], keys[0], ""])
     hold = desk.csv(keys[90:100], "hold.csv")
     expected = {
-        (): (1.8, "50 requests a second, 90 keys take 2 s"),
-        ("--rate", "0.5"): (180.0, "0.5 requests a second, 90 keys take 3 min"),
+        (): (1.8, "50 requests a second, 90 keys will take at least 2 s."),
+        ("--rate", "0.5"): (180.0, "0.5 requests a second, 90 keys will take at least 3 min."),
         ("--rate", "0"): (None, None),
     }
     of_object = [desk.check(source, "--exclude", hold, *options) for options in expected]

@@ -137,10 +137,10 @@ async def test_unknown_entries_are_counted(desk: Any, service: Any, keys: list[s
     ended = await desk.run(source, service, "--exclude", hold, "--quiet")
     desk.reconcile(source, ended, service, held=keys[:2])
     assert ended.code == 0
-    assert "Warning: 3 keys of the hold list hold.csv not found" in ended.err
+    assert "Warning: 3 keys on the hold list hold.csv are not in" in ended.err
     checked = await desk.check(source, "--exclude", hold)
     assert checked.findings["hold_list"]["unknown"] == 3
-    assert "Warning: 3 keys of the hold list" in checked.err
+    assert "Warning: 3 keys on the hold list" in checked.err
     quiet = await desk.check(source, "--exclude", desk.csv(keys[:2], "hold.csv"))
     assert "Warning" not in quiet.err
 
@@ -218,7 +218,7 @@ async def test_the_number_asked_for_leaves_out_what_is_held(
     arguments = ("--base-url", service.origin, "--rate", "0", "--json", "--exclude", hold)
     terminal = await desk.on_terminal("run", source, *arguments)
     await terminal.saw("(11)")
-    assert "on the hold list, and not sent: 5 keys" in terminal.shown
+    assert "5 keys on the hold list: not sent" in terminal.shown
     terminal.type("11\r")
     ended = await terminal.ended()
     desk.reconcile(source, ended, service, held=keys[15:20])

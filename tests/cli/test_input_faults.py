@@ -357,7 +357,7 @@ async def test_keys_that_differ_in_form_only(desk: Any, service: Any, keys: list
     assert run.code == 0
     assert service.per_key == Counter([keys[0], *pairs])
     assert found["suspects"]["look_alike"] == {"keys": 8, "lines": [3, 4, 5]}
-    assert "Warning: 8 keys equal to another but for case or Unicode form" in run.err
+    assert "Warning: 8 keys differ from another only in upper and lower case" in run.err
 
 
 # ── files that are not what they seem ───────────────────────────────────────────────────────────
@@ -425,7 +425,7 @@ async def test_an_input_that_changed_between_runs(desk: Any, service: Any, keys:
     """I13: the next run goes on by key, says that the input has changed, and records its digest;
     of an unchanged input it says nothing."""
     source = desk.csv(keys[:9])
-    said = "The input has changed since the last run; it goes on by key."
+    said = "The input has changed since the last run. This run continues by key, not by position."
     first = await desk.run(source, service, "--limit", 4)
     again = await desk.run(source, service, "--limit", 2)
     source = desk.csv([*keys[20:22], *reversed(keys[:9])])
@@ -478,7 +478,7 @@ async def test_keys_that_look_personal(desk: Any, service: Any, keys: list[str])
     with told_in.open("wb") as stderr:
         ended = await desk.run(source, service, stderr=stderr)
     desk.reconcile(source, ended, service)
-    assert "Warning: 5 keys with an @" in told[0]
+    assert "Warning: 5 keys contain an @" in told[0]
     assert "(lines 5, 6, 7, …)" in told[0]
     check = await desk.call("check", source, "--json")
     assert json.loads(check.out)["suspects"]["personal"] == {"keys": 5, "lines": [5, 6, 7]}

@@ -30,7 +30,7 @@ async def test_a_hold_that_comes_too_late_is_told(desk: Any, service: Any, keys:
     first = await desk.run(source, service, "--limit", 5)
     second = await desk.run(source, service, "--exclude", hold)
     assert (first.code, second.code) == (75, 0)
-    assert "Warning: 1 key of the hold list went out in an earlier run (line 5)" in second.err
+    assert "Warning: 1 key on the hold list was sent in an earlier run (line 5)" in second.err
     assert service.per_key == Counter(keys[:8])
 
 

@@ -58,7 +58,7 @@ async def test_it_is_told_to_people(desk: Any, service: Any, keys: list[str]):
     assert ended.code == 3
     for words in ("intact", ran.json["head"], "requester Ada", "3 accepted", "incomplete (75)"):
         assert words in ended.out
-    assert "2 rows unaccounted for (lines 5, 6)" in ended.out
+    assert "2 rows unaccounted for (lines 5 and 6)" in ended.out
     assert "nothing follows it" in ended.out
     assert ended.err.endswith("Not all holds: 2 rows unaccounted for.\n")
     await desk.run(source, service)

@@ -30,7 +30,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.sending.order import Order
+from bulk_eraser.sending.request import RunRequest
 from bulk_eraser.sending.run import prepare
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
@@ -124,7 +124,7 @@ def arrives(
         intake = Intake(reader=InputReader(str(path), reading), allow_numeric_like=True)
         target = Target.of_base_url(service.origin)
         batch = prepare(
-            Order(intake=intake, ledger_path=str(ledger)),
+            RunRequest(intake=intake, ledger_path=str(ledger)),
             RunSettings(target=target, api_version=ApiVersion.V4, rate=0, concurrency=8),
         )
         try:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.cli.simulate import simulate
+from bulk_eraser.cli.simulate import SimulateOptions, serve
 from bulk_eraser.errors import LedgerWriteError, UsageError
 
-COMMAND = "import typer; from bulk_eraser.cli.simulate import simulate; typer.run(simulate)"
+COMMAND = "from bulk_eraser.cli.simulate import simulate; simulate()"
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,7 +56,7 @@ def test_it_says_where_it_listens_and_stops_on_a_signal(
         assert (started.returncode, out) == (0, "")
     assert f"""ELEVATE_API_KEY='it'"'"'s' bulk-eraser run INPUT --base-url {origin}""" in err
     assert "Faults: delay 0%" in err
-    assert err.endswith("Stopped after 1 requests and 1 removal jobs.\n")
+    assert err.endswith("Stopped after 1 request and 1 removal job.\n")
     assert log.read_text().count("\n") == 1
 
 
@@ -65,32 +65,32 @@ def test_a_port_in_use_names_the_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"^Port {port} is in use; .*--port"):
-            simulate(port=port)
+            serve(SimulateOptions(port=port))
 
 
 def test_a_bad_fault_lists_the_names() -> None:
     """Options that mean nothing are refused before anything listens."""
     with pytest.raises(UsageError, match=r"http_400.*delay"):
-        simulate(port=0, fault=["http_500=often"])
+        serve(SimulateOptions(port=0, fault=("http_500=often",)))
     with pytest.raises(UsageError, match="given twice"):
-        simulate(port=0, fault=["html=1%", "html=2%"])
+        serve(SimulateOptions(port=0, fault=("html=1%", "html=2%")))
     with pytest.raises(UsageError, match="more than 1"):
-        simulate(port=0, fault=["html=60%", "delay=60%"])
+        serve(SimulateOptions(port=0, fault=("html=60%", "delay=60%")))
     with pytest.raises(UsageError, match="must last"):
-        simulate(port=0, day=0.0)
+        serve(SimulateOptions(port=0, day=0.0))
 
 
 @pytest.mark.parametrize("api_key", ["", "two words", "schlüssel"])
 def test_an_api_key_that_no_header_holds_is_refused(api_key: str) -> None:
     """A made-up key must be one that a client can send."""
     with pytest.raises(UsageError, match="--api-key"):
-        simulate(port=0, api_key=api_key)
+        serve(SimulateOptions(port=0, api_key=api_key))
 
 
 def test_a_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     """The refusal names the option, the file and the reason."""
     with pytest.raises(UsageError, match=r"Cannot open --log .*No such file"):
-        simulate(port=0, log=tmp_path / "absent" / "log")
+        serve(SimulateOptions(port=0, log=str(tmp_path / "absent" / "log")))
 
 
 def test_a_log_that_cannot_be_written_ends_the_command() -> None:
@@ -100,5 +100,5 @@ def test_a_log_that_cannot_be_written_ends_the_command() -> None:
             urllib.request.urlopen(line.strip())
         _, err = started.communicate(timeout=20)
         assert started.returncode != 0
-    assert "Stopped after 1 requests" in err
+    assert "Stopped after 1 request and" in err
     assert LedgerWriteError.__name__ in err  # the caller of the command prints the message alone

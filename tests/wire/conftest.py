@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bulk_eraser.cli.arguments import route_of
+from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 
@@ -240,7 +240,7 @@ async def client_of(api_key: str) -> AsyncIterator[Callable[..., ElevateClient]]
         ca_file: str | None = None,
     ) -> ElevateClient:
         target = Target.of_base_url(origin)
-        route = route_of(None, ca_file, target, version, trust_env=True)
+        route = ServiceOptions(ca_file=ca_file, trust_env=True).route(target, version)
         client = ElevateClient(
             target, version, key, timeout=timeout, concurrency=concurrency, route=route
         )

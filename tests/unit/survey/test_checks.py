@@ -1,7 +1,7 @@
 """The input gate: what refuses an input as a whole, and that nothing is left open."""
 
-import gzip
 import gc
+import gzip
 import os
 import tempfile
 import threading

@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from bulk_eraser.cli.arguments import route_of
+from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route
 
@@ -22,7 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def route(proxy: str | None = None, *, trust_env: bool = False, target: Target = TARGET) -> Route:
-    return route_of(proxy, None, target, ApiVersion.V4, trust_env=trust_env)
+    return ServiceOptions(proxy=proxy, trust_env=trust_env).route(target, ApiVersion.V4)
 
 
 def test_the_environment_is_ignored_unless_it_is_trusted():

@@ -1,0 +1,204 @@
+"""Options as bundles: each option is written once, as a field of a frozen dataclass.
+
+A command is a function whose parameters are such dataclasses. `command` makes a click command of
+it: the fields become its options and arguments, and what was given comes back as built objects.
+
+    @dataclass(frozen=True, kw_only=True)
+    class PaceOptions(Bundle):
+        rate: float = option("N", "Requests a second.", default=50.0, type=Number(20))
+
+    @command
+    def run(pace: PaceOptions) -> int: ...
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any, NoReturn, get_type_hints
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["Bundle", "Number", "OneOf", "argument", "command", "flag", "option"]
+
+ENVIRONMENT = "BULK_ERASER_"
+_MAKE = "make"
+"""Under this name a field's metadata has the function from the field's name to its parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Options that belong together.
+
+    `typed` names those that stood on the command line, not in the environment.
+    """
+
+    typed: frozenset[str] = frozenset()
+
+
+# ── one option ──────────────────────────────────────────────────────────────────────────────────
+
+
+def option(
+    metavar: str,
+    text: str,
+    *,
+    default: Any = None,
+    type: click.ParamType[Any] = click.STRING,  # noqa: A002 click's own word for it
+    env: str | bool = True,
+    multiple: bool = False,
+) -> Any:
+    """A field that is an option: `key_field` is `--key-field`.
+
+    `env` is the environment variable; True for BULK_ERASER_ and the option's name, False for none.
+    """
+
+    # For click a default of None is a default; otherwise it is shown as it would be typed.
+    shown: Any = {} if default is None else {"default": _as_typed(default), "show_default": True}
+
+    def make(name: str) -> click.Option:
+        return click.Option(
+            [_option_name(name), name],
+            metavar=metavar,
+            help=text,
+            type=type,
+            multiple=multiple,
+            envvar=_variable(name, env),
+            show_envvar=bool(env),
+            **shown,
+        )
+
+    return field(default=() if multiple else default, metadata={_MAKE: make})
+
+
+def flag(text: str, *, env: bool = True) -> Any:
+    """A field that is an option without a value."""
+
+    def make(name: str) -> click.Option:
+        return click.Option(
+            [_option_name(name), name],
+            is_flag=True,
+            type=_Switch(),
+            help=text,
+            envvar=_variable(name, env),
+            show_envvar=env,
+        )
+
+    return field(default=False, metadata={_MAKE: make})
+
+
+def argument(metavar: str, text: str, *, several: bool = False) -> Any:
+    """A field that is an argument, which must be given; of `several` at least one."""
+
+    def make(name: str) -> click.Argument:
+        return click.Argument(
+            [name],
+            required=True,
+            metavar=f"{metavar}..." if several else metavar,
+            help=text,
+            nargs=-1 if several else 1,
+        )
+
+    return field(metadata={_MAKE: make})
+
+
+def _as_typed(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _option_name(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str, env: str | bool) -> str | None:
+    return env if isinstance(env, str) else ENVIRONMENT + name.upper() if env else None
+
+
+# ── what a value must be ────────────────────────────────────────────────────────────────────────
+
+
+class Number(click.ParamType[float]):
+    """A number written in ASCII digits; `such_as` is an example, and a whole one asks for one."""
+
+    name = "number"
+
+    def __init__(self, such_as: float) -> None:
+        self.such_as = such_as
+        self.is_whole = isinstance(such_as, int)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | int:
+        text = str(value)  # the default is a number already
+        try:
+            if not text.isascii():  # float() would take the digits of other scripts
+                raise ValueError
+            return int(re.sub(r"\.0*\s*$", "", text)) if self.is_whole else float(text)
+        except ValueError:
+            kind = "a whole number" if self.is_whole else "a number"
+            _fail(f"must be {kind}, such as {self.such_as:g}", param, ctx)
+
+
+class OneOf(click.ParamType[StrEnum]):
+    """One of the words of an enumeration."""
+
+    name = "word"
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        self.words = words
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> StrEnum:
+        try:
+            return self.words(value)
+        except ValueError:
+            *first, last = self.words
+            _fail(f"must be {', '.join(first)} or {last}", param, ctx)
+
+
+class _Switch(click.types.BoolParamType):
+    """A flag's value in the environment."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        is_on = self.str_to_bool(value)
+        return is_on if is_on is not None else _fail("must be 1 or 0", param, ctx)
+
+
+def _fail(why: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+    """Name what the user has written: the option, or the variable that stands for it."""
+    name = param.opts[0] if param else "the value"
+    if param and ctx and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+        name = str(param.envvar)
+    raise click.UsageError(f"{name} {why}", ctx)
+
+
+# ── a command of bundles ────────────────────────────────────────────────────────────────────────
+
+
+def command(execute: Callable[..., int]) -> click.Command:
+    """The click command that hands `execute` its bundles; the docstring is its help text."""
+    bundles: dict[str, type[Bundle]] = get_type_hints(execute)
+    del bundles["return"]
+
+    def build(**values: Any) -> int:
+        source_of = click.get_current_context().get_parameter_source
+        typed = frozenset(name for name in values if source_of(name) is ParameterSource.COMMANDLINE)
+        return execute(**{name: _filled(bundle, values, typed) for name, bundle in bundles.items()})
+
+    return click.Command(
+        execute.__name__,
+        callback=build,
+        params=[parameter for bundle in bundles.values() for parameter in _parameters(bundle)],
+        help=execute.__doc__,
+    )
+
+
+def _parameters(bundle: type[Bundle]) -> list[click.Parameter]:
+    return [each.metadata[_MAKE](each.name) for each in fields(bundle) if _MAKE in each.metadata]
+
+
+def _filled(bundle: type[Bundle], values: Mapping[str, Any], typed: frozenset[str]) -> Bundle:
+    own = {each.name for each in fields(bundle) if _MAKE in each.metadata}
+    return bundle(typed=typed & own, **{name: values[name] for name in own})

@@ -1,0 +1,95 @@
+"""The way to the service: the API key, a proxy, certificates, and how long a version lasts."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.request import getproxies, proxy_bypass
+
+from yarl import URL
+
+from bulk_eraser.cli.bundles import Bundle, flag, option
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
+from bulk_eraser.cli.wording import calendar_day, printable
+from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
+from bulk_eraser.errors import ConfigurationError, UsageError
+
+__all__ = ["SIMULATED_KEY", "ServiceOptions", "warn_of_end_of_life"]
+
+SIMULATED_KEY = "simulated-key"
+"""What opens a simulator that a rehearsal starts, or would, in a dry run."""
+END_IS_NEAR_DAYS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions(Bundle):
+    """The API key, and the way to the service."""
+
+    api_key_file: str | None = option(
+        "PATH", "File with the private API key; without it, ELEVATE_API_KEY is used."
+    )
+    proxy: str | None = option("URL", "Reach the service through this proxy: http://host:port.")
+    trust_env: bool = flag("Use the proxy that HTTPS_PROXY and NO_PROXY in the environment name.")
+    ca_file: str | None = option(
+        "PATH", "Trust the certificates in this PEM file instead of those this computer trusts."
+    )
+
+    def api_key(self, output: Output) -> str:
+        """The API key from its file or ELEVATE_API_KEY. Raises `ConfigurationError`."""
+        if self.api_key_file:
+            key, exposed = read_api_key_file(self.api_key_file)
+            if exposed:
+                file = printable(self.api_key_file)
+                output.warn(f"the API key file {file} can be read by others: chmod 600 it.")
+            return key
+        if from_environment := os.environ.get("ELEVATE_API_KEY"):
+            return valid_api_key(from_environment, "in ELEVATE_API_KEY")
+        raise ConfigurationError(
+            "No API key given. Put the cluster's private key into a file and name it with "
+            "--api-key-file, or set ELEVATE_API_KEY."
+        )
+
+    def route(self, target: Target, version: ApiVersion) -> Route:
+        """Proxy and certificates. The environment's proxy counts only with --trust-env.
+
+        Raises `UsageError` for a password in the option, `ConfigurationError` for what cannot be
+        used.
+        """
+        if self.proxy and "@" in self.proxy:
+            raise UsageError(
+                "--proxy must hold no user name or password, since options can be seen by "
+                "everybody on this machine. Put it into HTTPS_PROXY and use --trust-env."
+            )
+        tls = tls_trusting(self.ca_file) if self.ca_file else None
+        if self.proxy:
+            return Route(usable_proxy(self.proxy, "--proxy"), tls)
+        return Route(_environment_proxy(target, version) if self.trust_env else None, tls)
+
+
+def _environment_proxy(target: Target, version: ApiVersion) -> URL | None:
+    """What HTTPS_PROXY names for this target, unless NO_PROXY does.
+
+    Not left to aiohttp's `trust_env`, which looks there before every request, adds a password from
+    ~/.netrc, and takes a proxy that it cannot use for a connection that broke.
+    """
+    url = URL(target.base_of(version))
+    named = getproxies().get(url.scheme)
+    if target.is_loopback or not named or proxy_bypass(url.raw_host or ""):
+        return None
+    return usable_proxy(named, f"{url.scheme.upper()}_PROXY")
+
+
+def warn_of_end_of_life(version: ApiVersion, output: Output) -> None:
+    """Tell of a version that the vendor removes soon, or has removed."""
+    end = version.end_of_life
+    if end is None:
+        return
+    today = datetime.now(UTC).date()
+    if today > end:
+        output.warn(
+            f"API version {version} reached its end of life on {calendar_day(end)}. Use v4."
+        )
+    elif today > end - timedelta(days=END_IS_NEAR_DAYS):
+        on = calendar_day(end)
+        output.warn(f"API version {version} ends on {on}. Change to v4; the ledger continues.")

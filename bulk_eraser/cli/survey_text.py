@@ -1,0 +1,126 @@
+"""What a survey found, in words: for `run` in a few lines, for `check` as a table."""
+
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import (
+    counted,
+    duration,
+    lines_of,
+    plural,
+    printable,
+    row_error,
+    suspect,
+)
+from bulk_eraser.records import InputFacts
+from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.survey import Survey
+
+__all__ = [
+    "at_least",
+    "describe_input",
+    "how_it_was_read",
+    "survey_table",
+    "warn_of_hold_list",
+]
+
+
+def describe_input(survey: Survey, output: Output) -> None:
+    """How the input was read, what is not sent and why, and what is odd about the keys."""
+    facts, on_hold = survey.facts(), survey.count(action=Action.EXCLUDE)
+    output.say(
+        f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
+        f"{counted(facts.keys, 'different key')} ({how_it_was_read(facts)})"
+    )
+    if assumed := _assumed_column(survey):
+        output.say(f"  {assumed}")
+    if survey.errors:
+        output.say(f"  {counted(survey.errors.total(), 'row')} rejected (not sent):")
+        for word, count in survey.errors.most_common():
+            output.say(f"    {count:,}  {row_error(word, survey.error_lines[word], count)}")
+    if facts.duplicate:
+        output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
+    if survey.stripped:
+        rows = counted(survey.stripped, "row")
+        output.say(f"  {rows} with spaces around the key: sent without them")
+    if on_hold:
+        held = counted(on_hold - survey.held_too_late, "key")
+        output.say(f"  {held} on the hold list: not sent")
+    warn_of_hold_list(survey, output)
+    for word, found in survey.suspects.items():
+        output.warn(f"{counted(found.keys, 'key')} {suspect(word, found.lines, found.keys)}")
+
+
+def warn_of_hold_list(survey: Survey, output: Output) -> None:
+    """A hold that matches nothing may be the wrong list, or a key that was mistyped."""
+    if late := survey.held_too_late:
+        lines = lines_of(survey.held_too_late_lines, late)
+        output.warn(
+            f"{counted(late, 'key')} on the hold list {'was' if late == 1 else 'were'} sent in an "
+            f"earlier run ({lines}). A removal job waits a day before it begins, so contact Voyado "
+            "at once."
+        )
+    held = survey.hold_list
+    if held is not None and held.unknown:
+        output.warn(
+            f"{counted(held.unknown, 'key')} on the hold list {printable(held.name)} "
+            f"{'is' if held.unknown == 1 else 'are'} not in this input. Is it the right list?"
+        )
+
+
+def survey_table(survey: Survey) -> str:
+    """All that was found, with the numbers in one column."""
+    facts, held = survey.facts(), survey.count(action=Action.EXCLUDE)
+    keys = facts.keys - held
+    rows: list[tuple[int, int, str]] = [
+        (0, facts.rows, plural(facts.rows, "row")),
+        (0, keys, f"different {plural(keys, 'key')} to send"),
+    ]
+    if held:
+        rows.append((0, held, f"different {plural(held, 'key')} on the hold list: not sent"))
+    if facts.duplicate:
+        repeated = plural(facts.duplicate, "row")
+        rows.append((0, facts.duplicate, f"duplicate {repeated}: each key is sent once"))
+    if survey.errors:
+        rows.append((0, facts.rejected, f"{plural(facts.rejected, 'row')} rejected: not sent"))
+        for word, count in survey.errors.most_common():
+            rows.append((1, count, row_error(word, survey.error_lines[word], count)))
+    if survey.stripped:
+        spaced = plural(survey.stripped, "row")
+        rows.append((0, survey.stripped, f"{spaced} with spaces around the key: sent without them"))
+    for word, found in survey.suspects.items():
+        rows.append((0, found.keys, f"{word}: {suspect(word, found.lines, found.keys)}"))
+    width = max(6, len(f"{facts.rows:,}"))
+    how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {how_it_was_read(facts)}"
+    if assumed := _assumed_column(survey):
+        how += f"\n{assumed}"
+    table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
+    return "\n".join([how, f"SHA-256 {facts.sha256}", "", *table])
+
+
+def at_least(keys: int, rate: float) -> str:
+    """How long a run takes if the service keeps up; `rate` in requests a second."""
+    time = duration(max(1, keys / rate))
+    return f"At {rate:g} requests a second, {counted(keys, 'key')} will take at least {time}."
+
+
+def how_it_was_read(facts: InputFacts) -> str:
+    how = [facts.format, f"{'field' if facts.format == 'ndjson' else 'column'} {facts.key_field}"]
+    if facts.sheet is not None:
+        how.insert(1, f"sheet {facts.sheet}")
+    if facts.delimiter is not None:
+        how.append("delimiter tab" if facts.delimiter == "\t" else f"delimiter “{facts.delimiter}”")
+    if facts.format != "xlsx":
+        how.append(facts.encoding)
+    return ", ".join(map(printable, how))
+
+
+def _assumed_column(survey: Survey) -> str | None:
+    """What to say where the first line was taken as a header for want of a known name."""
+    asked, name = survey.reader.asked, survey.reader.reading.key_field
+    if asked.format == "ndjson" or not asked.header or asked.key_field is not None:
+        return None
+    if name in (None, "customerKey"):
+        return None
+    return (
+        f"The first line was taken as the name of the only column ({printable(name or '')}). If it "
+        "is a customer key, use --no-header."
+    )

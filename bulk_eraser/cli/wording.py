@@ -1,0 +1,154 @@
+"""Words for people: numbers, lines, times, states. What programs read is in `--json`, exact."""
+
+from datetime import date, datetime
+
+from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
+
+__all__ = [
+    "LABELS",
+    "SUSPECTS",
+    "attempt_error",
+    "calendar_day",
+    "counted",
+    "counts_table",
+    "duration",
+    "lines_of",
+    "moment",
+    "plural",
+    "printable",
+    "row_error",
+    "suspect",
+]
+
+LABELS = {
+    "accepted": "accepted: the service created a removal job",
+    "already_settled": "settled by an earlier run",
+    "failed": "failed: refused, or out of attempts",
+    "unknown": "unknown: may or may not have arrived",
+    "not_reached": "not reached in this run",
+    "rejected": "rejected: no usable key, not sent",
+    "duplicate": "duplicate: the key is in an earlier row",
+    "excluded": "excluded: on the hold list",
+}
+"""What became of a row, by the words of `counts`."""
+
+SUSPECTS = {
+    "personal": (
+        "contains an @, like an e-mail address",
+        "contain an @, like e-mail addresses",
+        " Elevate's keys must not be personal data. Is this the right column?",
+    ),
+    "placeholder": (
+        "looks like NULL or #N/A, which a failed look-up leaves behind",
+        "look like NULL or #N/A, which a failed look-up leaves behind",
+        "",
+    ),
+    "not_uuid": (
+        "is not a UUID, while most of the others are",
+        "are not UUIDs, while most of the others are",
+        " Is it from another column?",
+    ),
+    "numeric_like": (
+        'looks like 4,01E+15 or ="0012", so a spreadsheet has probably changed it',
+        'look like 4,01E+15 or ="0012", so a spreadsheet has probably changed them',
+        "",
+    ),
+    "look_alike": (
+        "differs from another only in upper and lower case or Unicode form",
+        "differ from another only in upper and lower case or Unicode form",
+        " Elevate treats each as a key of its own.",
+    ),
+}
+"""What is odd about keys, by the words of `survey.warnings`: of one key, of several, and advice."""
+
+
+# ── numbers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def plural(number: int, noun: str) -> str:
+    """`row` of one, `rows` of any other number; `retries` of `retry`."""
+    if number == 1:
+        return noun
+    is_ies = noun[-1] == "y" and noun[-2] not in "aeiou"
+    return f"{noun[:-1]}ies" if is_ies else f"{noun}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {plural(number, noun)}"
+
+
+def lines_of(lines: list[int], count: int) -> str:
+    """`line 2`, `lines 2, 3 and 7`; `lines 2, 3, 7, …` if these are the first of `count`."""
+    *first, last = [f"{line:,}" for line in lines]
+    if count > len(lines):
+        return f"{plural(count, 'line')} {', '.join([*first, last])}, …"
+    return f"lines {', '.join(first)} and {last}" if first else f"line {last}"
+
+
+def counts_table(counts: dict[str, int]) -> str:
+    """The counts as aligned lines; what is 0 is left out, the sum stands at the end."""
+    rows = counts["rows"]
+    width = len(f"{rows:,}")
+    lines = [
+        f"  {counts[name]:>{width},}  {label}" for name, label in LABELS.items() if counts[name]
+    ]
+    return "\n".join([*lines, f"  {rows:>{width},}  {plural(rows, 'row')} in all"])
+
+
+# ── times ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `42 s`, `7 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+def calendar_day(when: date) -> str:
+    """`24 Dec 2026`."""
+    return f"{when.day} {when:%b %Y}"
+
+
+def moment(when: datetime, now: datetime) -> str:
+    """When something may begin: `now`, `tomorrow (25 Nov, from 00:00 UTC)`. Both are UTC."""
+    if when <= now:
+        return "now"
+    on, time = f"{when.day} {when:%b}", f"from {when:%H:%M} UTC"
+    word = {0: "today", 1: "tomorrow"}.get((when.date() - now.date()).days)
+    return f"{word} ({on}, {time})" if word else f"on {on} ({time})"
+
+
+# ── reasons ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def row_error(word: str, lines: list[int], count: int) -> str:
+    """Why rows were rejected, by the words of `ROW_ERRORS`, and where."""
+    return f"{word}: {ROW_ERRORS[word]} ({lines_of(lines, count)})"
+
+
+def attempt_error(word: str) -> str:
+    """What went wrong with an attempt, by the words of `ATTEMPT_ERRORS` or `http_` and a status."""
+    meaning = ATTEMPT_ERRORS.get(word) or f"the service answered {word.removeprefix('http_')}"
+    return f"{word}: {meaning}"
+
+
+def suspect(word: str, lines: list[int], count: int) -> str:
+    """What is odd about `count` keys, where, and what to think of: all but the number."""
+    of_one, of_several, advice = SUSPECTS[word]
+    what = of_one if count == 1 else of_several
+    return f"{what} ({lines_of(lines, count)}){'.' if advice else ''}{advice}"
+
+
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would act on."""
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,0 +1,373 @@
+"""Write `reference.md` and the man page `bulk-eraser.1` beside this file, from the code.
+
+Run it with `make docs`; `tests/test_house.py` fails when one of the two is stale.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from inspect import cleandoc
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+
+from bulk_eraser import __version__
+from bulk_eraser.cli.app import COMMANDS, app
+from bulk_eraser.cli.check import CheckResult
+from bulk_eraser.cli.pseudonymize import Converted
+from bulk_eraser.cli.wording import SUSPECTS
+from bulk_eraser.errors import ExitCode
+from bulk_eraser.evidence.audit import FINDINGS
+from bulk_eraser.evidence.verification import VerifyResult
+from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
+from bulk_eraser.sending.request import FollowResult, ListedJob, RunResult
+from bulk_eraser.simulator import FAULT_DESCRIPTIONS
+
+HERE = Path(__file__).parent
+WIDTH = 100
+RESULTS: dict[str, type] = {
+    "check": CheckResult,
+    "run": RunResult,
+    "follow": FollowResult,
+    "verify": VerifyResult,
+    "pseudonymize": Converted,
+}
+"""What each command prints with --json."""
+EXIT_CODES = {
+    ExitCode.COMPLETE: (
+        "Every row of this input is settled well. `follow`: every job is done. `verify`: the "
+        "ledger is what was written and every row is accounted for.",
+        "nothing to do",
+    ),
+    ExitCode.USAGE: (
+        "Wrong options, consent missing, the plan does not match, or a hold list was forgotten. "
+        "Nothing was sent.",
+        "after correction",
+    ),
+    ExitCode.SOME_ROWS: (
+        "Reached the end; some rows failed, are unknown or were rejected, in this run or an "
+        "earlier one. `check`: some rows are rejected. `verify`: some rows are unaccounted for, "
+        "or something follows the last commit. `follow`: all jobs are finished, some in `error` "
+        "or `not_found`.",
+        "for those rows",
+    ),
+    ExitCode.INPUT: (
+        "The input is unusable, damaged, without a single key, or changed during the run. "
+        "Nothing (further) was sent.",
+        "after correction",
+    ),
+    ExitCode.SERVICE_DOWN: (
+        "Stopped: the service is down, or more keys failed than `--max-failures` allows.",
+        "yes, later",
+    ),
+    ExitCode.INTERNAL: (
+        "Internal error. The ledger was closed properly.",
+        "yes, and please report it",
+    ),
+    ExitCode.LEDGER_WRITE: (
+        "The ledger cannot be created or written (disk full, no permission). Nothing further "
+        "was sent.",
+        "after repair",
+    ),
+    ExitCode.NOT_FINISHED: (
+        "Not finished: another process is using the ledger, `--limit` left keys, or (`follow`) "
+        "jobs are pending.",
+        "later",
+    ),
+    ExitCode.CONTRACT_BROKEN: (
+        "Stopped: the service breaks its contract for every key (redirect, HTML, version gone).",
+        "after a check",
+    ),
+    ExitCode.CREDENTIALS: ("Stopped: the API key was refused (401, 403).", "after correction"),
+    ExitCode.CONFIGURATION: (
+        "Configuration: no API key, plain http to another host, a ledger of another target or "
+        "secret (pepper), a bad certificate.",
+        "after correction",
+    ),
+    ExitCode.LEDGER_DAMAGED: (
+        "The ledger fails verification: it was changed after it was written.",
+        "after `verify` says why, and restoring it from a copy",
+    ),
+    ExitCode.SIGINT: ("Interrupted by Ctrl-C (SIGINT).", "yes"),
+    ExitCode.SIGTERM: ("Interrupted by SIGTERM or SIGHUP.", "yes"),
+}
+"""What each code means, and whether the same command may be given again."""
+ENVIRONMENT = {
+    "ELEVATE_API_KEY": "The API key, if no file is named with `--api-key-file`.",
+    "BULK_ERASER_PEPPER_FILE": "The file with the secret (pepper) of pseudonyms.",
+    "HTTPS_PROXY, NO_PROXY": "The proxy, with `--trust-env` only.",
+    "TMPDIR": "Where what is known of the keys is put if it does not fit into memory.",
+    "NO_COLOR": "If set, nothing is printed in colour.",
+}
+"""The variables that no option is named after."""
+FIELDS = {
+    "outcome": "`complete`, `incomplete`, `stopped`, `interrupted`, `refused` or `error`",
+    "exit_code": "the code with which the command ends",
+    "error": "why it did not get to its end, as it is told to people",
+    "counts": "rows by what became of them: `rows` is the sum of the others",
+    "requests": "requests that left, with their repeats",
+    "retries": "repeats among them",
+    "survey_s": "seconds that reading the input took",
+    "elapsed_s": "seconds from the first request to the last commit",
+    "ledger": "path of the ledger",
+    "head": "digest over the whole ledger, to be kept elsewhere",
+    "check.counts": "`rows` is the sum of `keys` (different ones), `rejected` and `duplicate`; "
+    "`excluded` keys are on the hold list; around the key of `stripped` rows were spaces",
+    "input": "name, `bytes`, `sha256`, how it was read, and its numbers of rows",
+    "rejected": "word → number of rows, and the first lines",
+    "suspects": "word → number of keys, and the first lines",
+    "hold_list": "`name`, `sha256`, number of `keys`, and how many are `unknown` to this input",
+    "seconds_at_rate": "how long a run will take at least; null without a rate limit",
+    "plan": "path of the plan that was written",
+    "keys_sha256": "digest of the keys that the plan binds",
+    "follow.counts": "jobs by their state: `jobs` is the sum of the others",
+    "asked": "questions that were answered in this run",
+    "unanswered": "jobs that stay without an answer, and are asked about again",
+    "next_check_at": "when the next job is due (UTC)",
+    "listed": "how many jobs each of the lists has in all",
+    "error_jobs": "jobs that ended in error, the first thousand",
+    "not_found_jobs": "jobs that the service does not know, the first thousand",
+    "slow_jobs": "pending jobs that are older than usual, the first thousand",
+    "at_risk_jobs": "jobs whose month for an answer is over within a week, the first thousand",
+    "overdue_jobs": "jobs whose month for an answer is over, the first thousand",
+    "line": "line of the row in the input",
+    "jid": "the job's id at the service",
+    "created_at": "when the job was accepted (UTC)",
+    "deadline": "day by which an answer is due",
+    "ledgers": "of each ledger: `ledger` (path), `head`, `commits`, `lines`, `bytes`, "
+    "`tail_bytes` (behind the last commit), `damage`, `derived_from`, and its `runs`",
+    "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
+    "findings": "word → `count`, and the first places as `ledger` and `line`",
+    "states": "rows of the input by what became of them",
+    "unaccounted": "rows that are missing in the ledgers, or have no outcome there",
+    "unaccounted_lines": "the first lines of such rows",
+    "extra": "keys of the ledgers that the input does not have",
+    "extra_lines": "the first places of such keys",
+    "rehearsal": "is one of the ledgers that of a rehearsal, in which nothing was erased?",
+    "pseudonymize.ledger": "path of the new ledger",
+    "pseudonymize.head": "digest over the whole new ledger, to be kept elsewhere",
+    "lines": "lines of the new ledger, with its commits",
+}
+"""What a field of a --json object is, in all commands or in the one before the dot."""
+ABOUT_OPTIONS = (
+    "`bulk-eraser --help` and `bulk-eraser COMMAND --help` show the same. An option can also be "
+    "given as the environment variable named beside it. The command line takes precedence, and an "
+    "empty variable counts as none. A flag's variable is 1 or 0."
+)
+
+
+# ── what the code says of itself ────────────────────────────────────────────────────────────────
+
+
+def command_of(name: str) -> click.Command:
+    command = app.get_command(click.Context(app), name)
+    if command is None:
+        raise KeyError(name)
+    return command
+
+
+def usage_of(command: click.Command) -> str:
+    pieces = command.collect_usage_pieces(click.Context(command))
+    return f"bulk-eraser {command.name} {' '.join(pieces)}"
+
+
+def arguments_of(command: click.Command) -> Iterator[tuple[str, str]]:
+    """Name and help text of each argument."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            yield parameter.make_metavar(click.Context(command)), parameter.help or ""
+
+
+def options_of(command: click.Command) -> Iterator[tuple[str, str, str, str]]:
+    """Each option with its value, its default, its variable, and its help text without these.
+
+    A default that is a value stands in backquotes; one in words is what happens without the option.
+    """
+    for option in command.params:
+        if isinstance(option, click.Option):
+            text = option.help or ""
+            default = f"`{option.default}`" if option.show_default else ""
+            if found := re.search(r" \[default: (.+)\]$", text):
+                text, default = text[: found.start()], found[1]
+            written = f"{option.opts[0]} {option.metavar or ''}".strip()
+            yield written, default, str(option.envvar or ""), text
+
+
+def paragraphs_of(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in cleandoc(text).split("\n\n")]
+
+
+def kind_of(annotation: Any) -> str:
+    """The JSON that a field of this type becomes."""
+    if isinstance(annotation, UnionType):
+        return " or ".join(map(kind_of, get_args(annotation)))
+    origin = get_origin(annotation) or annotation
+    simple = {
+        str: "text",
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        dict: "object",
+        type(None): "null",
+    }
+    if origin is list:
+        return f"list of {kind_of(get_args(annotation)[0])}"
+    return simple.get(origin, f"`{getattr(origin, '__name__', origin)}`")
+
+
+def fields_of(result: type, command: str) -> Iterator[tuple[str, str, str]]:
+    """Name, type and meaning of each field. Raises `KeyError` for one without a meaning here."""
+    hints = get_type_hints(result)
+    for each in fields(result):
+        name = each.name
+        meaning = FIELDS.get(f"{command}.{name}") or FIELDS[name]
+        yield f"`{name}`", kind_of(hints[name]), meaning
+
+
+def words() -> dict[str, tuple[str, Mapping[str, str]]]:
+    """Title → what it is about, and the words with their meanings."""
+    suspects = {word: f"They {several}.{advice}" for word, (_, several, advice) in SUSPECTS.items()}
+    statuses = {"http_503": "the service answered with this status; so for each other status"}
+    return {
+        "Why a row is rejected": (
+            "The words of `rejected` lines of the ledger and of `check`. Nothing is sent for such "
+            "a row. Correct it and run again on the same ledger.",
+            ROW_ERRORS,
+        ),
+        "Why an attempt failed": (
+            "The words of `error` in `failed` and `unknown` lines of the ledger.",
+            statuses | ATTEMPT_ERRORS,
+        ),
+        "What is odd about keys": (
+            "The words of `suspects` of `check`, and of warnings of `run`. Such keys are sent, "
+            "except that `numeric_like` refuses the input (65) unless `--allow-numeric-like` is "
+            "given.",
+            suspects,
+        ),
+        "What `verify` finds": (
+            "The words of `findings`. The chain of the ledger is intact, but its lines do not fit.",
+            FINDINGS,
+        ),
+        "Faults of `simulate`": ("The names that `--fault` takes.", FAULT_DESCRIPTIONS),
+    }
+
+
+# ── as Markdown ─────────────────────────────────────────────────────────────────────────────────
+
+
+def markdown() -> str:
+    """The text of reference.md."""
+    lines = [
+        "# Reference",
+        "",
+        "<!-- Written by `make docs` from the code: change it there. -->",
+        "",
+        *_wrapped(ABOUT_OPTIONS),
+        "",
+    ]
+    for name in COMMANDS:
+        lines += _command_markdown(name)
+    lines += ["## Environment", "", *_table(("variable", "meaning"), _coded(ENVIRONMENT.items()))]
+    lines += ["## Exit codes", ""]
+    codes = ((str(int(code)), *meaning) for code, meaning in EXIT_CODES.items())
+    lines += _table(("code", "meaning", "the same command again?"), codes)
+    for title, (about, meanings) in words().items():
+        lines += [f"## {title}", "", *_wrapped(about), ""]
+        lines += _table(("word", "meaning"), _coded(meanings.items()))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _command_markdown(name: str) -> list[str]:
+    command = command_of(name)
+    lines = [f"## `{name}`", "", "```", usage_of(command), "```", ""]
+    for paragraph in paragraphs_of(command.help or ""):
+        lines += [*_wrapped(paragraph), ""]
+    if arguments := list(arguments_of(command)):
+        lines += _table(("argument", "meaning"), _coded(arguments))
+    rows = [
+        (f"`{written}`", default, variable and f"`{variable}`", text)
+        for written, default, variable, text in options_of(command)
+    ]
+    lines += _table(("option", "default", "variable", "meaning"), rows)
+    if name in RESULTS:
+        lines += [f"With `--json`, `{name}` prints one object:", ""]
+        lines += _table(("field", "type", "meaning"), fields_of(RESULTS[name], name))
+    if name == "follow":
+        lines += ["Each job in its lists is an object:", ""]
+        lines += _table(("field", "type", "meaning"), fields_of(ListedJob, name))
+    return lines
+
+
+def _coded(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((f"`{name}`", text) for name, text in rows)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    body = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *(f"| {r} |" for r in body), ""]
+
+
+# ── as a man page ───────────────────────────────────────────────────────────────────────────────
+
+
+def man_page() -> str:
+    """The text of bulk-eraser.1, in the macros of man(7)."""
+    about, *more = paragraphs_of(app.help or "")
+    lines = [
+        r".\" Written by `make docs` from the code: change it there.",
+        f'.TH BULK-ERASER 1 "" "bulk-eraser {__version__}" "User Commands"',
+        ".SH NAME",
+        f"bulk-eraser \\- {_roff(about[0].lower() + about[1:].rstrip('.'))}",
+        ".SH SYNOPSIS",
+    ]
+    usages = (_roff(usage_of(command_of(name))) for name in COMMANDS)
+    lines += ["\n.br\n".join(f"\\fB{usage}\\fR" for usage in usages)]
+    lines += [".SH DESCRIPTION", *map(_roff, more), ".PP", _roff(ABOUT_OPTIONS)]
+    for name in COMMANDS:
+        lines += _command_roff(command_of(name))
+    lines += [".SH EXIT STATUS"]
+    for code, (meaning, again) in EXIT_CODES.items():
+        lines += [".TP", f".B {int(code)}", _roff(f"{meaning} The same command again: {again}.")]
+    lines += [".SH ENVIRONMENT", *_tagged(ENVIRONMENT)]
+    for title, (about, meanings) in words().items():
+        lines += [f".SH {_roff(title.upper())}", _roff(about), *_tagged(meanings)]
+    return "\n".join(lines) + "\n"
+
+
+def _command_roff(command: click.Command) -> list[str]:
+    first, *more = paragraphs_of(command.help or "")
+    lines = [f".SH {_roff(command.name or '').upper()}", _roff(first)]
+    for paragraph in more:
+        lines += [".PP", _roff(paragraph)]
+    lines += _tagged(dict(arguments_of(command)))
+    for written, default, variable, text in options_of(command):
+        facts = [f"default: {default}"] if default else []
+        facts += [f"variable: {variable}"] if variable else []
+        name, _, metavar = written.partition(" ")
+        value = f" \\fI{_roff(metavar)}\\fR" if metavar else ""
+        lines += [".TP", f"\\fB{_roff(name)}\\fR{value}"]
+        lines += [_roff(f"{text} ({'; '.join(facts)})" if facts else text)]
+    return lines
+
+
+def _tagged(meanings: Mapping[str, str]) -> Iterator[str]:
+    for name, meaning in meanings.items():
+        yield from (".TP", f".B {_roff(name)}", _roff(meaning))
+
+
+def _roff(text: str) -> str:
+    """`text` as one line that troff takes for text: no escapes, no request."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
+if __name__ == "__main__":
+    (HERE / "reference.md").write_text(markdown())
+    (HERE / "bulk-eraser.1").write_text(man_page())
