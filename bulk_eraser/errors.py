@@ -19,10 +19,11 @@ a customer key. Codes follow sysexits where it has one.
 import os
 import signal
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 __all__ = [
+    "Attention",
     "BulkEraserError",
     "ConfigurationError",
     "ContractBroken",
@@ -127,26 +128,41 @@ class Interrupted(BulkEraserError):
     """A signal asked the run to end: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"Stopped by {signal.Signals(signum).name}. What was done is recorded.")
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        super().__init__(f"Stopped ({name}). What was done is recorded.")
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that somebody should look at: a word for it, how often, and the first lines of the
+    input where it is."""
+
+    reason: str
+    count: int
+    lines: list[int] = field(default_factory=list)
 
 
 @dataclass
 class Result:
     """How a command ended, which each one adds to: the object that `--json` prints.
 
-    `outcome` is `complete`, `incomplete`, `stopped`, `interrupted`, `refused` or `error`.
+    `outcome` is `complete`, `incomplete`, `stopped`, `interrupted`, `refused` or `error`. `next` is
+    the command that does something about it, as a list of arguments; None if there is none.
     """
 
     outcome: str = "complete"
     exit_code: int = ExitCode.COMPLETE
     error: str | None = None
+    next: list[str] | None = None
+    attention: list[Attention] = field(default_factory=list)
 
     def fail(self, error: BulkEraserError, *, begun: bool = False) -> None:
         """It ended with an error; `begun` if something may have been sent or written before."""
         self.exit_code, self.error = error.exit_code, str(error)
         if isinstance(error, Interrupted):
             self.outcome = "interrupted"
+            self.error = str(error) if begun else "Cancelled. Nothing was sent."
         elif error.exit_code in (ExitCode.INTERNAL, ExitCode.LEDGER_WRITE):
             self.outcome = "error"
         else:

@@ -13,7 +13,7 @@ import msgspec
 
 from bulk_eraser import __version__
 from bulk_eraser.cli.bundles import Bundle, command, option
-from bulk_eraser.cli.ending import command_line, conclude
+from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.options import (
     InputOptions,
     OutputOptions,
@@ -25,7 +25,7 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
-from bulk_eraser.errors import ExitCode, Result
+from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
@@ -143,6 +143,9 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
             result.plan, result.keys_sha256 = request.plan.path, made.keys_sha256
             _tell_of_plan(output, request.plan.path, made, request.intake.reader.file.path)
         result.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
+        result.next = command_of(*_run_arguments())
+        if request.plan is None:
+            output.say(f"Send it with: {as_typed(result.next)} --cluster-id ID --api-key-file FILE")
     return result
 
 
@@ -175,6 +178,10 @@ def _note(result: CheckResult, survey: Survey, rate: float) -> None:
         word: {"rows": count, "lines": survey.error_lines[word]}
         for word, count in survey.errors.most_common()
     }
+    result.attention = [
+        Attention(word, count, survey.error_lines[word])
+        for word, count in survey.errors.most_common()
+    ] + [Attention(word, found.keys, found.lines) for word, found in survey.suspects.items()]
     result.suspects = {word: found._asdict() for word, found in survey.suspects.items()}
     if held is not None:
         result.hold_list = {
@@ -205,17 +212,18 @@ def _tell_of_plan(output: Output, path: str, plan: Plan, input_path: str) -> Non
     )
     is_pipe = input_path == "-" or not os.path.isfile(input_path)
     again, ledger = (" (pipe in the same input)", " --ledger FILE") if is_pipe else ("", "")
-    run = command_line(_run_arguments())
+    run = as_typed(command_of(*_run_arguments()))
     output.say(f"Carry it out with{again}: {run}{ledger} --api-key-file FILE")
 
 
 def _run_arguments() -> list[str]:
-    """The command line as it was typed, for `run`, which has all the options but --author."""
+    """The command line as it was typed, for `run`, which has all the options but --author and how
+    the result is shown."""
     typed = iter(sys.argv[2:])
     arguments = ["run"]
     for word in typed:
         if word == "--author":
             next(typed)
-        elif not word.startswith("--author="):
+        elif not word.startswith("--author=") and word not in ("--json", "--quiet"):
             arguments.append(word)
     return arguments

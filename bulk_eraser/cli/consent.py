@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Consent", "ask_consent", "describe"]
 
 AGAIN = {
-    KeyState.SENT: "sent earlier, but no answer was recorded",
+    KeyState.SENT: "about to be sent when a run broke off, and may have been sent",
     KeyState.UNKNOWN: "unknown after an earlier run",
     KeyState.FAILED: "failed earlier, but not permanently",
     KeyState.REFUSED: "permanently refused earlier (--retry-failed)",
@@ -97,7 +97,8 @@ def _describe_ledger(run: "Run", output: Output) -> None:
         output.say(f"Ledger {printable(file.path)}: new")
         return
     refused = survey.count(action=Action.KEEP, state=KeyState.REFUSED)
-    settled = survey.count(action=Action.KEEP) - refused
+    failed = survey.count(action=Action.KEEP, state=KeyState.JOB_FAILED)
+    settled = survey.count(action=Action.KEEP) - refused - failed
     output.say(
         f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already settled"
     )
@@ -107,6 +108,9 @@ def _describe_ledger(run: "Run", output: Output) -> None:
         output.say(f"  {changed} This run continues by key, not by position.")
     if refused:
         output.say(f"  {counted(refused, 'key')} permanently refused earlier: not sent again")
+    if failed:
+        jobs = counted(failed, "removal job")
+        output.say(f"  {jobs} ended in error or was not found: --retry-failed creates new ones")
     for state, why in AGAIN.items():
         if again := survey.count(action=Action.SEND, state=state):
             output.say(f"  {counted(again, 'key')} sent again: {why}")

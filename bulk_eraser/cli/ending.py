@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import BulkEraserError, Interrupted, Result, internal_error
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
 
-__all__ = ["as_error", "command_line", "conclude", "tell_failure"]
+__all__ = ["as_error", "as_typed", "command_of", "conclude", "tell_failure"]
 
 R = TypeVar("R", bound=Result)
 
@@ -67,8 +68,17 @@ def as_error(error: BaseException) -> BulkEraserError:
     return told
 
 
-def command_line(arguments: list[str]) -> str:
-    """A command of this program to be typed; it holds no secret: there is no option for one."""
-    program = os.path.basename(sys.argv[0])
-    name = "python -m bulk_eraser" if program == "__main__.py" else program
-    return f"{name} {printable(shlex.join(arguments))}"
+def command_of(*arguments: str) -> list[str]:
+    """A command of this program, called as it was. There is no option for a secret to be in it."""
+    typed = sys.argv[0]
+    name = os.path.basename(typed)
+    if name == "__main__.py":
+        return ["python", "-m", "bulk_eraser", *arguments]
+    on_path = shutil.which(name)
+    is_found = on_path is not None and os.path.abspath(on_path) == os.path.abspath(typed)
+    return [name if is_found else typed, *arguments]
+
+
+def as_typed(command: list[str]) -> str:
+    """A command as it can be typed."""
+    return printable(shlex.join(command))

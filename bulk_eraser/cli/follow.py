@@ -1,6 +1,7 @@
 """`bulk-eraser follow`: ask for the status of every job that is due, until all are done."""
 
 import re
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -8,7 +9,7 @@ from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import conclude
+from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     PaceOptions,
@@ -87,7 +88,9 @@ def follow(
             pursued = Follow(request, settings, ledger)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
-                return runner.run(pursued.carry_out(api_key, Display(output)))
+                result = runner.run(pursued.carry_out(api_key, Display(output)))
+            result.next = _next(ledger.facts, result)
+            return result
 
     tell = partial(_tell, given.wait)
     return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
@@ -183,7 +186,18 @@ def _date(text: str | None) -> date | None:
         raise UsageError(f"--received must be a date such as 2026-11-24, not {text!r}.") from None
 
 
-# ── what is told ────────────────────────────────────────────────────────────────────────────────
+# ── what to do now, and what is told ──────────────────────────────────────────────────────────────
+
+
+def _next(facts: LedgerFacts, result: FollowResult) -> list[str] | None:
+    """`follow` again while jobs are pending; else `run`, for the keys that it would send again."""
+    if result.error or result.counts["pending"]:
+        return command_of(*sys.argv[1:])
+    bad = result.counts["error"] + result.counts["not_found"] + result.without_job["refused"]
+    if not (bad or any(result.without_job.values())) or facts.last_input is None:
+        return None
+    run = command_of("run", facts.last_input.name, "--ledger", result.ledger or "")
+    return [*run, "--retry-failed"] if bad else run
 
 
 def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
@@ -208,11 +222,14 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
         output.error(printable(ending.error))
     elif ending.counts["pending"]:
         again = "" if wait else _when_again(ending.next_check_at)
-        output.always(f"Not finished: {counted(ending.counts['pending'], 'job')} pending.{again}")
+        pending = f"{counted(ending.counts['pending'], 'job')} pending"
+        output.always(f"Not finished: {_erased(ending)}, {pending}.{_without_job(ending)}{again}")
     elif ending.exit_code == ExitCode.SOME_ROWS:
-        output.always("All jobs are finished, but not all of them are done.")
+        output.always(f"All jobs are finished: {_erased(ending)}.{_without_job(ending)}")
     else:
-        output.always(f"Complete: {_all_done(ending.counts['jobs'])}.")
+        output.always(f"Complete: {_erased(ending)}.{_without_job(ending)}")
+    if ending.next is not None and ending.outcome != "refused":
+        output.always(f"Continue with: {as_typed(ending.next)}")
 
 
 def _when_again(next_check_at: str | None) -> str:
@@ -222,8 +239,26 @@ def _when_again(next_check_at: str | None) -> str:
     return f" Ask again {when}, then once a day."
 
 
-def _all_done(jobs: int) -> str:
-    return f"all {jobs:,} jobs are done" if jobs else "this ledger has no job to follow"
+def _erased(result: FollowResult) -> str:
+    counts = result.counts
+    bad = counts["error"] + counts["not_found"]
+    failed = f", {counted(bad, 'job')} failed" if bad else ""
+    if not counts["jobs"]:
+        return "this ledger has no job to follow"
+    is_all = counts["done"] == counts["jobs"]
+    done = f"all {counts['jobs']:,} jobs are done, " if is_all else ""
+    return f"{done}{counts['done']:,} erased{failed}"
+
+
+def _without_job(result: FollowResult) -> str:
+    """Keys that nobody will erase as things are."""
+    without = {word: count for word, count in result.without_job.items() if count}
+    if not without:
+        return ""
+    number = sum(without.values())
+    have = "has" if number == 1 else "have"
+    words = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in without.items())
+    return f" {counted(number, 'key')} of this ledger {have} no job ({words})."
 
 
 def _tell_counts(output: Output, ending: FollowResult) -> None:

@@ -71,7 +71,8 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """Is there somebody who can be asked and who sees a live display?"""
-        return self.messages.is_terminal and not self.messages.is_dumb_terminal
+        is_terminal = self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
+        return is_terminal and not self.messages.is_dumb_terminal
 
     def result(self, text: str) -> None:
         """A result for people; with --json the one object stands for all of them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import command_line, conclude
+from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.options import (
@@ -25,7 +25,7 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
 from bulk_eraser.cli.wording import (
-    attempt_error,
+    attention_line,
     counted,
     counts_table,
     duration,
@@ -212,15 +212,21 @@ def _execute(
             result = runner.run(prepared.carry_out(how.api_key, Display(output)))
         if how.receipt and prepared.run_started:
             _put_receipt(how.receipt, prepared.run_started, result)
-        _tell_errors(prepared, output)
+        result.next = _next(prepared, result)
         return result
 
 
-def _tell_errors(run: "Run", output: Output) -> None:
-    if errors := run.tally.errors.most_common():
-        output.say("Failed or unknown in this run:")
-        for word, count in errors:
-            output.say(f"  {count:,}  {attempt_error(word)}")
+def _next(run: "Run", result: RunResult) -> list[str] | None:
+    """The command that does something about what is left: the same one as long as it would send
+    something, else the same with --retry-failed, else `follow`, once there are jobs."""
+    again = command_of(*sys.argv[1:])
+    if result.error or run.can_be_mended:
+        return again
+    if run.can_be_retried:
+        return [*again, "--retry-failed"]
+    if result.counts["accepted"] + result.counts["already_settled"]:
+        return command_of("follow", result.ledger or "")
+    return None
 
 
 def _put_receipt(path: str, started: RunStarted, result: RunResult) -> None:
@@ -260,44 +266,47 @@ def _within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
 
 
-def _tell(input_path: str, dry_run: bool, output: Output, ending: RunResult) -> None:
-    """The counts, how it ended, and the command that continues it."""
-    if ending.counts["rows"]:
-        output.result(counts_table(ending.counts))
-        if ending.requests:
-            requests = counted(ending.requests, "request")
-            repeated = f", including {counted(ending.retries, 'retry')}" if ending.retries else ""
-            output.result(f"  {requests} in {duration(ending.elapsed_s)}{repeated}")
-    if ending.head is not None:
-        output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
-    if dry_run and ending.error is None:
+def _tell(input_path: str, dry_run: bool, output: Output, result: RunResult) -> None:
+    """The counts, how it ended, what needs attention, and what to do now."""
+    if result.counts["rows"]:
+        output.result(counts_table(result.counts))
+        if result.requests:
+            requests = counted(result.requests, "request")
+            repeated = f", including {counted(result.retries, 'retry')}" if result.retries else ""
+            output.result(f"  {requests} in {duration(result.elapsed_s)}{repeated}")
+    if result.head is not None:
+        output.say(f"Ledger {printable(result.ledger or '')}, head {result.head}")
+    if dry_run and result.error is None:
         return
-    _tell_how(output, ending)
-    if _is_resumable(ending):
+    if result.attention:
+        output.say("Needs attention:")
+        for item in result.attention:
+            output.say(f"  {attention_line(item)}")
+    _tell_how(output, result)
+    if jobs := result.counts["accepted"]:
+        is_one = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
+        output.always(f"{is_one} created. Nothing is erased yet: that takes about six days.")
+    if result.next is not None:
         again = " (pipe in the same input)" if input_path == "-" else ""
-        output.always(f"Continue with{again}: {command_line(sys.argv[1:])}")
+        is_follow = "follow" in result.next[1:4]
+        what = "Follow the jobs from tomorrow on" if is_follow else "Continue"
+        output.always(f"{what} with{'' if is_follow else again}: {as_typed(result.next)}")
 
 
-def _tell_how(output: Output, ending: RunResult) -> None:
-    counts = ending.counts
-    if ending.outcome == "interrupted":
-        output.always(ending.error or "Stopped.")
-    elif ending.error is not None:
-        output.error(printable(ending.error))
-    elif ending.exit_code == ExitCode.NOT_FINISHED:
+def _tell_how(output: Output, result: RunResult) -> None:
+    counts = result.counts
+    if result.outcome == "interrupted":
+        output.always(result.error or "Stopped.")
+    elif result.error is not None:
+        output.error(printable(result.error))
+    elif result.exit_code == ExitCode.NOT_FINISHED:
         output.always("Not finished: --limit left keys for a later run.")
-    elif ending.exit_code == ExitCode.SOME_ROWS:
+    elif result.exit_code == ExitCode.SOME_ROWS:
         parts = [f"{counts[n]:,} {n}" for n in ("failed", "unknown", "rejected") if counts[n]]
-        output.always(f"Reached the end, but not every row is settled well: {', '.join(parts)}.")
+        if failed := counts["job_failed"]:
+            parts.append(f"{counted(failed, 'removal job')} failed earlier")
+        if late := counts["held_too_late"]:
+            parts.append(f"{counted(late, 'key')} came on hold too late")
+        output.always(f"Reached the end, but some rows need attention: {', '.join(parts)}.")
     else:
         output.always("Complete: every row of this input is settled.")
-
-
-def _is_resumable(ending: RunResult) -> bool:
-    """Is there something that the same command would do?"""
-    if ending.outcome == "refused":
-        return False
-    counts = ending.counts
-    return ending.exit_code != ExitCode.COMPLETE and bool(
-        ending.error or counts["not_reached"] or counts["failed"] or counts["unknown"]
-    )

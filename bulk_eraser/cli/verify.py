@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
 from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.options import OutputOptions, ReadingOptions
 from bulk_eraser.cli.output import Output
@@ -25,6 +25,10 @@ class VerifyOptions(Bundle):
         "SHA256",
         "A head that was kept: it must be one of the commits. Can be repeated.",
         multiple=True,
+        env=False,
+    )
+    expect_done: bool = flag(
+        "End with 3 unless everybody who was to be erased is: every row of --input, or every key.",
         env=False,
     )
     input: str | None = option("FILE", "Account for every row of this file.", env=False)
@@ -62,6 +66,7 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
         input_path=given.input,
         reading=reading,
         rows_path=given.rows,
+        expect_done=given.expect_done,
         naming=lambda: naming_of(True, output),
     )
 

@@ -3,23 +3,25 @@
 from typing import Any
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, lines_of, printable
+from bulk_eraser.cli.wording import counted, lines_of, plural, printable
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.audit import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 
 __all__ = ["tell"]
 
-_TOLD = {
-    "accepted": "accepted: the service created a removal job",
-    "job_lost": "accepted, but the job's last status is error or not_found",
-    "failed": "failed: refused, or certainly not carried out",
-    "unknown": "unknown: perhaps carried out, without an answer that counts",
-    "excluded": "on the hold list: not sent",
+_MEANING = {
+    "erased": "erased: the removal job is done",
+    "in_progress": "in progress: accepted, but the removal job is not finished",
+    "job_failed": "job failed: accepted, but the job ended in error or was not found",
+    "refused": "refused: the service refused the key permanently",
+    "failed": "failed: certainly not carried out",
+    "unknown": "unknown: may or may not have arrived",
+    "excluded": "excluded: on the hold list, not sent",
     "rejected": "rejected: no usable key, not sent",
-    "duplicate": "duplicate rows: the key stands earlier in the input",
-    "sent": "sent, without a recorded outcome: run again",
-    "missing": "missing: in no ledger",
+    "duplicate": "duplicate: the key is in an earlier row",
+    "sent": "sent, without a recorded outcome: may have arrived",
+    "not_reached": "not reached: never sent",
 }
 
 
@@ -32,6 +34,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result(_head_line(head, place))
         if verified.input is not None:
             output.result("\n".join(_row_lines(verified)))
+        elif verified.states:
+            output.result("\n".join(_key_lines(verified)))
         for word, found in verified.findings.items():
             where = lines_of([place["line"] for place in found["lines"]], found["count"])
             output.result(f"{word}: {found['count']:,}; {FINDINGS[word]} ({where} of the ledger)")
@@ -43,9 +47,27 @@ def tell(output: Output, verified: VerifyResult) -> None:
         if verified.rehearsal:
             output.warn("this is a rehearsal, in which nothing was erased.")
         but = f" The ledger also has {extra} that the input lacks." if verified.extra else ""
-        output.always(f"All holds: the chain is intact{whole}.{but}")
+        output.always(f"Verified: the chain is intact{whole}. {_erased(verified)}{but}")
     else:
-        output.always(f"Not all holds: {'; '.join(_what_is_open(verified))}.")
+        output.always(f"Not verified: {'; '.join(_what_is_open(verified))}. {_erased(verified)}")
+
+
+def _erased(verified: VerifyResult) -> str:
+    """The auditor's one question."""
+    total = sum(verified.states.values())
+    noun = "row" if verified.input else "key"
+    return f"Erased so far: {verified.erased:,} of {counted(total, noun)}."
+
+
+def _key_lines(verified: VerifyResult) -> list[str]:
+    """What became of the keys of the ledgers, where there is no input."""
+    total = sum(verified.states.values())
+    width = max(6, len(f"{total:,}"))
+    states = {state: count for state, count in verified.states.items() if count}
+    return [
+        f"{total:>{width},}  different {plural(total, 'key')}",
+        *(f"{count:>{width},}  {_MEANING[state]}" for state, count in states.items()),
+    ]
 
 
 def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
@@ -61,23 +83,35 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
             f"  derived from {printable(derived['ledger'])}, head {printable(derived['head'])}: "
             "with pseudonyms instead of keys"
         )
-    if ledger["tail_bytes"]:
-        lines.append(
-            f"  {counted(ledger['tail_bytes'], 'byte')} behind the last commit prove nothing: a "
-            "run broke off, or is writing now"
-        )
-    return lines + [_run_line(run) for run in ledger["runs"]]
+    if ledger["being_written"]:
+        lines.append("  being written by another process now; verify it again when that has ended")
+    elif ledger["tail_bytes"]:
+        tail = counted(ledger["tail_bytes"], "byte")
+        lines.append(f"  {tail} after the last commit prove nothing: a run broke off")
+    runs, last = ledger["runs"], len(ledger["runs"]) - 1
+    is_being_written = ledger["being_written"]
+    return lines + [_run_line(run, is_being_written and n == last) for n, run in enumerate(runs)]
 
 
-def _run_line(run: dict[str, Any]) -> str:
+def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     parts = [f"API {run['api']}, target {run['target']}"]
     parts += [f"{name} {run[name]}" for name in ("requester", "reference") if run[name]]
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
-    ending = f"{run['outcome']} ({run['exit_code']})" if run["outcome"] else "broke off"
-    word = "job_status" if run["command"] == "follow" else "accepted"
-    what = f"{run['lines'].get(word, 0):,} {word}"
-    return printable(f"  {run['at']} {run['command']}: {', '.join(parts)}: {what}, {ending}")
+    if run["command"] == "follow":
+        what = f"asked about {counted(run['lines'].get('job_status', 0), 'job')}"
+    else:
+        what = f"{run['lines'].get('accepted', 0):,} accepted"
+    ending = _ending(run, is_last_of_one_being_written)
+    return printable(f"  {run['at']} {run['command']}: {', '.join(parts)}: {what}; {ending}")
+
+
+def _ending(run: dict[str, Any], is_under_way: bool) -> str:
+    if not run["outcome"]:
+        return "still running" if is_under_way else "broke off"
+    words = {"incomplete": "not finished", "complete": "finished"}
+    failures = ", with failures" if (run["outcome"], run["exit_code"]) == ("complete", 3) else ""
+    return f"{words.get(run['outcome'], run['outcome'])}{failures} ({run['exit_code']})"
 
 
 def _head_line(head: str, place: dict[str, Any] | None) -> str:
@@ -104,7 +138,7 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     ]
     for state, count in verified.states.items():
         if count:
-            lines.append(f"{count:>{width},}  {_TOLD[state]}")
+            lines.append(f"{count:>{width},}  {_MEANING[state]}")
     if not any(
         run["input"] and run["input"]["sha256"] == facts["sha256"]
         for ledger in verified.ledgers
@@ -132,7 +166,11 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
     if verified.unaccounted:
         found.append(f"{counted(verified.unaccounted, 'row')} unaccounted for")
     if any(ledger["tail_bytes"] for ledger in verified.ledgers):
-        found.append("something stands behind the last commit")
+        found.append("something follows the last commit")
+    if verified.expect_done and verified.not_erased:
+        found.append(f"{verified.not_erased:,} not erased")
+    if verified.held_too_late:
+        found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
     if any(not ledger["commits"] for ledger in verified.ledgers):
         found.append("a ledger has no commit yet")
     return found + [f"{word} ({found_['count']:,})" for word, found_ in verified.findings.items()]

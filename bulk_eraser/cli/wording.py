@@ -2,12 +2,14 @@
 
 from datetime import date, datetime
 
+from bulk_eraser.errors import Attention
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
     "LABELS",
     "SUSPECTS",
     "attempt_error",
+    "attention_line",
     "calendar_day",
     "counted",
     "counts_table",
@@ -23,6 +25,7 @@ __all__ = [
 LABELS = {
     "accepted": "accepted: the service created a removal job",
     "already_settled": "settled by an earlier run",
+    "job_failed": "accepted earlier, but the removal job failed",
     "failed": "failed: refused, or out of attempts",
     "unknown": "unknown: may or may not have arrived",
     "not_reached": "not reached in this run",
@@ -138,8 +141,28 @@ def row_error(word: str, lines: list[int], count: int) -> str:
 
 def attempt_error(word: str) -> str:
     """What went wrong with an attempt, by the words of `ATTEMPT_ERRORS` or `http_` and a status."""
-    meaning = ATTEMPT_ERRORS.get(word) or f"the service answered {word.removeprefix('http_')}"
-    return f"{word}: {meaning}"
+    return f"{word}: {attempt_meaning(word)}"
+
+
+def attempt_meaning(word: str) -> str:
+    return ATTEMPT_ERRORS.get(word) or f"the service answered {word.removeprefix('http_')}"
+
+
+_ATTENTION = {
+    "refused": "permanently refused earlier; not sent again without --retry-failed",
+    "job_failed": "accepted, but the removal job ended in error or was not found",
+    "held_too_late": "on the hold list, but sent by an earlier run; contact Voyado at once",
+    "not_reached": "not reached in this run",
+}
+"""What is to be looked at, beside the words for rejected rows and failed attempts."""
+
+
+def attention_line(item: Attention) -> str:
+    """A reason, how often, and where."""
+    word = item.reason
+    meaning = _ATTENTION.get(word) or ROW_ERRORS.get(word) or attempt_meaning(word)
+    where = f" ({lines_of(item.lines, item.count)})" if item.lines else ""
+    return f"{item.count:,}  {word}: {meaning}{where}"
 
 
 def suspect(word: str, lines: list[int], count: int) -> str:

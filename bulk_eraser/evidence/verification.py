@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from bulk_eraser.errors import (
+    Attention,
     BulkEraserError,
     ConfigurationError,
     ExitCode,
@@ -50,6 +51,7 @@ STATES = (
 """What became of a row, in the order in which it is told. The last two are not accounted for."""
 _UNACCOUNTED = ("sent", "not_reached")
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
+_NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _OF_ROWS_ONLY = ("rejected", "duplicate")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -86,6 +88,7 @@ class VerifyResult(Result):
     """
 
     erased: int = 0
+    expect_done: bool = False
 
     ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
@@ -120,6 +123,7 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
     be looked at; what is wrong with a ledger raises nothing.
     """
+    result.expect_done = request.expect_done
     with closing(Audit(request.ledgers, request.heads)) as audit:
         _note_ledgers(result, audit, request.heads)
         if request.input_path is None:
@@ -133,10 +137,18 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
         result.erased, result.held_too_late = result.states["erased"], audit.held_too_late
-        _conclude(request, result, audit)
+        _conclude(result, audit)
+        result.attention = [
+            Attention(state, count)
+            for state, count in result.states.items()
+            if count and state in _NEEDS_ATTENTION
+        ]
+        if result.unaccounted:
+            lines = result.unaccounted_lines
+            result.attention.append(Attention("unaccounted", result.unaccounted, lines))
 
 
-def _conclude(request: VerifyRequest, result: VerifyResult, audit: Audit) -> None:
+def _conclude(result: VerifyResult, audit: Audit) -> None:
     """79 for what nobody wrote, 3 for what is not accounted for, or not as expected."""
     damaged = [account for account in audit.ledgers if account.damage]
     lost = [head for head, place in result.expected_heads.items() if place is None]
@@ -158,7 +170,7 @@ def _conclude(request: VerifyRequest, result: VerifyResult, audit: Audit) -> Non
         or (result.rehearsal and result.input is not None)
         or audit.findings.counts
         or audit.held_too_late
-        or (request.expect_done and result.not_erased)
+        or (result.expect_done and result.not_erased)
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):
         result.outcome, result.exit_code = "incomplete", ExitCode.SOME_ROWS

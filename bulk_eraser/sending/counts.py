@@ -25,6 +25,8 @@ COUNTS = (
     "not_reached",
     "held_too_late",
 )
+EXAMPLES = 3
+"""Lines that are named for a reason."""
 SUMMED = COUNTS[1:-1]
 """These add up to `rows`; `held_too_late` is a part of `excluded`."""
 
@@ -33,7 +35,8 @@ class Tally:
     """Counts of rows by last state, and of what this run did.
 
     `to_send` is how many keys are to be sent, `settled` how many got an outcome in this run,
-    `failures` how many of those were `failed` or `unknown`; `errors` counts these by error word.
+    `failures` how many of those were `failed` or `unknown`; `errors` counts these by error word,
+    `error_lines` has the first lines of each; `refused` counts those that were refused permanently.
 
     A key that is sent counts as not reached until it has an outcome, or as before if its `sent`
     line is taken back.
@@ -48,7 +51,9 @@ class Tally:
         self.to_send = sum(rows for decision, rows in decisions.items() if decision.is_sent)
         self.settled = 0
         self.failures = 0
+        self.refused = 0
         self.errors: Counter[str] = Counter()
+        self.error_lines: dict[str, list[int]] = {}
         self._earlier: dict[int, str] = {}
         self._before_sent: dict[int, str] = {}
 
@@ -70,6 +75,7 @@ class Tally:
             elif isinstance(record, Accepted):
                 self._outcome(record.line, "accepted")
             elif isinstance(record, Failed):
+                self.refused += record.permanent
                 self._outcome(record.line, "failed", record.error)
             elif isinstance(record, Unknown):
                 self._outcome(record.line, "unknown", record.error)
@@ -94,6 +100,9 @@ class Tally:
         if error:
             self.failures += 1
             self.errors[error] += 1
+            lines = self.error_lines.setdefault(error, [])
+            if len(lines) < EXAMPLES:
+                lines.append(line)
 
     def _move(self, source: str, to: str) -> None:
         self._counts[source] -= 1

@@ -18,7 +18,7 @@ from itertools import islice
 from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
-from bulk_eraser.errors import BulkEraserError, ExitCode, internal_error
+from bulk_eraser.errors import Attention, BulkEraserError, ExitCode, internal_error
 from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
@@ -41,6 +41,8 @@ MANY_NOT_THERE = 10
 """Jobs that 404 was the answer for; then it is the version that is gone."""
 LISTED = 1000
 """Jobs that a list of the result names at the most."""
+EXAMPLES = 3
+"""Lines that are named for a reason."""
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
 
 
@@ -224,6 +226,12 @@ class Follow:
         except Exception as bug:  # how it ended must be on record, whatever is wrong with a line
             error = error or internal_error(bug)
         self._conclude(result, error)
+        words = {"error": result.error_jobs, "not_found": result.not_found_jobs}
+        result.attention = [
+            Attention(f"job_{word}", result.counts[word], [job.line for job in jobs[:EXAMPLES]])
+            for word, jobs in words.items()
+            if result.counts[word]
+        ] + [Attention(word, count) for word, count in result.without_job.items() if count]
         return result
 
     def summary(self) -> list[str]:

@@ -6,11 +6,12 @@ ledger, erases, and closes the ledger with `run_finished`.
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from bulk_eraser import __version__
 from bulk_eraser.errors import (
+    Attention,
     BulkEraserError,
     ConfigurationError,
     ExitCode,
@@ -164,8 +165,33 @@ class Run:
 
     def _counted(self, result: RunResult) -> RunResult:
         result.counts, result.survey_s = self.tally.counts(), self._survey_s
+        result.attention = [item for item in self._attention() if item.count]
         result.ledger = self.file.path
         return result
+
+    def _attention(self) -> Iterator[Attention]:
+        """What somebody should look at: rows that were not sent, what failed, now or earlier."""
+        survey, tally, lines = self.survey, self.tally, self.survey.kept_lines
+        for word, count in survey.errors.most_common():
+            yield Attention(word, count, survey.error_lines[word])
+        for word, count in tally.errors.most_common():
+            yield Attention(word, count, tally.error_lines[word])
+        yield Attention("refused", self._refused_for_good(), lines.get(KeyState.REFUSED, []))
+        yield Attention("job_failed", tally["job_failed"], lines.get(KeyState.JOB_FAILED, []))
+        yield Attention("held_too_late", tally["held_too_late"], survey.held_too_late_lines)
+        yield Attention("not_reached", tally["not_reached"])
+
+    @property
+    def can_be_mended(self) -> bool:
+        """Would the same command send something again?"""
+        failed = self.tally["failed"] - self._refused_for_good() - self.tally.refused
+        return bool(self.tally["not_reached"] or self.tally["unknown"] or failed)
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Would --retry-failed send something that the same command does not?"""
+        refused = self._refused_for_good() + self.tally.refused
+        return bool(refused or self.tally["job_failed"])
 
     def _conclude(self, result: RunResult, error: BulkEraserError | None) -> None:
         """Outcome and exit code, from the last state of every row."""

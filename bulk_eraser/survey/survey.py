@@ -47,7 +47,8 @@ class Survey:
     of `hold_list`, which is set between the two, are not sent.
 
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
-    `decisions` counts the rows by what is done with them, once `decide` has run. `held_too_late`
+    `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
+    the first lines of keys in the states that only --retry-failed sends again. `held_too_late`
     counts the keys on hold that an earlier run may have sent.
     """
 
@@ -60,6 +61,7 @@ class Survey:
         self.errors: Counter[str] = Counter()
         self.error_lines: dict[str, list[int]] = {}
         self.decisions: Counter[Decision] = Counter()
+        self.kept_lines: dict[KeyState, list[int]] = {}
         self._codes = bytearray()
         self._keys = KeyPartitions("QQB")
         self._suspects = Suspects()
@@ -121,6 +123,7 @@ class Survey:
     def _decide(self, states: Callable[[int], dict[bytes, KeyState]], retry_failed: bool) -> None:
         code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
         codes = self._codes
+        on_request = {KeyState.REFUSED, KeyState.JOB_FAILED}
         for partition in range(PARTITIONS):
             known = states(partition)
             first: dict[bytes, int] = {}
@@ -130,13 +133,19 @@ class Survey:
                     self._keep_first_line(place, first[digest])
                     continue
                 first[digest] = line
-                codes[place] = code_of[known.get(digest, KeyState.NOT_SENT)]
+                state = known.get(digest, KeyState.NOT_SENT)
+                codes[place] = code_of[state]
+                if state in on_request:
+                    self._note_kept(state, line)
                 self._suspects.count(flags)
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))
         counts = ((decision, codes.count(decision.code)) for decision in DECISIONS)
         self.decisions = Counter({decision: count for decision, count in counts if count})
+
+    def _note_kept(self, state: KeyState, line: int) -> None:
+        self.kept_lines[state] = sorted([*self.kept_lines.get(state, []), line])[:EXAMPLES]
 
     def _exclude(self, partition: int, held: set[bytes]) -> None:
         for digest, place, line, _flags in self._keys.read(partition):

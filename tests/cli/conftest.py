@@ -44,12 +44,17 @@ COUNTS = [
     "duplicate",
     "excluded",
     "already_settled",
+    "job_failed",
     "not_reached",
+    "held_too_late",
 ]
+SUMMED = COUNTS[1:-1]
 FIELDS = {
     "outcome",
     "exit_code",
     "error",
+    "next",
+    "attention",
     "counts",
     "requests",
     "retries",
@@ -62,6 +67,8 @@ FINDINGS = {
     "outcome",
     "exit_code",
     "error",
+    "next",
+    "attention",
     "input",
     "counts",
     "rejected",
@@ -337,7 +344,7 @@ class Ended:
         assert ending["outcome"] in OUTCOMES
         assert ending["error"] is None or isinstance(ending["error"], str)
         assert list(ending["counts"]) == COUNTS
-        assert ending["counts"]["rows"] == sum(ending["counts"][name] for name in COUNTS[1:])
+        assert ending["counts"]["rows"] == sum(ending["counts"][name] for name in SUMMED)
         assert min(ending["counts"].values()) >= 0
         assert ending["requests"] >= ending["retries"] >= 0
         return ending

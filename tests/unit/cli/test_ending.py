@@ -4,23 +4,19 @@ import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Never
 
 import pytest
 
-from bulk_eraser.cli.ending import conclude, ended_by
+from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.output import Output
-from bulk_eraser.errors import ConfigurationError, ExitCode, LedgerWriteError
+from bulk_eraser.errors import ConfigurationError, LedgerWriteError, Result
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class Found:
-    outcome: str = "complete"
-    exit_code: int = ExitCode.COMPLETE
-    error: str | None = None
+class Found(Result):
     rows: int = 0
 
 
@@ -44,7 +40,7 @@ def ended(error: BaseException | None, *, as_json: bool = False) -> tuple[int, F
         return found
 
     output = Output(json=as_json)
-    return conclude(output, work, partial(ended_by, found), tell), found
+    return conclude(output, found, work, tell), found
 
 
 def tell(output: Output, found: Found) -> None:
@@ -62,7 +58,14 @@ def test_with_json_one_object_is_printed(capsys: pytest.CaptureFixture[str]):
     """Nothing else stands on stdout."""
     ended(None, as_json=True)
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"outcome": "complete", "exit_code": 0, "error": None, "rows": 7}
+    assert json.loads(out) == {
+        "outcome": "complete",
+        "exit_code": 0,
+        "error": None,
+        "next": None,
+        "attention": [],
+        "rows": 7,
+    }
     assert err == "All was read.\n"
 
 
@@ -75,7 +78,7 @@ def test_with_json_one_object_is_printed(capsys: pytest.CaptureFixture[str]):
             KeyboardInterrupt(),
             "interrupted",
             130,
-            "Stopped by SIGINT. What was done is recorded.\n",
+            "Cancelled. Nothing was sent.\n",
         ),
     ],
     ids=["configuration", "disk", "ctrl-c"],
@@ -111,6 +114,6 @@ def test_signals_end_the_work_and_no_longer_the_telling():
     def tell_failure(_output: Output, _found: Found) -> None:
         seen.extend(signal.getsignal(signum) for signum in SIGNALS)
 
-    code = conclude(Output(), work, partial(ended_by, Found()), tell, tell_failure)
+    code = conclude(Output(), Found(), work, tell, tell_failure)
     assert code == 143
     assert seen == [signal.SIG_IGN] * 3
