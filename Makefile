@@ -16,7 +16,7 @@ test: $(VENV)/.dev ## the tests, two minutes
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 soak: $(VENV)/.dev ## the long tests, and many more examples of the others, eight minutes
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --timeout 900 \
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --timeout 900 -o faulthandler_timeout=890 \
 	  -m 'soak or hypothesis' --hypothesis-profile soak
 
 check: $(VENV)/.dev ## formatting, lint, types

@@ -1,6 +1,7 @@
 """Nothing is sent that nobody has agreed to."""
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -145,6 +146,25 @@ async def test_nothing_to_do_needs_no_consent(desk: Any, service: Any, keys: lis
     ended = await desk.call(*told(desk, service, source))
     desk.reconcile(source, ended, service)
     assert ended.code == 0
+
+
+async def test_what_was_typed_before_the_question_is_no_answer(
+    desk: Any, service: Any, keys: list[str]
+):
+    """The right number, typed while the input is still being read, confirms nothing."""
+    content = desk.csv(keys[:7]).path.read_text()
+    slow = desk.folder / "slow.csv"
+    os.mkfifo(slow)
+    options = ("--ledger", "keys.ledger.ndjson")
+    terminal = await desk.on_terminal(*told(desk, service, slow, *options))
+    terminal.type("7\r")
+    await asyncio.to_thread(slow.write_text, content)
+    await terminal.saw("confirm: ")
+    terminal.type("\x04")
+    ended = await terminal.ended()
+    assert (ended.code, ended.json["outcome"]) == (2, "refused")
+    assert service.calls == []
+    assert desk.ledger_size() == 0
 
 
 async def test_a_dumb_terminal_is_no_terminal(desk: Any, service: Any, keys: list[str]):
