@@ -118,19 +118,31 @@ class Ledger:
         return [line for line in lines if line["type"] == type_]
 
     def sent(self) -> Counter[str]:
-        """Key → number of `sent` lines."""
-        return Counter(line["key"] for line in self.of("sent"))
+        """Key → number of `sent` lines that were not taken back: so often a request may have left."""
+        taken_back = Counter(line["key"] for line in self.of("unsent"))
+        sent = Counter(line["key"] for line in self.of("sent"))
+        assert taken_back <= sent
+        return sent - taken_back
 
     def last(self, lines: Iterable[dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
-        """Key → its last line; an `excluded` line does not take back what is settled."""
-        last: dict[str, dict[str, Any]] = {}
+        """Key → its last line; an `excluded` line does not take back what is settled, an `unsent`
+        one takes back the `sent` before it."""
+        kept: dict[str, list[dict[str, Any]]] = {}
         for line in self.lines if lines is None else lines:
             if line["type"] in ("sent", "accepted", "failed", "unknown", "excluded"):
-                before = last.get(line["key"], {})
+                of_key = kept.setdefault(line["key"], [])
+                before = of_key[-1] if of_key else {}
                 settled = before.get("type") == "accepted" or before.get("permanent")
                 if not (line["type"] == "excluded" and settled):
-                    last[line["key"]] = line
-        return last
+                    of_key.append(line)
+            elif line["type"] == "unsent" and kept.get(line["key"]):
+                assert kept[line["key"]].pop()["type"] == "sent"
+        return {key: of_key[-1] for key, of_key in kept.items() if of_key}
+
+    def failed_jobs(self) -> set[str]:
+        """The jids whose last status is that no data was erased."""
+        status = {line["jid"]: line["status"] for line in self.of("job_status")}
+        return {jid for jid, word in status.items() if word in ("error", "not_found")}
 
     def must_send_no_accepted_key_again(self) -> None:
         accepted: set[str] = set()
@@ -167,6 +179,7 @@ def counts_of(ledger: Ledger, rows: list[tuple[int, str]], held: frozenset[str])
     before = ledger.last(line for run in ledger.runs[:-1] for line in run)
     now = ledger.last(ledger.runs[-1])
     last = ledger.last()
+    failed_jobs = ledger.failed_jobs()
     counts = Counter(rows=len(rows))
     seen: set[str] = set()
     for _, key in rows:
@@ -176,8 +189,12 @@ def counts_of(ledger: Ledger, rows: list[tuple[int, str]], held: frozenset[str])
             counts["duplicate"] += 1
         elif key in held:
             counts["excluded"] += 1
+            earlier = before.get(key, {"type": ""})
+            maybe_sent = earlier["type"] in ("sent", "accepted", "unknown", "failed")
+            counts["held_too_late"] += maybe_sent and not earlier.get("permanent")
         elif before.get(key, {}).get("type") == "accepted" and key not in now:
-            counts["already_settled"] += 1
+            is_failed = before[key]["jid"] in failed_jobs
+            counts["job_failed" if is_failed else "already_settled"] += 1
         else:
             state = last.get(key, {"type": "sent"})["type"]
             counts["not_reached" if state in ("sent", "excluded") else state] += 1

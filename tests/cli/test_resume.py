@@ -155,12 +155,16 @@ async def test_retry_failed_looks_at_the_last_job_status(
     commit = f'{{"type":"commit","at":"2030-01-01T00:00:00.000Z","lines":1,"sha256":"{digest}"}}\n'
     with (desk.folder / "keys.ledger.ndjson").open("ab") as file:
         file.write(line + commit.encode())
+    lost = status in ("error", "not_found")
     plain = await desk.run(source, service)
-    assert (plain.code, len(service.calls)) == (0, 3)
+    desk.reconcile(source, plain, service)
+    assert (plain.code, len(service.calls)) == (3 if lost else 0, 3)
+    assert plain.json["counts"]["job_failed"] == lost
+    assert plain.json["next"][-1] == ("--retry-failed" if lost else "keys.ledger.ndjson")
+    assert ("Complete" in plain.err) is not lost
     again = await desk.run(source, service, "--retry-failed")
     desk.reconcile(source, again, service, again=True)
     assert again.code == 0
-    lost = status in ("error", "not_found")
     assert len(service.calls) == 3 + lost
 
 
@@ -181,7 +185,8 @@ async def test_a_hold_list_must_not_be_forgotten(desk: Any, service: Any, keys: 
     hold = desk.csv([keys[6], keys[0]], "hold.csv")
     ended = await desk.run(source, service, "--exclude", hold)
     desk.reconcile(source, ended, service, held=[keys[6], keys[0]])
-    assert (ended.code, ended.json["counts"]["excluded"]) == (0, 2)
+    assert (ended.code, ended.json["counts"]["excluded"]) == (3, 2)
+    assert ended.json["counts"]["held_too_late"] == 1
     assert len(service.calls) == 19
     ended = await desk.run(source, service, "--no-exclude")
     desk.reconcile(source, ended, service)

@@ -29,7 +29,10 @@ async def test_a_hold_that_comes_too_late_is_told(desk: Any, service: Any, keys:
     hold = desk.csv([keys[3], keys[8]], "hold.csv")
     first = await desk.run(source, service, "--limit", 5)
     second = await desk.run(source, service, "--exclude", hold)
-    assert (first.code, second.code) == (75, 0)
+    assert (first.code, second.code) == (75, 3)
+    desk.reconcile(source, second, service, held=[keys[3], keys[8]])
+    assert second.json["counts"]["held_too_late"] == 1
+    assert "some rows need attention: 1 key came on hold too late." in second.err
     assert "Warning: 1 key on the hold list was sent in an earlier run (line 5)" in second.err
     assert service.per_key == Counter(keys[:8])
 

@@ -37,7 +37,7 @@ async def test_a_whole_run_holds(desk: Any, service: Any, keys: list[str]):
     code, found = await verify(desk, LEDGER, "--input", source, "--expect-head", ran.json["head"])
     assert (code, found["outcome"], found["unaccounted"], found["extra"]) == (0, "complete", 0, 0)
     states = {state: count for state, count in found["states"].items() if count}
-    assert states == {"accepted": 40, "duplicate": 2, "rejected": 1}
+    assert states == {"in_progress": 40, "duplicate": 2, "rejected": 1}
     (ledger,) = found["ledgers"]
     assert (ledger["head"], ledger["tail_bytes"], ledger["damage"]) == (ran.json["head"], 0, None)
     raw = desk.ledger().raw
@@ -56,15 +56,16 @@ async def test_it_is_told_to_people(desk: Any, service: Any, keys: list[str]):
     ran = await desk.run(source, service, "--limit", 3, "--requester", "Ada")
     ended = await desk.call("verify", LEDGER, "--input", source, "--expect-head", ran.json["head"])
     assert ended.code == 3
-    for words in ("intact", ran.json["head"], "requester Ada", "3 accepted", "incomplete (75)"):
+    for words in ("intact", ran.json["head"], "requester Ada", "3 accepted", "not finished (75)"):
         assert words in ended.out
     assert "2 rows unaccounted for (lines 5 and 6)" in ended.out
     assert "nothing follows it" in ended.out
-    assert ended.err.endswith("Not all holds: 2 rows unaccounted for.\n")
+    verdict = "Not verified: 2 rows unaccounted for. Erased so far: 0 of 5 rows.\n"
+    assert ended.err.endswith(verdict)
     await desk.run(source, service)
     ended = await desk.call("verify", LEDGER, "--input", source, "--expect-head", ran.json["head"])
     assert ended.code == 0
-    assert ended.err.startswith("All holds: the chain is intact, and every row")
+    assert ended.err.startswith("Verified: the chain is intact, and every row")
     assert "after it" in ended.out
 
 
@@ -82,26 +83,28 @@ async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
     found = json.loads(ended.out)
     assert (ended.code, found["unaccounted"]) == (0, 0)
     assert found["states"] == {
-        "accepted": 3,
-        "job_lost": 0,
-        "failed": 1,
+        "erased": 0,
+        "in_progress": 3,
+        "job_failed": 0,
+        "refused": 1,
+        "failed": 0,
         "unknown": 1,
         "excluded": 1,
         "rejected": 1,
         "duplicate": 1,
         "sent": 0,
-        "missing": 0,
+        "not_reached": 0,
     }
     assert table.stat().st_mode & 0o777 == 0o600
     rows = list(csv.reader(table.read_text().splitlines()))
     states = [
-        "accepted",
-        "failed",
+        "in_progress",
+        "refused",
         "unknown",
         "excluded",
         "duplicate",
         "rejected",
-        *["accepted"] * 2,
+        *["in_progress"] * 2,
     ]
     shown = [*keys[:4], keys[0], "", "'=1+1", "'@SUM"]
     lines = map(str, range(2, 10))
@@ -123,14 +126,14 @@ async def test_a_killed_run_is_not_accounted_for(desk: Any, service: Any, keys: 
     states = found["states"]
     assert code == 3
     assert states["sent"] >= 4
-    assert states["missing"] > 300
-    assert states["accepted"] + states["sent"] + states["missing"] == 400
-    assert found["unaccounted"] == states["sent"] + states["missing"]
+    assert states["not_reached"] > 300
+    assert states["in_progress"] + states["sent"] + states["not_reached"] == 400
+    assert found["unaccounted"] == states["sent"] + states["not_reached"]
     assert found["ledgers"][0]["runs"][0]["outcome"] is None
     service.answer = lambda call: None
     await desk.run(source, service)
     code, found = await verify(desk, LEDGER, "--input", source)
-    assert (code, found["states"]["accepted"]) == (0, 400)
+    assert (code, found["states"]["in_progress"]) == (0, 400)
 
 
 async def test_what_the_input_lacks_is_extra(desk: Any, service: Any, keys: list[str]):
@@ -138,13 +141,13 @@ async def test_what_the_input_lacks_is_extra(desk: Any, service: Any, keys: list
     await desk.run(desk.csv(keys[:6]), service)
     part = desk.csv(keys[2:5], "part.csv")
     code, found = await verify(desk, LEDGER, "--input", part)
-    assert (code, found["states"]["accepted"], found["extra"]) == (0, 3, 3)
+    assert (code, found["states"]["in_progress"], found["extra"]) == (0, 3, 3)
     lines = desk.ledger().raw.splitlines()
     named = {json.loads(lines[place["line"] - 1])["key"] for place in found["extra_lines"]}
     assert named == {keys[0], keys[1], keys[5]}
     other = desk.csv(keys[10:14], "other.csv")
     code, found = await verify(desk, LEDGER, "--input", other)
-    assert (code, found["states"]["missing"], found["extra"]) == (3, 4, 6)
+    assert (code, found["states"]["not_reached"], found["extra"]) == (3, 4, 6)
     assert found["unaccounted_lines"] == [2, 3, 4, 5]
 
 
@@ -223,12 +226,12 @@ async def test_several_ledgers_account_together(desk: Any, service: Any, keys: l
         await desk.run(desk.csv(part, f"{name}.csv"), service)
     both = ("a.ledger.ndjson", "b.ledger.ndjson")
     code, found = await verify(desk, *both, "--input", whole)
-    assert (code, found["states"]["accepted"], found["findings"]) == (0, 30, {})
+    assert (code, found["states"]["in_progress"], found["findings"]) == (0, 30, {})
     assert (await verify(desk, both[0], "--input", whole))[0] == 3
     await desk.run(desk.csv([keys[0], keys[20]], "c.csv"), service)
     code, found = await verify(desk, *both, "c.ledger.ndjson", "--input", whole)
     assert (code, found["findings"]["key_with_several_jids"]["count"]) == (3, 2)
-    assert found["states"]["accepted"] == 30
+    assert found["states"]["in_progress"] == 30
 
 
 async def test_one_jid_for_two_keys_is_found(desk: Any, service: Any, keys: list[str]):
@@ -311,7 +314,7 @@ async def test_the_order_of_ledgers_changes_nothing(desk: Any, service: Any, key
     both = ("failed.ledger.ndjson", "held.ledger.ndjson")
     for ledgers in (both, both[::-1]):
         code, found = await verify(desk, *ledgers, "--input", source)
-        assert (code, found["states"]["failed"]) == (0, 2)
+        assert (code, found["states"]["refused"]) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +347,7 @@ async def test_an_input_from_a_pipe(desk: Any, service: Any, keys: list[str]):
     running = await desk.start("verify", LEDGER, "--input", fifo, "--format", "csv", "--json")
     await asyncio.to_thread(fifo.write_bytes, source.path.read_bytes())
     ended = await running.ended()
-    assert (ended.code, json.loads(ended.out)["states"]["accepted"]) == (0, 5)
+    assert (ended.code, json.loads(ended.out)["states"]["in_progress"]) == (0, 5)
     assert (await desk.call("verify", fifo)).code == 2
     assert (await desk.run(source, service, "--receipt", fifo)).code == 2
 

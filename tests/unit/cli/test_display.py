@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def watched(settled: int) -> Any:
-    return SimpleNamespace(settled=settled, to_send=3000, told=lambda: [f"{settled} of 3000"])
+    return SimpleNamespace(settled=settled, to_send=3000, summary=lambda: [f"{settled} of 3000"])
 
 
 async def test_the_first_line_has_a_rate(clock: Any):
