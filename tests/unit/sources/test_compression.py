@@ -173,7 +173,9 @@ def test_what_needs_a_dictionary_is_refused(read: Read) -> None:
 def test_a_huge_window_is_refused_with_what_to_do(read: Read, log: int) -> None:
     """A file packed with --long needs that much memory to unpack: it is not damaged."""
     content = zst(CSV, window_log=log, enable_long_distance_matching=1)
-    with pytest.raises(InputError, match=r"window of more than 128 MiB\. Unpack it first: zstd -d"):
+    with pytest.raises(
+        InputError, match=r"window of more than 128 MiB\. Decompress it first: zstd -d"
+    ):
         read(content, "keys.csv.zst")
 
 
@@ -201,7 +203,7 @@ def test_a_name_that_says_something_else_is_refused(
     read: Read, name: str, content: bytes, why: str
 ) -> None:
     """Probably it is another file than the one that was meant."""
-    with pytest.raises(InputError, match=rf"{name} {why}\. Rename it, or get the file"):
+    with pytest.raises(InputError, match=rf"{name} {why}\. Rename it, or use the file"):
         read(content, name)
 
 

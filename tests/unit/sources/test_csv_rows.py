@@ -413,7 +413,7 @@ def test_a_file_without_rows_is_refused(read: Read, text: str) -> None:
 )
 def test_a_broken_header_is_refused(read: Read, header: str) -> None:
     """Without its columns nothing can be told; the line is named."""
-    with pytest.raises(InputError, match=r"the header \(line 3\) is broken"):
+    with pytest.raises(InputError, match=r"the quotes in the header \(line 3\) are broken"):
         read(f"\n\n{header}\nk1;n\n")
 
 

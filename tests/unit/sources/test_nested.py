@@ -224,7 +224,7 @@ def test_one_within_another_is_a_wrong_option(
     """A value cannot be text and hold members at the same time."""
     reading = Reading(key_field=key_field, received_field=received_field)
     reader = InputReader(str(write('{"a":{"b":"k"}}', "keys.ndjson")), reading)
-    with pytest.raises(UsageError, match="not one within another"):
+    with pytest.raises(UsageError, match="none of them inside another"):
         list(reader.survey_rows())
 
 
