@@ -282,15 +282,17 @@ def _tell(input_path: str, dry_run: bool, output: Output, result: RunResult) -> 
         output.say("Needs attention:")
         for item in result.attention:
             output.say(f"  {attention_line(item)}")
-    _tell_how(output, result)
     if jobs := result.counts["accepted"]:
-        is_one = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
-        output.always(f"{is_one} created. Nothing is erased yet: that takes about six days.")
-    if result.next is not None:
+        created = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
+        output.say(f"{created} created. Nothing is erased yet: that takes about six days.")
+    _tell_how(output, result)
+    if result.next is None:
+        return
+    if "follow" in result.next[1:4]:
+        output.say(f"Follow the jobs from tomorrow on with: {as_typed(result.next)}")
+    else:
         again = " (pipe in the same input)" if input_path == "-" else ""
-        is_follow = "follow" in result.next[1:4]
-        what = "Follow the jobs from tomorrow on" if is_follow else "Continue"
-        output.always(f"{what} with{'' if is_follow else again}: {as_typed(result.next)}")
+        output.always(f"Continue with{again}: {as_typed(result.next)}")
 
 
 def _tell_how(output: Output, result: RunResult) -> None:

@@ -118,7 +118,7 @@ class Ledger:
         return [line for line in lines if line["type"] == type_]
 
     def sent(self) -> Counter[str]:
-        """Key → number of `sent` lines that were not taken back: so often a request may have left."""
+        """Key → how often a request may have left: its `sent` lines that were not taken back."""
         taken_back = Counter(line["key"] for line in self.of("unsent"))
         sent = Counter(line["key"] for line in self.of("sent"))
         assert taken_back <= sent

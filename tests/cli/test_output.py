@@ -123,7 +123,8 @@ async def test_the_live_display_is_for_terminals(desk: Any, service: Any, keys: 
     ended = await terminal.ended()
     desk.reconcile(source, ended, service)
     assert ended.code == 0
-    assert "Complete" in terminal.shown.splitlines()[-1]
+    assert "Complete" in terminal.shown.splitlines()[-2]
+    assert "follow" in terminal.shown.splitlines()[-1]
 
 
 async def test_the_display_says_what_holds_it_up(desk: Any, service: Any, keys: list[str]):
@@ -135,7 +136,7 @@ async def test_the_display_says_what_holds_it_up(desk: Any, service: Any, keys: 
     terminal.type("\x03")
     ended = await terminal.ended()
     assert ended.code == 130
-    assert "SIGINT" in terminal.shown
+    assert "Stopped (Ctrl-C)" in terminal.shown
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}], ids=["NO_COLOR", "colour"])

@@ -55,7 +55,7 @@ async def test_it_continues_by_key(desk: Any, service: Any, keys: list[str]):
     assert service.per_key == dict.fromkeys(keys[:20], 1)
     verify = ("verify", "keys.ledger.ndjson", "--input", source, "--json")
     ended = await desk.call(*verify, env=pepper)
-    assert (ended.code, json.loads(ended.out)["states"]["accepted"]) == (0, 20)
+    assert (ended.code, json.loads(ended.out)["states"]["in_progress"]) == (0, 20)
     for env in ({}, pepper_in(desk, b"another pepper, long enough", "other")):
         ended = await desk.call(*verify, env=env)
         assert (ended.code, "pepper" in json.loads(ended.out)["error"]) == (78, True)
@@ -137,7 +137,7 @@ async def test_a_ledger_is_converted(desk: Any, service: Any, keys: list[str]):
         assert was == now
     verify = ("verify", NEW, "--input", source, "--json")
     before = json.loads((await desk.call(*verify, env=pepper)).out)
-    assert (before["states"]["accepted"], before["states"]["missing"]) == (18, 10)
+    assert (before["states"]["in_progress"], before["states"]["not_reached"]) == (18, 10)
     assert before["ledgers"][0]["derived_from"]["head"] == ran.json["head"]
     options = ("--ledger", NEW, "--pseudonymize", "--max-attempts", 1)
     ended = await desk.run(source, service, *options, env=pepper)

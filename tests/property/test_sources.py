@@ -235,7 +235,7 @@ def test_an_ndjson_line_is_what_json_says(line: str) -> None:
         assert isinstance(rows[0], RejectedRow)
 
 
-KEPT = ("ACCEPTED", "ERASED", "REFUSED", "JOB_FAILED")
+KEPT = ("IN_PROGRESS", "ERASED", "REFUSED", "JOB_FAILED")
 row = st.sampled_from(["k1", "k2", "k3", "k4", " k1", "k2\u00a0", "K1", "", "  ", "a\x00", None])
 
 
