@@ -38,8 +38,9 @@ RESULTS: dict[str, type] = {
 """What each command prints with --json."""
 EXIT_CODES = {
     ExitCode.COMPLETE: (
-        "Every row of this input is settled well. `follow`: every job is done. `verify`: the "
-        "ledger is what was written and every row is accounted for.",
+        "Every row of this input is settled well. `follow`: every job is done, and no key of the "
+        "ledger is without one. `verify`: the ledger is what was written, every row is accounted "
+        "for, and with `--expect-done` everybody is erased.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
@@ -49,9 +50,10 @@ EXIT_CODES = {
     ),
     ExitCode.SOME_ROWS: (
         "Reached the end; some rows failed, are unknown or were rejected, in this run or an "
-        "earlier one. `check`: some rows are rejected. `verify`: some rows are unaccounted for, "
-        "or something follows the last commit. `follow`: all jobs are finished, some in `error` "
-        "or `not_found`.",
+        "earlier one, some removal jobs failed, or a key came on hold too late. `check`: some rows "
+        "are rejected. `verify`: some rows are unaccounted for, not erased although "
+        "`--expect-done`, held too late, or something follows the last commit. `follow`: all jobs "
+        "are finished, but some in `error` or `not_found`, or some keys have no job.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -107,7 +109,10 @@ FIELDS = {
     "outcome": "`complete`, `incomplete`, `stopped`, `interrupted`, `refused` or `error`",
     "exit_code": "the code with which the command ends",
     "error": "why it did not get to its end, as it is told to people",
-    "counts": "rows by what became of them: `rows` is the sum of the others",
+    "next": "the command that does something about it, as a list of arguments; null if none does",
+    "attention": "what somebody should look at: of each `reason` the `count` and the first `lines`",
+    "counts": "rows by what became of them: `rows` is the sum of the others, but for "
+    "`held_too_late`, which is a part of `excluded`",
     "requests": "requests that left, with their repeats",
     "retries": "repeats among them",
     "survey_s": "seconds that reading the input took",
@@ -124,6 +129,7 @@ FIELDS = {
     "plan": "path of the plan that was written",
     "keys_sha256": "digest of the keys that the plan binds",
     "follow.counts": "jobs by their state: `jobs` is the sum of the others",
+    "without_job": "keys of the ledger that have no removal job and are not on hold, by state",
     "asked": "questions that were answered in this run",
     "unanswered": "jobs that stay without an answer, and are asked about again",
     "next_check_at": "when the next job is due (UTC)",
@@ -138,11 +144,15 @@ FIELDS = {
     "created_at": "when the job was accepted (UTC)",
     "deadline": "day by which an answer is due",
     "ledgers": "of each ledger: `ledger` (path), `head`, `commits`, `lines`, `bytes`, "
-    "`tail_bytes` (behind the last commit), `damage`, `derived_from`, and its `runs`",
+    "`tail_bytes` (after the last commit), `damage`, `being_written`, `derived_from`, and its "
+    "`runs`",
     "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
     "findings": "word → `count`, and the first places as `ledger` and `line`",
-    "states": "rows of the input by what became of them",
-    "unaccounted": "rows that are missing in the ledgers, or have no outcome there",
+    "erased": "how many of `states` are erased",
+    "expect_done": "was everybody expected to be erased?",
+    "states": "rows of the input by what became of them; without an input, keys of the ledgers",
+    "held_too_late": "keys that came on hold when they may have been sent already",
+    "unaccounted": "rows that were not reached or have no outcome in the ledgers",
     "unaccounted_lines": "the first lines of such rows",
     "extra": "keys of the ledgers that the input does not have",
     "extra_lines": "the first places of such keys",
