@@ -130,7 +130,7 @@ class Number(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | int:
-        text = str(value)  # the default is a number already
+        text: str = value  # the default as well
         try:
             if not text.isascii():  # float() would take the digits of other scripts
                 raise ValueError

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
-from bulk_eraser.cli.display import Display
 from bulk_eraser.cli.ending import as_typed, command_of, conclude
-from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.options import (
     InputOptions,
@@ -194,7 +192,10 @@ def _consent(given: RunOptions) -> Consent:
 def _execute(
     request: RunRequest, settings: RunSettings, how: HowToRun, output: Output
 ) -> RunResult:
-    from bulk_eraser.sending.run import prepare  # not before the options are known to be good
+    # Not before the options are known to be good, so that errors in them come at once.
+    from bulk_eraser.cli.display import Display
+    from bulk_eraser.cli.event_loop import event_loop_runner
+    from bulk_eraser.sending.run import prepare
 
     _must_not_be_the_input(request)
     settings = _within_file_limit(settings, output)

@@ -28,6 +28,7 @@ FIRST_GROUP = 1 << 20
 
 _COMMIT_LINE = b"\n" + Commit.PREFIX
 _commit_decoder = msgspec.json.Decoder(Commit)
+_encoder = msgspec.json.Encoder()
 _STATED_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 
@@ -122,10 +123,12 @@ def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _decode_commit(line: bytes) -> Commit | None:
+    """The commit, if the line is one byte for byte: nothing else in it is covered by a digest."""
     try:
-        return _commit_decoder.decode(line)
+        commit = _commit_decoder.decode(line)
     except ValueError:  # msgspec's errors and UnicodeDecodeError
         return None
+    return commit if _encoder.encode(commit) + b"\n" == line else None
 
 
 def _is_proven(commit: Commit, head: str, lines: bytes) -> bool:

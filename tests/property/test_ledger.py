@@ -17,8 +17,9 @@ from bulk_eraser.errors import LedgerDamaged
 from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.history import History
+from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
 from bulk_eraser.ledger.recovery import LedgerScan
+from bulk_eraser.ledger.replay import replay
 from bulk_eraser.records import (
     Accepted,
     Duplicate,
@@ -30,6 +31,7 @@ from bulk_eraser.records import (
     RunStarted,
     Sent,
     Unknown,
+    Unsent,
 )
 
 AT = "2024-03-01T12:00:00.000Z"
@@ -100,6 +102,7 @@ def outcomes() -> st.SearchStrategy[Record]:
             possible_job=st.booleans(),
         ),
         st.builds(Unknown, key=keys, line=numbers, error=st.just("timeout"), attempts=numbers),
+        st.builds(Unsent, key=keys, line=numbers, attempt=numbers),
         st.builds(Excluded, key=keys, line=numbers),
         st.builds(Rejected, line=numbers, error=st.just("empty_key")),
         st.builds(Duplicate, key=keys, line=numbers, first_line=numbers),
@@ -119,41 +122,43 @@ def ledgers(draw: st.DrawFn, min_groups: int = 1) -> list[bytes]:
     return encoded
 
 
-def state(history: History) -> dict[str, Any]:
+class Folded:
     """All that a run asks a ledger for."""
-    standings = {}
-    for partition in range(PARTITIONS):
-        standings |= history.standings(partition)
-    return {
-        "standings": standings,
-        "recorded": dict(history._recorded),
-        "target": (history.target, history.keys_kind),
-        "run": (history.held, history.last_input),
-    }
+
+    def __init__(self) -> None:
+        self.facts, self.history = LedgerFacts(), KeyHistory()
+        self.folds = [self.facts, self.history]
+
+    def state(self) -> dict[str, Any]:
+        states = {}
+        for partition in range(PARTITIONS):
+            states |= self.history.states(partition)
+        return {
+            "states": states,
+            "recorded": dict(self.facts._recorded),
+            "target": (self.facts.target, self.facts.keys_kind),
+            "run": (self.facts.had_hold_list, self.facts.last_input),
+        }
 
 
 def replayed(*contents: bytes) -> dict[str, Any]:
     """The state after the proven part of each content, one after the other."""
-    history = History()
+    folded = Folded()
     for content in contents:
-        history.replay(LedgerScan().groups(iter([content])))
-    return state(history)
-
-
-def lines_of(groups: list[bytes]) -> list[bytes]:
-    """The lines of each group, as replay takes them in."""
-    return list(LedgerScan().groups(iter([b"".join(groups)])))
+        replay(LedgerScan(), iter([content]), folded.folds)
+    return folded.state()
 
 
 @contextmanager
-def opened(content: bytes) -> Iterator[tuple[LedgerFile, Path]]:
-    """A ledger on disk, opened."""
+def opened(content: bytes) -> Iterator[tuple[LedgerFile, Path, Folded]]:
+    """A ledger on disk, opened, and what was read of it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "keys.ledger.ndjson")
         path.write_bytes(content)
-        file = LedgerFile(str(path))
+        folded = Folded()
+        file = LedgerFile(str(path), folded.folds)
         try:
-            yield file, path
+            yield file, path, folded
         finally:
             file.close()
 
@@ -165,8 +170,8 @@ def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObj
     content = b"".join(groups)
     cut = data.draw(st.integers(0, len(content)))
     whole = max(n for n, end in enumerate([0, *accumulate(map(len, groups))]) if end <= cut)
-    with opened(content[:cut]) as (file, path):
-        assert state(file.history) == replayed(b"".join(groups[:whole]))
+    with opened(content[:cut]) as (file, path, folded):
+        assert folded.state() == replayed(b"".join(groups[:whole]))
         recovered = file.begin()
         assert path.read_bytes() == b"".join(groups[:whole])
         aside = [(path.parent / told.file).read_bytes() for told in recovered]
@@ -178,14 +183,13 @@ def test_any_prefix_of_any_ledger_recovers(groups: list[bytes], data: st.DataObj
 def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.DataObject) -> None:
     """replay(a + b) is replay(a), then replay(b); nothing that a says of a key is forgotten."""
     at = data.draw(st.integers(0, len(groups)))
-    lines = lines_of(groups)
-    history = History()
-    history.replay(iter(lines[:at]))
-    less = state(history)
-    history.replay(iter(lines[at:]))
-    more = state(history)
+    folded, scan = Folded(), LedgerScan()
+    replay(scan, iter(groups[:at]), folded.folds)
+    less = folded.state()
+    replay(scan, iter(groups[at:]), folded.folds)
+    more = folded.state()
     assert more == replayed(b"".join(groups))
-    assert less["standings"].keys() <= more["standings"].keys()
+    assert less["states"].keys() <= more["states"].keys()
     assert all(more["recorded"][which] >= line for which, line in less["recorded"].items())
     assert not at or less["target"] == more["target"]
 
@@ -195,18 +199,18 @@ def test_replay_of_more_extends_replay_of_less(groups: list[bytes], data: st.Dat
 def test_any_changed_byte_before_the_last_group_is_found(
     groups: list[bytes], data: st.DataObject
 ) -> None:
-    """79, unless it lies in the time of a commit line, which no digest covers."""
+    """79, unless it lies in the time that a commit line states, which no digest covers."""
     content = b"".join(groups)
     offset = data.draw(st.integers(0, len(content) - len(groups[-1]) - 1))
     byte = data.draw(st.sampled_from([content[offset] ^ 1, 10, 0, 32, 34]) | st.integers(0, 255))
     assume(byte != content[offset])
     changed = content[:offset] + bytes([byte]) + content[offset + 1 :]
-    times = [m.span() for m in re.finditer(rb'(?m)(?<=^{"type":"commit",)"at":"[^"]+"', content)]
+    times = [m.span() for m in re.finditer(rb'(?m)(?<=^{"type":"commit","at":")[^"]+', content)]
     try:
-        with opened(changed) as (file, _path):
+        with opened(changed) as (_file, _path, folded):
             event("in the time of a commit")
             assert any(begin <= offset < end for begin, end in times)
-            assert state(file.history) == replayed(content)
+            assert folded.state() == replayed(content)
     except LedgerDamaged:
         event("found")
 

@@ -281,9 +281,7 @@ def test_every_row_is_treated_as_a_simple_model_gives(
             state = states.get(key, KeyState.NOT_SENT).name
             if hold_list and key in hold_list:
                 expected.append("EXCLUDE")
-            elif state in ("ACCEPTED", "ERASED") or (
-                state in ("REFUSED", "JOB_FAILED") and not retry_failed
-            ):
+            elif state in (("IN_PROGRESS", "ERASED") if retry_failed else KEPT):
                 expected.append("KEEP")
             else:
                 expected.append("SEND")
