@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import sys
 from collections import Counter
 
-head, commits, lines, proven, read = "0" * 64, 0, 0, 0, 0
+COMMIT = rb'\{"type":"commit","at":"[^"\\]*","lines":(\d+),"sha256":"([0-9a-f]{64})"\}\n'
+head, commits, lines, proven, read, maybe_sent = "0" * 64, 0, 0, 0, 0, 0
 group: list[bytes] = []
 accepted: Counter[str] = Counter()
 for line in open(sys.argv[1], "rb"):  # noqa: SIM115 closed at the end of this short program
@@ -13,13 +15,16 @@ for line in open(sys.argv[1], "rb"):  # noqa: SIM115 closed at the end of this s
     if not line.startswith(b'{"type":"commit"'):
         group.append(line)
         continue
-    commit = json.loads(line)
+    commit = re.fullmatch(COMMIT, line)
     digest = hashlib.sha256(head.encode() + b"".join(group)).hexdigest()
-    if (commit["sha256"], commit["lines"]) != (digest, len(group)):
+    if commit is None or (int(commit[1]), commit[2].decode()) != (len(group), digest):
         sys.exit(f"changed, or torn by a crash, between line {lines + 1} and its commit")
-    records = [json.loads(written) for written in group]
-    accepted.update(record["key"] for record in records if record["type"] == "accepted")
+    for record in map(json.loads, group):
+        if record["type"] == "accepted":
+            accepted[record["key"]] += 1
+        maybe_sent += {"sent": 1, "unsent": -1}.get(record["type"], 0)
     head, commits, lines, proven, group = digest, commits + 1, lines + len(group) + 1, read, []
 print(f"intact: {commits:,} commits, {lines:,} lines; head {head}; {read - proven} bytes behind it")
 twice = sum(times > 1 for times in accepted.values())
 print(f"{len(accepted):,} accepted, {twice:,} of them more than once")
+print(f"at most {maybe_sent:,} requests may have left")

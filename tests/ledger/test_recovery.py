@@ -466,9 +466,18 @@ def test_blocks_may_be_cut_anywhere(groups: list[bytes], size: int) -> None:
     )
 
 
-def test_fields_that_a_later_version_adds_to_a_commit_are_ignored(groups: list[bytes]) -> None:
-    """A commit line with further fields still proves its group."""
-    content = b"".join(groups).replace(COMMIT, COMMIT + b',"signature":{"by":[1]}')
-    scan = LedgerScan()
-    assert len(list(scan.groups(iter([content])))) == len(groups)
-    assert scan.tail_bytes == 0
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        (COMMIT, COMMIT + b',"signature":{"by":[1]}'),
+        (COMMIT + b',"at":', COMMIT + b',"AT":'),
+        (COMMIT + b',"at":', COMMIT + b', "at":'),
+        (b'"lines":1,', b'"lines":1 ,'),
+    ],
+)
+def test_a_commit_line_is_canonical(groups: list[bytes], written: bytes, instead: bytes) -> None:
+    """Byte for byte, since no digest covers it: whoever changed one is found."""
+    content = b"".join(groups)
+    assert written in content
+    with pytest.raises(LedgerDamaged, match="after commit 0"):
+        list(LedgerScan().groups(iter([content.replace(written, instead)])))

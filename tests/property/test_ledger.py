@@ -247,7 +247,7 @@ def test_any_line_changed_before_the_last_group_is_found(
 def test_no_addition_takes_anything_away(groups: list[bytes], garbage: bytes) -> None:
     """Whatever stands behind a valid ledger, its state stays as it was."""
     content = b"".join(groups)
-    with opened(content + garbage) as (file, path):
-        assert state(file.history) == replayed(content)
+    with opened(content + garbage) as (file, path, folded):
+        assert folded.state() == replayed(content)
         file.begin()
         assert path.read_bytes() == content
