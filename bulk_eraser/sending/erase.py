@@ -15,6 +15,7 @@ from typing import Any, cast
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import (
     Accepted,
@@ -104,14 +105,15 @@ class Erasure:
 
         1. An attempt that was announced and did not leave is taken back.
         2. One that may have been carried out makes the key `unknown`, unless the service was down
-           for all: then `sent` stays its last line.
+           for all: then `sent` stays its last line. What was unknown before stays so in any case.
         """
         if isinstance(stopped_by, LedgerWriteError):
             return
         if call.announced > call.attempt:
             key, line = call.fields["key"], call.fields["line"]
             self._ledger.append(Unsent(key=key, line=line, attempt=call.announced))
-        if call.maybe_done and not isinstance(stopped_by, ServiceDown):
+        was_down = isinstance(stopped_by, ServiceDown)
+        if call.attempt and call.maybe_done and (call.was_unknown or not was_down):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +153,13 @@ class Erasure:
     def _call_of(self, row: DecidedRow) -> Call:
         key_row = cast("KeyRow", row.row)  # or it would have been rejected
         self._tally.expect(key_row.line, row.decision)
-        return Call(key_row.key, self._fields(key_row))
+        was_unknown = row.decision.state in (KeyState.SENT, KeyState.UNKNOWN)
+        return Call(
+            key_row.key,
+            self._fields(key_row),
+            was_unknown=was_unknown,
+            maybe_done=was_unknown,
+        )
 
     def _not_sent(self, row: DecidedRow) -> Record:
         if isinstance(row.row, RejectedRow):

@@ -40,13 +40,14 @@ class Call:
     `announced` counts the attempts of which the ledger knows or will know; `attempt` those that
     left, one fewer while the last one waits for its turn; `counted` those that are held against the
     key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
-    an attempt may have been carried out.
+    an attempt may have been carried out, in this run or, if it `was_unknown`, in an earlier one.
     """
 
     key: str
     fields: dict[str, Any]
     announced: int = 0
     attempt: int = 0
+    was_unknown: bool = False
     counted: int = 0
     successes: int = 0
     maybe_done: bool = False
