@@ -4,7 +4,6 @@ from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import (
     NEVER_NAMED,
-    UNSENT,
     KeyState,
     LastState,
     event_of,
@@ -119,8 +118,6 @@ class KeyHistory:
         """Take in an event. A `sent` just before it may be left out if it makes no difference."""
         was_just_sent = key in self._just_sent
         self._just_sent.pop(key, None)
-        if was_just_sent and event == UNSENT:
-            return  # as if it had never been
         if was_just_sent and event not in _OUTCOMES:
             self._events.add(digest_of(key), KeyState.SENT, 0)
         self._events.add(digest_of(key), event, jid_number(jid))

@@ -579,3 +579,18 @@ async def test_any_number_of_keys_ends(desk: Any, service: Any, keys: list[str])
         desk.reconcile(source, ended, service, shared=True, name=name)
         assert ended.code == 0
     assert len(service.calls) == sum(amounts)
+
+
+async def test_many_rows_that_are_not_sent_between_two_keys(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Thousands of rejected and duplicate rows in a row are recorded in their order, and the keys
+    behind them are sent."""
+    source = desk.csv([keys[0], *[""] * 2500, *[keys[0]] * 2500, keys[1]])
+    ended = await desk.run(source, service)
+    ledger = desk.reconcile(source, ended, service)
+    assert service.per_key == {keys[0]: 1, keys[1]: 1}
+    recorded = [line["line"] for line in ledger.lines if line["type"] in ("rejected", "duplicate")]
+    assert recorded == list(range(3, 5003))
+    again = await desk.run(source, service)
+    assert len(desk.reconcile(source, again, service).of("duplicate")) == 2500

@@ -20,6 +20,7 @@ from bulk_eraser.records import (
     RunStarted,
     Sent,
     Unknown,
+    Unsent,
 )
 from bulk_eraser.sending.counts import COUNTS
 
@@ -63,6 +64,10 @@ def finished(outcome: str = "complete", **counts: int) -> RunFinished:
 
 def sent(key: str, attempt: int = 1) -> Sent:
     return Sent(key=key, line=2, attempt=attempt)
+
+
+def unsent(key: str, attempt: int = 1) -> Unsent:
+    return Unsent(key=key, line=2, attempt=attempt)
 
 
 def accepted(key: str, jid: str = "", attempts: int = 1) -> Accepted:
@@ -121,6 +126,8 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
     assert findings(started(), sent("a"), failed("a"), started(), sent("a"), accepted("a")) == {}
     unknown = Unknown(key="a", line=2, error="timeout", attempts=1)
     assert findings(started(), sent("a"), unknown, started(), sent("a"), accepted("a")) == {}
+    assert findings(started(), sent("a"), sent("a", 2), unsent("a", 2), unknown) == {}
+    assert findings(started(), sent("a"), unsent("a"), started(), sent("a"), accepted("a")) == {}
     held = Excluded(key="a", line=2)
     assert findings(*TWO, finished(), started(), held) == {}
 
@@ -132,6 +139,10 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
         ([started(), sent("b"), accepted("a")], "more_attempts_than_sent"),
         ([started(), sent("a"), accepted("a", attempts=2)], "more_attempts_than_sent"),
         ([started(), sent("a"), started(), accepted("a")], "more_attempts_than_sent"),
+        ([started(), sent("a"), unsent("a"), accepted("a")], "more_attempts_than_sent"),
+        ([started(), unsent("a")], "unsent_without_sent"),
+        ([started(), sent("a"), unsent("a"), unsent("a")], "unsent_without_sent"),
+        ([started(), sent("a"), started(), unsent("a")], "unsent_without_sent"),
         ([*TWO, accepted("a")], "settled_twice"),
         ([started(), sent("a"), failed("a", permanent=True), accepted("a")], "settled_twice"),
         ([*TWO, finished(), started(), sent("a")], "sent_after_accepted"),

@@ -539,3 +539,28 @@ async def test_the_limit_of_failures_is_a_stop(stage: Any):
     assert isinstance(made.pool.stopped_by, ServiceDown)
     assert 3 <= len(made.ledger.of(Failed)) <= 3 + 4
     assert len(made.ledger.of(Failed)) == sum(made.client.calls.values())
+
+
+async def test_what_was_about_to_be_announced_is_taken_back(stage: Any):
+    """A run that stops while `sent` lines are being committed: the commit goes on, so they are on
+    record, and so is that none of them left."""
+    made = stage(40)
+    begun, synced = asyncio.Event(), asyncio.Event()
+    commit = made.ledger.commit
+
+    async def held(records: Any = ()) -> None:
+        going_on = asyncio.ensure_future(commit(records))
+        begun.set()
+        await synced.wait()
+        await going_on
+
+    made.ledger.commit = held
+    running = asyncio.ensure_future(made.run())
+    async with asyncio.timeout(10):
+        await begun.wait()
+    made.pool.stop(Interrupted(2))
+    await running
+    assert not made.client.calls
+    assert len(made.ledger.of(Sent)) > 0
+    assert made.states() == {"Unsent": len(made.ledger.of(Sent))}
+    assert made.tally["not_reached"] == 40
