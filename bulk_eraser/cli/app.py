@@ -5,6 +5,7 @@ A command's module is imported when it is asked for, so that help and command er
 
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Never
 
@@ -42,7 +43,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group("bulk-eraser", cls=Commands)
+@click.group("bulk-eraser", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s", prog_name="bulk-eraser")
 def app() -> None:
     """Bulk erasure requests to the Voyado Elevate GDPR API.
@@ -94,6 +95,8 @@ def _is_json_wanted() -> bool:
 def _sentence(error: click.ClickException) -> str:
     command = next((f" {word}" for word in sys.argv[1:2] if word in COMMANDS), "")
     text = " ".join(error.format_message().split()).rstrip(".")
+    if not command and sys.argv[1:2] and (meant := get_close_matches(sys.argv[1], COMMANDS, 1)):
+        text += f" (did you mean {meant[0]}?)"
     if isinstance(error, click.NoSuchOption):  # whose own text is several sentences
         text = f"No such option: {error.option_name}"
         if error.possibilities:

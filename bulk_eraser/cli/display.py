@@ -82,7 +82,8 @@ class Display:
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:
-            return f" · stopping: waiting for {counted(len(pool.in_flight), 'request')} in flight"
+            waiting = counted(len(pool.in_flight), "request")
+            return f" · stopping: waiting for {waiting} in flight; Ctrl-C again stops now"
         if pace.pause_left:
             return f" · the service asked for a pause; {pace.pause_left:.0f} s left"
         if pace.breaker.is_open:

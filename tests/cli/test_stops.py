@@ -82,6 +82,14 @@ async def test_a_run_without_its_parts_is_refused(desk: Any, service: Any, keys:
     assert desk.ledger_size() == 0
 
 
+async def test_a_command_with_a_typo_gets_a_suggestion(desk: Any):
+    """What is near a command is proposed; what is not is not."""
+    ended = await desk.call("chekc", "keys.csv")
+    assert (ended.code, "did you mean check?" in ended.err) == (2, True)
+    ended = await desk.call("frobnicate")
+    assert (ended.code, "did you mean" in ended.err) == (2, False)
+
+
 async def test_without_arguments_it_shows_what_there_is(desk: Any):
     """The bare command, and --help, show the commands and options and no traceback."""
     bare, help_, of_run = await asyncio.gather(
