@@ -28,7 +28,8 @@ class LedgerFacts:
 
     `target`, `base`, `keys_kind` and `pepper_check` are those of the first run (None for a new
     ledger; `base` also where no --base-url was given), `had_hold_list` tells whether any run had
-    one, `last_input` is what the last run that read an input has read.
+    one, `last_input` is what the last run that read an input has read. `last_jid` is that of the
+    last `accepted` line.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class LedgerFacts:
         self.pepper_check: str | None = None
         self.had_hold_list = False
         self.last_input: InputFacts | None = None
+        self.last_jid: str | None = None
         self._recorded: dict[tuple[object, ...], int] = {}
 
     def recorded_until(self, facts: InputFacts) -> int:
@@ -47,7 +49,9 @@ class LedgerFacts:
     def take(self, group: Group) -> None:
         for record in group.records:
             kind = type(record)
-            if kind is RunStarted:
+            if kind is Accepted:
+                self.last_jid = record.jid  # type: ignore[attr-defined] # its kind was looked at
+            elif kind is RunStarted:
                 self._begin_run(record)  # type: ignore[arg-type] # its kind was looked at
             elif kind is Rejected or kind is Duplicate:
                 self._note_recorded(record.line)  # type: ignore[attr-defined] # as above

@@ -95,6 +95,7 @@ class Pace:
         self._throttled: deque[str] = deque(maxlen=LATEST)
         self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
         self._paused_until = clock()
+        self._asked_until = clock()
         self._paused_s = 0.0
         self._return_until = float("-inf")
         self._next_return = float("-inf")
@@ -206,11 +207,12 @@ class Pace:
         self._note_answer(now)
         why = self.outage.saw_bad(key, error)
         # 1. Throttled: the service is there and asks for less. Its own wish goes before ours.
+        is_asked = retry_after is not None
         if error == "http_429":
             self.breaker.saw_alive()
             self._throttled.append(key)
-            asked = retry_after is not None
-            if self._throttle.throttled(now, self._active(now), asked=asked) and not asked:
+            is_meant = self._throttle.throttled(now, self._active(now), asked=is_asked)
+            if is_meant and not is_asked:
                 retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
         # 2. No answer of Elevate's: several of them end the run, and soon.
         elif error == "bad_answer":
@@ -229,6 +231,8 @@ class Pace:
                 )
             jitter = random.uniform(0.0, min(1.0, 0.1 * retry_after))  # noqa: S311 jitter
             self._pause(now, retry_after + jitter)
+            if is_asked:
+                self._asked_until = max(self._asked_until, now + retry_after)
         return why
 
     def expired(self) -> BulkEraserError | None:
@@ -242,6 +246,15 @@ class Pace:
     def stood_still(self, seconds: float) -> None:
         """This process did not run for so long (SIGSTOP, a sleeping laptop): that is no outage."""
         self.outage.forgive(seconds)
+
+    def may_ask(self) -> bool:
+        """May a question be sent now, beside the requests that wait for their turn? It counts as
+        one of them for --rate; a pause that the service asked for holds it back as well."""
+        now = self._clock()
+        if now < self._asked_until or self._rate_limit.delay(now) > 0:
+            return False
+        self._rate_limit.take(now)
+        return True
 
     @property
     def pause_left(self) -> float:

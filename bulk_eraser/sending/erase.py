@@ -13,8 +13,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify
+from bulk_eraser.elevate.verdict import (
+    Answer,
+    Kind,
+    NetworkFault,
+    Verdict,
+    classify,
+    classify_status,
+)
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import (
@@ -44,21 +52,22 @@ MOST_RECORDS = 1000
 class Erasure:
     """The `Work` of a run: a decided survey, key by key, into the ledger.
 
-    `recorded_until` is the line up to which the ledger has the rejected and duplicate rows of this
-    input. The tally is told of every key that is about to be sent.
+    `facts` are those of the ledger before this run. The tally is told of every key that is about to
+    be sent.
     """
 
     def __init__(
         self,
         survey: Survey,
-        recorded_until: int,
+        facts: LedgerFacts,
         ledger: LedgerWriter,
         client: ElevateClient,
         tally: Tally,
         settings: RunSettings,
     ) -> None:
         self._survey = survey
-        self._recorded_until = recorded_until
+        self._recorded_until = facts.recorded_until(survey.facts())
+        self._known_jid = facts.last_jid
         self._ledger = ledger
         self._client = client
         self._tally = tally
@@ -88,8 +97,16 @@ class Erasure:
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         return classify(came, self._settings.api_version)
 
+    async def ask(self) -> Verdict | None:
+        """The status of some job, of this run or an earlier one."""
+        if self._known_jid is None:
+            return None
+        came = await self._client.job_status(self._known_jid)
+        return classify_status(came, self._known_jid, self._settings.api_version)
+
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
         if verdict.kind is Kind.ACCEPTED:
+            self._known_jid = verdict.jid
             self._ledger.append(_accepted(call, verdict))
         elif verdict.kind is Kind.REFUSED:
             self._ledger.append(_failed(call, verdict))

@@ -89,6 +89,9 @@ class Asking:
             return verdict
         return verdict._replace(kind=Kind.REFUSED, stop=None)
 
+    async def ask(self) -> None:
+        """All calls are such questions already."""
+
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:  # noqa: ARG002 as `Work` has it
         if verdict.kind is not Kind.ACCEPTED:
             self.errors[verdict.error] += 1

@@ -31,6 +31,10 @@ DRAIN_S = 5.0
 REPEATING = 64
 """Keys that may wait for a repeat before no new ones are begun."""
 LOOK_S = 0.25
+ASK_S = 1.0
+"""Between two questions whether the service is up."""
+SURE = 2
+"""Good answers in a row to such questions."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,10 @@ class Work(Protocol):
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         """What came of it."""
 
+    async def ask(self) -> Verdict | None:
+        """Ask the service something that it answers well if it is up, whatever it says of the calls
+        that fail; None if there is nothing to ask."""
+
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
         """No further attempt is made: record the outcome, or leave it where the run was stopped."""
 
@@ -101,6 +109,8 @@ class Pool:
         self._queue: asyncio.Queue[Call] = asyncio.Queue(self._waiting)
         self._unsettled = 0
         self._produced = False
+        self._ask_at = 0.0
+        self._good_questions = 0
         self._room = asyncio.Event()
         self._ended = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -205,6 +215,7 @@ class Pool:
         if verdict.kind is Kind.STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
         elif verdict.kind is not Kind.AGAIN:
+            self._good_questions = 0
             self._pace.saw_good()
         elif verdict.at_once and call.attempt == 1 and not probe:
             call.counted += 1  # a keep-alive connection that died is not held against the service
@@ -224,14 +235,22 @@ class Pool:
 
         Not without a connection, nor while the pool as a whole is throttled. Not in an outage, nor
         when several keys fail and nothing was answered well since this key's last attempt: that
-        may be the beginning of one. When no new key is left to tell, it is held against the key.
+        may be the beginning of one. When no new key is left to tell, it is held against the key;
+        what then looks like an outage is told from one by questions (`_ask_if_it_is_up`).
         """
-        if verdict.connecting or (verdict.is_throttled and self._pace.is_pool_throttled):
+        if verdict.connecting:
+            return False
+        if self._good_questions >= SURE:
+            return True
+        if verdict.is_throttled and self._pace.is_pool_throttled:
             return False
         outage = self._pace.outage
         untold = outage.several_fail and call.counted and outage.successes == call.successes
-        new_keys = not self._produced or not self._queue.empty()
-        return not outage.is_on and not (untold and new_keys)
+        return not outage.is_on and not (untold and self._has_new_calls)
+
+    @property
+    def _has_new_calls(self) -> bool:
+        return not self._produced or not self._queue.empty()
 
     def _spent(self, call: Call) -> bool:
         """Is this key not to be tried again in this run?"""
@@ -329,6 +348,30 @@ class Pool:
                 self._pace.stood_still(late)
             if why := self._pace.expired():
                 self.stop(why)
+            if self._is_to_ask(before) and self._pace.may_ask():
+                self._ask_at = float("inf")  # one question at a time
+                self._start(self._ask_if_it_is_up(), "question")
+
+    def _is_to_ask(self, now: float) -> bool:
+        only_failing = self._pace.outage.is_on and not self._has_new_calls
+        has_room = len(self.in_flight) < self._settings.concurrency
+        return only_failing and has_room and now >= self._ask_at
+
+    async def _ask_if_it_is_up(self) -> None:
+        """Only failing calls are left: are they the matter, or the service?
+
+        Two good answers, and none to a call in between: it is the calls, so from then on attempts
+        count against their keys. (Of a service that throttles, or is just coming back, some call
+        would have got an answer.)
+        """
+        verdict = await self._work.ask()
+        if verdict is None:
+            return  # and it is not asked again
+        is_up = verdict.kind is Kind.ACCEPTED
+        self._good_questions = self._good_questions + 1 if is_up else 0
+        if is_up:
+            self._pace.saw_good()
+        self._ask_at = time.monotonic() + ASK_S
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(self._guarded(work), name=name)

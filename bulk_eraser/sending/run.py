@@ -119,7 +119,7 @@ class Run:
     async def send(self, session: Session) -> BulkEraserError | None:
         erasure = Erasure(
             self.survey,
-            self.facts.recorded_until(self.survey.facts()),
+            self.facts,
             session.ledger,
             session.client,
             self.tally,

@@ -208,3 +208,39 @@ async def test_rows_that_cannot_be_sent_need_no_second_run(
     assert "Continue with" not in ended.err
     assert "1  empty_key: the key is empty or blank (line 5)" in ended.err
     assert "follow" in ended.json["next"]
+
+
+# ── only failing keys are left ──────────────────────────────────────────────────────────────────
+
+
+async def test_many_keys_that_always_fail_do_not_block_the_batch(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Twelve such keys, alone at the end and alone in the next run, end as what they are (3): a
+    question about a job of this ledger tells that the service is up."""
+    bad = set(keys[20:32])
+    service.answer = lambda call: 500 if call.key in bad else None
+    source = desk.csv(keys[:100])
+    options = ("--max-attempts", 1, "--max-outage", 60, "--max-failures", 100)
+    for run in range(2):
+        ended = await desk.run(source, service, *options)
+        ledger = desk.reconcile(source, ended, service)
+        assert ended.code == 3
+        assert ended.json["counts"]["unknown"] == 12
+        assert ended.json["requests"] == len(ledger.of("sent", run=run))
+    assert set(service.asked) <= {line["jid"] for line in ledger.of("accepted")}
+    assert service.asked
+
+
+async def test_a_service_that_is_down_is_no_matter_of_keys(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Where the question about a job is not answered well either, it is an outage: 69."""
+    source = desk.csv(keys[:40])
+    service.answer = lambda call: None if call.n <= 20 else 503
+    service.status = lambda jid: 503
+    ended = await desk.run(source, service, "--max-outage", 3)
+    desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["counts"]["accepted"]) == (69, 20)
+    assert ended.json["counts"]["not_reached"] == 20
+    assert service.asked

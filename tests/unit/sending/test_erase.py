@@ -21,6 +21,7 @@ from bulk_eraser.errors import (
     LedgerWriteError,
     ServiceDown,
 )
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown, Unsent
 from bulk_eraser.sending import erase
@@ -73,11 +74,17 @@ class Client:
     def __init__(self, ledger: MemoryLedger) -> None:
         self.answer: Callable[[str, int], Any] = lambda key, nth: GOOD
         self.calls: Counter[str] = Counter()
+        self.status: Answer | NetworkFault = REFUSED
+        self.asked = 0
         self.in_flight = self.most_in_flight = self.fresh = 0
         self._ledger = ledger
 
     def close_idle(self) -> None:
         self.fresh += 1
+
+    async def job_status(self, jid: str) -> Answer | NetworkFault:
+        self.asked += 1
+        return self.status
 
     async def create_removal_job(self, key: str) -> Answer | NetworkFault:
         self.calls[key] += 1
@@ -151,7 +158,7 @@ def stage(tmp_path: Path) -> Any:
         concurrency = settings.concurrency
         pace = Pace(settings.rate, settings.max_outage, concurrency, lambda: now[0], sleep)
         tally = Tally(survey.decisions)
-        erasure = Erasure(survey, 0, ledger, client, tally, settings)
+        erasure = Erasure(survey, LedgerFacts(), ledger, client, tally, settings)
         pool = Pool(erasure, client, pace, settings)
         run = SimpleNamespace(tally=tally, settings=settings)
 
@@ -564,3 +571,40 @@ async def test_what_was_about_to_be_announced_is_taken_back(stage: Any):
     assert len(made.ledger.of(Sent)) > 0
     assert made.states() == {"Unsent": len(made.ledger.of(Sent))}
     assert made.tally["not_reached"] == 40
+
+
+@pytest.mark.parametrize(("answer", "end"), [(500, "Unknown"), (429, "Failed")], ids=["500", "429"])
+async def test_calls_that_always_fail_are_told_from_an_outage(stage: Any, answer: int, end: str):
+    """When only they are left, two good answers to a question tell that the service is up."""
+    made = stage(60, max_attempts=2, max_failures=FailureLimit("100", 100, 1))
+    bad = set(made.keys[20:32])
+    made.client.status = Answer(200, b'{"jid":"j","status":"waiting"}', True)
+    made.client.answer = lambda key, nth: Answer(answer, b"", True) if key in bad else GOOD
+    await made.run()
+    assert made.pool.stopped_by is None
+    assert made.states() == {"Accepted": 48, end: 12}
+    assert made.client.asked >= 2
+
+
+async def test_one_good_answer_to_a_question_is_not_enough(stage: Any):
+    """Where calls are answered well in between, the service was only coming back."""
+    made = stage(60, max_attempts=2, max_failures=FailureLimit("100", 100, 1))
+    bad = set(made.keys[20:32])
+
+    async def job_status(jid: str) -> Answer:
+        made.client.answer = lambda key, nth: GOOD
+        return Answer(200, b'{"jid":"j","status":"waiting"}', True)
+
+    made.client.job_status = job_status
+    made.client.answer = lambda key, nth: Answer(500, b"", True) if key in bad else GOOD
+    await made.run()
+    assert made.states() == {"Accepted": 60}
+
+
+async def test_nothing_is_asked_before_there_is_a_job(stage: Any):
+    """A service that never answered well has no job that could be asked about: 69."""
+    made = stage(12, max_attempts=2, max_outage=1.0)
+    made.client.answer = lambda key, nth: Answer(500, b"", True)
+    await made.run()
+    assert made.pool.stopped_by.exit_code == ExitCode.SERVICE_DOWN
+    assert made.client.asked == 0
