@@ -244,3 +244,21 @@ async def test_a_service_that_is_down_is_no_matter_of_keys(
     assert (ended.code, ended.json["counts"]["accepted"]) == (69, 20)
     assert ended.json["counts"]["not_reached"] == 20
     assert service.asked
+
+
+async def test_one_good_answer_to_a_question_is_not_enough(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Where calls are answered well after it, the service was only coming back: no key is ended."""
+    bad = set(keys[20:32])
+    service.answer = lambda call: 500 if call.key in bad else None
+
+    def status(jid: str) -> str:
+        service.answer = lambda call: None
+        return "waiting"
+
+    service.status = status
+    source = desk.csv(keys[:40])
+    ended = await desk.run(source, service, "--max-attempts", 2)
+    desk.reconcile(source, ended, service)
+    assert (ended.code, ended.json["counts"]["accepted"]) == (0, 40)

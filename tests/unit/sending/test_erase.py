@@ -573,34 +573,6 @@ async def test_what_was_about_to_be_announced_is_taken_back(stage: Any):
     assert made.tally["not_reached"] == 40
 
 
-@pytest.mark.parametrize(("answer", "end"), [(500, "Unknown"), (429, "Failed")], ids=["500", "429"])
-async def test_calls_that_always_fail_are_told_from_an_outage(stage: Any, answer: int, end: str):
-    """When only they are left, two good answers to a question tell that the service is up."""
-    made = stage(60, max_attempts=2, max_failures=FailureLimit("100", 100, 1))
-    bad = set(made.keys[20:32])
-    made.client.status = Answer(200, b'{"jid":"j","status":"waiting"}', True)
-    made.client.answer = lambda key, nth: Answer(answer, b"", True) if key in bad else GOOD
-    await made.run()
-    assert made.pool.stopped_by is None
-    assert made.states() == {"Accepted": 48, end: 12}
-    assert made.client.asked >= 2
-
-
-async def test_one_good_answer_to_a_question_is_not_enough(stage: Any):
-    """Where calls are answered well in between, the service was only coming back."""
-    made = stage(60, max_attempts=2, max_failures=FailureLimit("100", 100, 1))
-    bad = set(made.keys[20:32])
-
-    async def job_status(jid: str) -> Answer:
-        made.client.answer = lambda key, nth: GOOD
-        return Answer(200, b'{"jid":"j","status":"waiting"}', True)
-
-    made.client.job_status = job_status
-    made.client.answer = lambda key, nth: Answer(500, b"", True) if key in bad else GOOD
-    await made.run()
-    assert made.states() == {"Accepted": 60}
-
-
 async def test_nothing_is_asked_before_there_is_a_job(stage: Any):
     """A service that never answered well has no job that could be asked about: 69."""
     made = stage(12, max_attempts=2, max_outage=1.0)
