@@ -259,6 +259,7 @@ async def test_one_good_answer_to_a_question_is_not_enough(
 
     service.status = status
     source = desk.csv(keys[:40])
-    ended = await desk.run(source, service, "--max-attempts", 2)
+    ended = await desk.run(source, service, "--max-attempts", 8)
     desk.reconcile(source, ended, service)
     assert (ended.code, ended.json["counts"]["accepted"]) == (0, 40)
+    assert service.asked
