@@ -20,7 +20,7 @@ from bulk_eraser.cli.check import CheckResult
 from bulk_eraser.cli.pseudonymize import Converted
 from bulk_eraser.cli.wording import SUSPECTS
 from bulk_eraser.errors import ExitCode
-from bulk_eraser.evidence.audit import FINDINGS
+from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.sending.request import FollowResult, ListedJob, RunResult

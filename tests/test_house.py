@@ -11,7 +11,7 @@ import pytest
 from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.wording import SUSPECTS
-from bulk_eraser.evidence.audit import FINDINGS
+from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
 

@@ -11,11 +11,12 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
+from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
+from bulk_eraser.evidence.findings import EXAMPLES, Findings
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
@@ -26,28 +27,20 @@ from bulk_eraser.ledger.key_state import (
     jid_number,
     state_after,
 )
-from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
 from bulk_eraser.records import (
-    Accepted,
     DerivedFrom,
     Duplicate,
-    Excluded,
-    Failed,
     InputFacts,
     Record,
     Rejected,
     RunFinished,
     RunStarted,
-    Unknown,
 )
-from bulk_eraser.sending.counts import SUMMED
 
-__all__ = ["FINDINGS", "Audit", "Findings", "LedgerAccount", "RunAccount"]
+__all__ = ["Audit"]
 
-EXAMPLES = 5
-"""Lines that a finding names at the most."""
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
 _OUTCOMES = {KeyState.IN_PROGRESS, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
@@ -64,108 +57,6 @@ _COUNTS_FIRST = (
     KeyState.NOT_SENT,
 )
 """Of what several ledgers say of a key: a job that was created, then what is least certain."""
-
-FINDINGS = {
-    "more_attempts_than_sent": "an outcome names no attempt, or more than the run has `sent` lines",
-    "settled_twice": "one run has two outcomes for the same key",
-    "sent_after_accepted": "a key was sent again although its removal job was accepted before",
-    "unsent_without_sent": "a run takes back a `sent` line that it has not written",
-    "counts_differ": "a run's counts are not those of its lines, or do not add up",
-    "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
-    "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
-}
-"""What may be wrong in a ledger whose chain is intact. The ones in `FORGED` no run ever writes."""
-FORGED = (
-    "more_attempts_than_sent",
-    "settled_twice",
-    "sent_after_accepted",
-    "unsent_without_sent",
-    "counts_differ",
-)
-
-
-@dataclass
-class RunAccount:
-    """One run: how it began, its lines by type, and how it ended (None: it broke off)."""
-
-    started: RunStarted
-    lines: Counter[type[Record]] = field(default_factory=Counter)
-    finished: RunFinished | None = None
-
-    @property
-    def lines_by_type(self) -> dict[str, int]:
-        """Of each type of line about a key, how many."""
-        return {str(kind.__struct_config__.tag): count for kind, count in self.lines.items()}
-
-    @property
-    def is_conserved(self) -> bool:
-        """Do the counts of `run_finished` add up, and agree with what the run wrote?
-
-        Keys that were settled earlier are counted again where they are judged again, so `failed`
-        and `unknown` may be more than this run's lines, never fewer.
-        """
-        if self.finished is None or self.started.input is None:
-            return True
-        counts = Counter(self.finished.counts)  # what is missing there is 0
-        lines, survey = self.lines, self.started.input
-        states = sum(counts[name] for name in SUMMED)
-        at_end = self.finished.outcome == "complete"
-        return (
-            counts["rows"] == states == survey.rows
-            and (counts["rejected"], counts["duplicate"]) == (survey.rejected, survey.duplicate)
-            and counts["accepted"] == lines[Accepted]
-            and counts["failed"] >= lines[Failed]
-            and counts["unknown"] >= lines[Unknown]
-            and (counts["excluded"] == lines[Excluded] if at_end else True)
-        )
-
-
-@dataclass
-class LedgerAccount:
-    """One ledger: what its chain proves, and its runs. `damage` says where it is broken,
-    `being_written` whether a process held its lock.
-
-    `lines` and `bytes` are those of the proven prefix, `tail_bytes` the length of what stands
-    behind it. `kept` has, for each expected head that is one of the commits, its number and the
-    lines up to it.
-    """
-
-    path: str
-    being_written: bool = False
-    head: str = ""
-    commits: int = 0
-    lines: int = 0
-    bytes: int = 0
-    tail_bytes: int = 0
-    damage: str | None = None
-    derived_from: DerivedFrom | None = None
-    runs: list[RunAccount] = field(default_factory=list)
-    kept: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    @property
-    def keys_kind(self) -> str:
-        return self.runs[0].started.keys if self.runs else RAW
-
-
-@dataclass
-class Findings:
-    """Where something was found: `counts` by word of `FINDINGS`, `places` names the first few.
-
-    A place is the number of the ledger, from 0, and the line in it.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-
-    def note(self, word: str, ledger: int, line: int) -> None:
-        self.counts[word] += 1
-        self.places[word] = sorted([*self.places.get(word, []), (ledger, line)])[:EXAMPLES]
-
-    @property
-    def is_forged(self) -> bool:
-        """Is there something that no run writes?"""
-        return any(self.counts[word] for word in FORGED)
-
 
 _Event = tuple[int, int, int, int, int, int]
 """Number of the ledger, event, number of the run, attempts, number of the jid, line."""

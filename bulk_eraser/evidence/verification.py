@@ -25,7 +25,8 @@ from bulk_eraser.errors import (
     Result,
     UsageError,
 )
-from bulk_eraser.evidence.audit import Audit, LedgerAccount, RunAccount
+from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
+from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.evidence.audit import FINDINGS, FORGED, Audit
+from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.findings import FINDINGS, FORGED
 from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.records import (
