@@ -106,6 +106,7 @@ class Audit:
                 (self._walk(number, of_one), of_one[0], of_one[-1])
                 for number, of_one in _by_ledger(events)
             ]
+            # Two shards that both had the key: no harm to the person, but somebody should know.
             jids = {jid for (state, jid), _, _ in found if state in _HAS_A_GOOD_JOB}
             if len(jids) > 1:
                 last = found[-1][2]
@@ -225,6 +226,7 @@ class Audit:
         settled: set[int] = set()
         is_held_too_late = False
         for _, event, run, attempts, jid, line in events:
+            # 1. What no run writes.
             if event == KeyState.SENT:
                 sent[run] += 1
                 if now[0] in _HAS_A_GOOD_JOB:
@@ -239,6 +241,7 @@ class Audit:
                 sent[run] -= 1
                 if sent[run] < 0:
                     self.findings.note("unsent_without_sent", ledger, line)
+            # 2. A hold that came too late holds nothing back.
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
                 is_held_too_late = True  # and it is told as what it was before
                 continue

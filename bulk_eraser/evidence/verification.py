@@ -154,6 +154,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
     damaged = [account for account in audit.ledgers if account.damage]
     lost = [head for head, place in result.expected_heads.items() if place is None]
     unproven = any(place and place["commit"] is None for place in result.expected_heads.values())
+    # 1. Not what was written: nothing else that was found can be relied on.
     if damaged:
         result.error = damaged[0].damage
     elif lost:
@@ -165,6 +166,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         result.error = "The ledger holds lines that no run writes; see the findings."
     if result.error:
         result.outcome, result.exit_code = "refused", ExitCode.LEDGER_DAMAGED
+    # 2. What was written, but not all is well.
     elif (
         result.unaccounted
         or unproven
@@ -333,6 +335,7 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
     except OSError:  # which the reader will tell
         return asked
     known = next((facts for facts in reversed(read) if facts.sha256 == digest), None)
+    # Options that were given say it otherwise; only the format may be repeated without harm.
     if known is None or asked != Reading(format=asked.format):
         return asked
     return Reading(

@@ -91,9 +91,12 @@ class LedgerFile:
         if self.readonly:
             raise LedgerWriteError(f"The ledger {self.path} was opened for reading only.")
         try:
+            # 1. A new ledger.
             if self._fd < 0:
                 self._create()
                 return []
+            # 2. One that is there: what the last run left unproven goes aside, and what it left
+            #    unsynced is made sure of, before anything is built on it.
             self._must_be_in_place()
             self._disk.chmod(self._fd, 0o600)
             recovered = [self._move_tail_aside()] if self._tail_bytes else []

@@ -53,6 +53,7 @@ class LedgerFacts:
                 self.last_jid = record.jid  # type: ignore[attr-defined] # its kind was looked at
             elif kind is RunStarted:
                 self._begin_run(record)  # type: ignore[arg-type] # its kind was looked at
+            # They stand in the order of the rows, so the last line tells how many are there.
             elif kind is Rejected or kind is Duplicate:
                 self._note_recorded(record.line)  # type: ignore[attr-defined] # as above
 

@@ -59,15 +59,19 @@ class LedgerScan:
         for lines, commit_line in _split(blocks):
             self.tail_bytes += len(lines) + len(commit_line)
             if not commit_line:
-                continue  # the rest of the file
+                continue  # the rest of the file: a tail, of a crash or of a run that is writing
+            # 1. A second commit line behind the break: groups were synced there, so it is no crash.
             if broken:
                 raise LedgerDamaged(self._damage())
             commit = _decode_commit(commit_line)
+            # 2. The first one that proves nothing: a crash in its group, unless it proves something
+            #    else, namely lines whose own commit line is gone.
             if commit is None or not _is_proven(commit, self.head, lines):
                 broken = True
                 if commit is not None and _lost_its_forerunner(commit, self.head, lines):
                     raise LedgerDamaged(self._damage())
                 continue
+            # 3. A proven group.
             self.head = commit.sha256
             self.commits += 1
             self.valid_lines += commit.lines + 1

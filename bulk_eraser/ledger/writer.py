@@ -90,6 +90,7 @@ class LedgerWriter:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            # All that waits by now rides in this group; what comes meanwhile waits for the next.
             records, self._pending = self._pending, []
             waiters, self._waiters = self._waiters, []
             try:
@@ -108,6 +109,7 @@ class LedgerWriter:
         at = time_text()
         group, head = encode_group(self.head, records, at)
         await self._append_synced(group, executor=self._thread)
+        # Only what is on disk is counted and shown.
         self.head = head
         self._on_commit(records)
 

@@ -283,10 +283,12 @@ class Follow:
         if error is not None:
             result.fail(error, begun=True)
             return
+        # Pending comes before failed: what is not finished may still end well, or badly.
         if pending:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
         elif result.counts["error"] or result.counts["not_found"] or self._without_job:
             result.exit_code = ExitCode.SOME_ROWS
+        # Asked for with an option, so it counts more than that jobs are pending.
         if self.request.fail_if_overdue and result.listed["overdue_jobs"]:
             result.exit_code = ExitCode.SOME_ROWS
 
@@ -337,10 +339,12 @@ class _Lists:
     def _reasons(self, job: KnownJob, deadline: date) -> list[str]:
         """The lists that it belongs to; none for most jobs."""
         reasons = []
-        if job.state.is_finished:  # and not done
+        # 1. How the job stands. (One that is done is not looked at.)
+        if job.state.is_finished:
             reasons.append(f"{job.state.name.lower()}_jobs")
         elif self._follow.request.calendar.is_slow(job.created_at, self._now):
             reasons.append("slow_jobs")
+        # 2. What the law asks for; a job may be on both kinds of lists.
         if deadline < self._today:
             reasons.append("overdue_jobs")
         elif is_at_risk(deadline, self._today):

@@ -143,6 +143,7 @@ async def carry_out(
     started = batch.started()
     error: BulkEraserError | None = None
     try:
+        # On disk before anything else happens: whatever follows has a run that it belongs to.
         await ledger.commit([*first_lines, started])
         async with _connected(settings, route, api_key, batch.simulator(api_key)) as session.client:
             error = await batch.send(session)
@@ -150,6 +151,7 @@ async def carry_out(
         error = failure
     except Exception as bug:  # how it ended must be on record, whatever it was
         error = internal_error(bug)
+    # The result is decided before the last line, which states it.
     result = await batch.result(error, session)
     try:
         if not isinstance(error, LedgerWriteError):
@@ -163,7 +165,7 @@ async def carry_out(
                 )
             )
         await ledger.close()
-    except BulkEraserError as failure:
+    except BulkEraserError as failure:  # the last group is not on disk, so it did not end well
         result.fail(failure, begun=True)
     result.head = ledger.head
     return result

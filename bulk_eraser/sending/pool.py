@@ -103,6 +103,8 @@ class Pool:
         self._client = client
         self._pace = pace
         self._settings = settings
+        # Keys are committed ahead of their turn, so that no worker waits for the disk; how many is
+        # bounded, since each of them may have to be taken back.
         ahead = OUTSTANDING * settings.concurrency
         self._waiting = ahead - settings.concurrency  # each worker holds one more at the gate
         self._most_unsettled = ahead + REPEATING
@@ -151,6 +153,7 @@ class Pool:
             self._tell_of_room()
             try:
                 verdict = await self._attempt(call, task)
+                # A repeat waits for its turn in a task of its own: this worker takes the next key.
                 if verdict.kind is Kind.AGAIN and not self._spent(call):
                     self._start(self._repeat(call, verdict), "repeat")
                 else:
@@ -187,6 +190,7 @@ class Pool:
     async def _attempt(self, call: Call, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
         async with self._pace.slot() as slot:
+            # The run may have been stopped while this call waited. Up to here nothing left.
             if self.stopped_by is not None:
                 raise asyncio.CancelledError
             maybe_done_before = call.maybe_done
@@ -238,12 +242,16 @@ class Pool:
         may be the beginning of one. When no new key is left to tell, it is held against the key;
         what then looks like an outage is told from one by questions (`_ask_if_it_is_up`).
         """
+        # 1. Without a connection nothing is said of any key.
         if verdict.connecting:
             return False
+        # 2. The service is up, whatever it says of the calls that are left.
         if self._good_questions >= SURE:
             return True
+        # 3. The pool as a whole is too fast.
         if verdict.is_throttled and self._pace.is_pool_throttled:
             return False
+        # 4. An outage, or what may be the beginning of one.
         outage = self._pace.outage
         untold = outage.several_fail and call.counted and outage.successes == call.successes
         return not outage.is_on and not (untold and self._has_new_calls)
@@ -311,9 +319,11 @@ class Pool:
     async def _drain(self) -> None:
         """Wait for what is in flight, 5 s at most, then give it up; all else ends at once."""
         await asyncio.sleep(0)  # a task that never began could not record how its key was left
+        # 1. Whatever waits (for the gate, the budget, the ledger) ends at once.
         for task in self._tasks:
             if task not in self.in_flight:
                 task.cancel()
+        # 2. What is in flight may be carried out by now, so its answer is worth some seconds.
         hurry = asyncio.create_task(self._hurry.wait())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + DRAIN_S
@@ -323,6 +333,7 @@ class Pool:
                 timeout=deadline - loop.time(),
                 return_when=asyncio.FIRST_COMPLETED,
             )
+        # 3. The rest is given up; each of these keys is recorded as what is known of it.
         hurry.cancel()
         for task in self._tasks:
             task.cancel()
@@ -344,7 +355,7 @@ class Pool:
             before = time.monotonic()
             await asyncio.sleep(LOOK_S)
             late = time.monotonic() - before - LOOK_S
-            if late > LOOK_S:
+            if late > LOOK_S:  # the process stood still (SIGSTOP, a sleeping laptop)
                 self._pace.stood_still(late)
             if why := self._pace.expired():
                 self.stop(why)

@@ -198,6 +198,7 @@ class Run:
         tally = self.tally
         if error is not None:
             result.fail(error, begun=True)
+        # Keys are left on purpose (--limit); without an error nothing else leaves any.
         elif tally["not_reached"] or self.left:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
         elif tally["failed"] or tally["unknown"] or tally["rejected"] or self._ends_badly():
@@ -241,6 +242,7 @@ def prepare(
         facts = LedgerFacts()
         file = LedgerFile(request.ledger_path, [facts, history], readonly=dry_run)
         opened.callback(file.close)
+        # What can be told from the ledger alone comes before the input is read, which takes longer.
         _must_be_the_same_target(file, facts, settings)
         _must_name_keys_alike(file, facts, intake.naming)
         if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
