@@ -110,7 +110,7 @@ def _describe_ledger(run: "Run", output: Output) -> None:
         output.say(f"  {counted(refused, 'key')} permanently refused earlier: not sent again")
     if failed:
         jobs = counted(failed, "removal job")
-        output.say(f"  {jobs} ended in error or was not found: --retry-failed creates new ones")
+        output.say(f"  {jobs} failed (error or not found): --retry-failed creates new ones")
     for state, why in AGAIN.items():
         if again := survey.count(action=Action.SEND, state=state):
             output.say(f"  {counted(again, 'key')} sent again: {why}")

@@ -196,7 +196,10 @@ def _next(facts: LedgerFacts, result: FollowResult) -> list[str] | None:
     bad = result.counts["error"] + result.counts["not_found"] + result.without_job["refused"]
     if not (bad or any(result.without_job.values())) or facts.last_input is None:
         return None
-    run = command_of("run", facts.last_input.name, "--ledger", result.ledger or "")
+    target = ["--base-url", facts.base] if facts.base else ["--cluster-id", facts.target or ""]
+    if facts.target == REHEARSAL:
+        target = ["--rehearse"]
+    run = command_of("run", facts.last_input.name, "--ledger", result.ledger or "", *target)
     return [*run, "--retry-failed"] if bad else run
 
 

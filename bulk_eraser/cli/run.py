@@ -219,11 +219,11 @@ def _execute(
 
 def _next(run: "Run", result: RunResult) -> list[str] | None:
     """The command that does something about what is left: the same one as long as it would send
-    something, else the same with --retry-failed, else `follow`, once there are jobs."""
+    something, else the same with --retry-failed (once), else `follow`, once there are jobs."""
     again = command_of(*sys.argv[1:])
     if result.error or run.can_be_mended:
         return again
-    if run.can_be_retried:
+    if run.can_be_retried and not run.settings.retry_failed:
         return [*again, "--retry-failed"]
     if result.counts["accepted"] + result.counts["already_settled"]:
         return command_of("follow", result.ledger or "")

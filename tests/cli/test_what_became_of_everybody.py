@@ -98,7 +98,12 @@ async def test_keys_without_a_job_are_not_complete(desk: Any, service: Any, keys
         ("refused", 2),
         ("unknown", 1),
     }
-    assert found["next"][-4:] == ["keys.csv", "--ledger", LEDGER, "--retry-failed"]
+    target = ["--base-url", service.origin]
+    assert found["next"][-6:] == ["keys.csv", "--ledger", LEDGER, *target, "--retry-failed"]
+    service.answer = lambda call: None
+    again = await desk.call(*found["next"][3:], "--yes", "--rate", 0, "--exclude", hold)
+    assert again.code == 0
+    assert service.per_key[keys[3]] == 2
 
 
 async def test_a_key_on_hold_counts_as_settled(desk: Any, service: Any, keys: list[str]):
@@ -263,3 +268,13 @@ async def test_one_good_answer_to_a_question_is_not_enough(
     desk.reconcile(source, ended, service)
     assert (ended.code, ended.json["counts"]["accepted"]) == (0, 40)
     assert service.asked
+
+
+async def test_retry_failed_is_not_advised_twice(desk: Any, service: Any, keys: list[str]):
+    """A key that was refused once more is no matter of a further run."""
+    service.answer = lambda call: 400 if call.key == keys[0] else None
+    source = desk.csv(keys[:12])
+    first = await desk.run(source, service)
+    assert first.json["next"][-1] == "--retry-failed"
+    again = await desk.run(source, service, "--retry-failed")
+    assert (again.code, again.json["next"][3]) == (3, "follow")
