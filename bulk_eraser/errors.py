@@ -3,7 +3,8 @@
     BulkEraserError            70  internal error
     ├── UsageError              2  wrong options, consent missing, a hold list was forgotten
     ├── InputError             65  input unusable, without a key, or changed on the way
-    ├── ServiceDown            69  no good answer for too long, or too many failures
+    ├── ServiceDown            69  no good answer for too long
+    │   └── TooManyFailures    69  more failures than --max-failures
     ├── LedgerWriteError       74  the ledger cannot be created or written
     ├── LedgerBusy             75  another process writes this ledger
     ├── ContractBroken         76  the service breaks the contract for every key
@@ -36,6 +37,7 @@ __all__ = [
     "LedgerWriteError",
     "Result",
     "ServiceDown",
+    "TooManyFailures",
     "UsageError",
     "internal_error",
     "no_temporary_room",
@@ -83,6 +85,10 @@ class ServiceDown(BulkEraserError):
     """No good answer for `--max-outage`, or more failures than `--max-failures`."""
 
     exit_code = ExitCode.SERVICE_DOWN
+
+
+class TooManyFailures(ServiceDown):
+    """More failures than `--max-failures`: the keys may be the matter as well as the service."""
 
 
 class LedgerWriteError(BulkEraserError):

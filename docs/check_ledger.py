@@ -19,11 +19,17 @@ for line in open(sys.argv[1], "rb"):  # noqa: SIM115 closed at the end of this s
     digest = hashlib.sha256(head.encode() + b"".join(group)).hexdigest()
     if commit is None or (int(commit[1]), commit[2].decode()) != (len(group), digest):
         sys.exit(f"changed, or torn by a crash, between line {lines + 1} and its commit")
-    for record in map(json.loads, group):
+    try:
+        records = [json.loads(line) for line in group]
+    except ValueError:
+        sys.exit(f"no JSON between line {lines + 1} and its commit")
+    for record in records:
         if record["type"] == "accepted":
             accepted[record["key"]] += 1
         maybe_sent += {"sent": 1, "unsent": -1}.get(record["type"], 0)
     head, commits, lines, proven, group = digest, commits + 1, lines + len(group) + 1, read, []
+if not commits:
+    sys.exit("no ledger, or one without a commit: nothing in it is proven")
 print(f"intact: {commits:,} commits, {lines:,} lines; head {head}; {read - proven} bytes behind it")
 twice = sum(times > 1 for times in accepted.values())
 print(f"{len(accepted):,} accepted, {twice:,} of them more than once")

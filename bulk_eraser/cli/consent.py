@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Consent", "ask_consent", "describe"]
 
 AGAIN = {
-    KeyState.SENT: "about to be sent when a run broke off, and may have been sent",
+    KeyState.SENT: "may have been sent by a run that broke off or was stopped",
     KeyState.UNKNOWN: "unknown after an earlier run",
     KeyState.FAILED: "failed earlier, but not permanently",
     KeyState.REFUSED: "permanently refused earlier (--retry-failed)",

@@ -89,7 +89,7 @@ def follow(
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 result = runner.run(pursued.carry_out(api_key, Display(output)))
-            result.next = _next(ledger.facts, result)
+            result.next = _next(result)
             return result
 
     tell = partial(_tell, given.wait)
@@ -189,18 +189,20 @@ def _date(text: str | None) -> date | None:
 # ── what to do now, and what is told ──────────────────────────────────────────────────────────────
 
 
-def _next(facts: LedgerFacts, result: FollowResult) -> list[str] | None:
-    """`follow` again while jobs are pending; else `run`, for the keys that it would send again."""
-    if result.error or result.counts["pending"]:
-        return command_of(*sys.argv[1:])
-    bad = result.counts["error"] + result.counts["not_found"] + result.without_job["refused"]
-    if not (bad or any(result.without_job.values())) or facts.last_input is None:
-        return None
-    target = ["--base-url", facts.base] if facts.base else ["--cluster-id", facts.target or ""]
-    if facts.target == REHEARSAL:
-        target = ["--rehearse"]
-    run = command_of("run", facts.last_input.name, "--ledger", result.ledger or "", *target)
-    return [*run, "--retry-failed"] if bad else run
+def _next(result: FollowResult) -> list[str] | None:
+    """The same command as long as jobs are pending. The `run` for what has no job is not known
+    here: the ledger has its input's name, but not all options that mattered."""
+    return command_of(*sys.argv[1:]) if result.error or result.counts["pending"] else None
+
+
+def _advice(result: FollowResult) -> str:
+    """What to do about keys that nobody will erase as things are."""
+    counts, without = result.counts, result.without_job
+    if counts["error"] + counts["not_found"] + without["refused"]:
+        return " To send them again, use the same `run` command as before with --retry-failed."
+    if any(without.values()):
+        return " To send them, use the same `run` command as before."
+    return ""
 
 
 def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
@@ -227,8 +229,10 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
         again = "" if wait else _when_again(ending.next_check_at)
         pending = f"{counted(ending.counts['pending'], 'job')} pending"
         output.always(f"Not finished: {_erased(ending)}, {pending}.{_without_job(ending)}{again}")
+        return
     elif ending.exit_code == ExitCode.SOME_ROWS:
-        output.always(f"All jobs are finished: {_erased(ending)}.{_without_job(ending)}")
+        advice = _advice(ending)
+        output.always(f"All jobs are finished: {_erased(ending)}.{_without_job(ending)}{advice}")
     else:
         output.always(f"Complete: {_erased(ending)}.{_without_job(ending)}")
     if ending.next is not None and ending.outcome != "refused":

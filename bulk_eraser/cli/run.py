@@ -94,6 +94,7 @@ class HowToRun:
 
     api_key: str
     consent: Consent
+    follow_options: list[str]
     receipt: str | None
     dry_run: bool
     verbose: bool
@@ -121,13 +122,14 @@ def run(
         how = HowToRun(
             api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
             consent=_consent(given),
+            follow_options=_follow_options(target, service),
             receipt=given.receipt,
             dry_run=given.dry_run,
             verbose=told.verbose,
         )
         return _execute(_request(given, source, service, settings, output), settings, how, output)
 
-    tell = partial(_tell, source.input_path, given.dry_run)
+    tell = partial(_tell, given, source.input_path)
     return conclude(output, RunResult(ledger=given.ledger), work, tell, tell)
 
 
@@ -186,6 +188,18 @@ def _consent(given: RunOptions) -> Consent:
     return Consent.PLANNED if given.plan else Consent.ASK
 
 
+def _follow_options(target: TargetOptions, service: ServiceOptions) -> list[str]:
+    """Of the options that were typed, those that `follow` cannot do without: the target is in the
+    ledger, but not the way to it."""
+    options: list[str] = []
+    if "api_version" in target.typed:
+        options += ["--api-version", target.api_version.value]
+    for name in ("api_key_file", "proxy", "ca_file"):
+        if name in service.typed:
+            options += [f"--{name.replace('_', '-')}", getattr(service, name)]
+    return [*options, "--trust-env"] if "trust_env" in service.typed else options
+
+
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -213,20 +227,20 @@ def _execute(
             result = runner.run(prepared.carry_out(how.api_key, Display(output)))
         if how.receipt and prepared.run_started:
             _put_receipt(how.receipt, prepared.run_started, result)
-        result.next = _next(prepared, result)
+        result.next = _next(prepared, result, how.follow_options)
         return result
 
 
-def _next(run: "Run", result: RunResult) -> list[str] | None:
+def _next(run: "Run", result: RunResult, follow_options: list[str]) -> list[str] | None:
     """The command that does something about what is left: the same one as long as it would send
-    something, else the same with --retry-failed (once), else `follow`, once there are jobs."""
+    something, else the same with --retry-failed (once), else `follow`, while jobs are pending."""
     again = command_of(*sys.argv[1:])
-    if result.error or run.can_be_mended:
+    if result.outcome == "error" or run.can_be_mended:
         return again
     if run.can_be_retried and not run.settings.retry_failed:
         return [*again, "--retry-failed"]
-    if result.counts["accepted"] + result.counts["already_settled"]:
-        return command_of("follow", result.ledger or "")
+    if run.has_pending_jobs and not run.settings.simulated:
+        return command_of("follow", result.ledger or "", *follow_options)
     return None
 
 
@@ -267,7 +281,7 @@ def _within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
 
 
-def _tell(input_path: str, dry_run: bool, output: Output, result: RunResult) -> None:
+def _tell(given: RunOptions, input_path: str, output: Output, result: RunResult) -> None:
     """The counts, how it ended, what needs attention, and what to do now."""
     if result.counts["rows"]:
         output.result(counts_table(result.counts))
@@ -277,15 +291,18 @@ def _tell(input_path: str, dry_run: bool, output: Output, result: RunResult) -> 
             output.result(f"  {requests} in {duration(result.elapsed_s)}{repeated}")
     if result.head is not None:
         output.say(f"Ledger {printable(result.ledger or '')}, head {result.head}")
-    if dry_run and result.error is None:
+    if given.dry_run and result.error is None:
         return
     if result.attention:
         output.say("Needs attention:")
         for item in result.attention:
             output.say(f"  {attention_line(item)}")
-    if jobs := result.counts["accepted"]:
+    jobs = result.counts["accepted"]
+    if given.rehearse and result.error is None:
+        output.say("This was a rehearsal: nothing was erased.")
+    elif jobs:
         created = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
-        output.say(f"{created} created. Nothing is erased yet: that takes about six days.")
+        output.say(f"{created} created. Accepted is not erased yet: that takes about six days.")
     _tell_how(output, result)
     if result.next is None:
         return

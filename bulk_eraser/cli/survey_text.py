@@ -41,9 +41,8 @@ def describe_input(survey: Survey, output: Output) -> None:
     if survey.stripped:
         rows = counted(survey.stripped, "row")
         output.say(f"  {rows} with spaces around the key: sent without them")
-    if on_hold:
-        held = counted(on_hold - survey.held_too_late, "key")
-        output.say(f"  {held} on the hold list: not sent")
+    if in_time := on_hold - survey.held_too_late:
+        output.say(f"  {counted(in_time, 'key')} on the hold list: not sent")
     warn_of_hold_list(survey, output)
     for word, found in survey.suspects.items():
         output.warn(f"{counted(found.keys, 'key')} {suspect(word, found.lines, found.keys)}")

@@ -44,8 +44,6 @@ def tell(output: Output, verified: VerifyResult) -> None:
     elif verified.exit_code == ExitCode.COMPLETE:
         whole = ", and every row of the input is accounted for" if verified.input else ""
         extra = counted(verified.extra, "key")
-        if verified.rehearsal:
-            output.warn("this is a rehearsal, in which nothing was erased.")
         but = f" The ledger also has {extra} that the input lacks." if verified.extra else ""
         output.always(f"Verified: the chain is intact{whole}. {_erased(verified)}{but}")
     else:
@@ -55,13 +53,17 @@ def tell(output: Output, verified: VerifyResult) -> None:
 def _erased(verified: VerifyResult) -> str:
     """The auditor's one question."""
     total = sum(verified.states.values())
+    if verified.input is None:  # rejected rows have no key
+        total -= verified.states["rejected"]
     noun = "row" if verified.input else "key"
+    if verified.rehearsal:
+        return "This is a rehearsal: nothing was erased."
     return f"Erased so far: {verified.erased:,} of {counted(total, noun)}."
 
 
 def _key_lines(verified: VerifyResult) -> list[str]:
     """What became of the keys of the ledgers, where there is no input."""
-    total = sum(verified.states.values())
+    total = sum(verified.states.values()) - verified.states["rejected"]
     width = max(6, len(f"{total:,}"))
     states = {state: count for state, count in verified.states.items() if count}
     return [

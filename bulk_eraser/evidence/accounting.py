@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.records import (
     Accepted,
@@ -75,7 +76,14 @@ class LedgerAccount:
     damage: str | None = None
     derived_from: DerivedFrom | None = None
     runs: list[RunAccount] = field(default_factory=list)
+    facts: LedgerFacts = field(default_factory=LedgerFacts)
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def last_input_run(self) -> int:
+        """The number of the last run that had an input, from 1; 0 if there was none."""
+        numbers = (n for n, run in enumerate(self.runs, 1) if run.started.input is not None)
+        return max(numbers, default=0)
 
     @property
     def keys_kind(self) -> str:

@@ -155,7 +155,7 @@ class Audit:
             account.being_written = is_being_written(path)
         fold = _Reading(self, account, scan, number, expect)
         try:
-            replay(scan, ledger_blocks(path), [fold])
+            replay(scan, ledger_blocks(path), [account.facts, fold])
         except LedgerDamaged as error:
             account.damage = str(error)
         except OSError as error:
@@ -224,7 +224,7 @@ class Audit:
         now = NEVER_NAMED
         sent: Counter[int] = Counter()
         settled: set[int] = set()
-        is_held_too_late = False
+        is_held_too_late, last_run = False, self.ledgers[ledger].last_input_run
         for _, event, run, attempts, jid, line in events:
             # 1. What no run writes.
             if event == KeyState.SENT:
@@ -239,16 +239,16 @@ class Audit:
                 settled.add(run)
             elif event == UNSENT:
                 sent[run] -= 1
-                if sent[run] < 0:
+                if sent[run] < 0 or now[0] is not KeyState.SENT:
                     self.findings.note("unsent_without_sent", ledger, line)
-            # 2. A hold that came too late holds nothing back.
+            # 2. A hold that came too late, if it is still in force.
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
-                is_held_too_late = True  # and it is told as what it was before
-                continue
-            if event == KeyState.SENT:  # it is no longer on hold
-                is_held_too_late = False
+                is_held_too_late = run == last_run
             now = state_after(now, event, jid)
         self.held_too_late += is_held_too_late
+        # 3. The hold was lifted, but the key's turn has not come.
+        if now[0] is KeyState.EXCLUDED and not self.ledgers[ledger].facts.is_hold_list_in_force:
+            return KeyState.NOT_SENT, 0
         return now[:2]
 
 

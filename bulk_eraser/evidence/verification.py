@@ -53,7 +53,6 @@ STATES = (
 _UNACCOUNTED = ("sent", "not_reached")
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
-_OF_ROWS_ONLY = ("rejected", "duplicate")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
@@ -128,10 +127,7 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     with closing(Audit(request.ledgers, request.heads)) as audit:
         _note_ledgers(result, audit, request.heads)
         if request.input_path is None:
-            counts = audit.walk()
-            result.states = {state: 0 for state in STATES if state not in _OF_ROWS_ONLY}
-            for key_state, count in counts.items():
-                result.states[key_state.word] += count
+            _account_for_keys(result, audit)
         else:
             _account_for_rows(request, request.input_path, result, audit, progress)
         for word, count in audit.findings.counts.items():
@@ -173,7 +169,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         or (result.rehearsal and result.input is not None)
         or audit.findings.counts
         or audit.held_too_late
-        or (result.expect_done and result.not_erased)
+        or (result.expect_done and (result.not_erased or result.rehearsal))
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):
         result.outcome, result.exit_code = "incomplete", ExitCode.SOME_ROWS
@@ -241,6 +237,17 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _account_for_keys(result: VerifyResult, audit: Audit) -> None:
+    """Without an input: the keys of the ledgers, and what their last runs say of all others."""
+    counts = audit.walk()
+    result.states = {state: 0 for state in STATES if state != "duplicate"}
+    for state, count in counts.items():
+        result.states[state.word] += count
+    facts = [account.facts for account in audit.ledgers]
+    result.states["not_reached"] = sum(each.not_reached(counts) for each in facts)
+    result.states["rejected"] = sum(each.last_input.rejected for each in facts if each.last_input)
 
 
 def _account_for_rows(

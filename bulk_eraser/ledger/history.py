@@ -1,5 +1,7 @@
 """What earlier runs left behind: whose ledger it is, and the state of every key it names."""
 
+from collections.abc import Mapping
+
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import (
@@ -11,7 +13,15 @@ from bulk_eraser.ledger.key_state import (
     state_after,
 )
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Accepted, Duplicate, InputFacts, Rejected, RunStarted, Sent
+from bulk_eraser.records import (
+    Accepted,
+    Duplicate,
+    InputFacts,
+    Rejected,
+    RunFinished,
+    RunStarted,
+    Sent,
+)
 
 __all__ = ["KeyHistory", "LedgerFacts"]
 
@@ -19,6 +29,7 @@ _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
 _NEVER_SENT = NEVER_NAMED[:2]
+_ON_HOLD = {KeyState.EXCLUDED}
 _OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
 
@@ -29,7 +40,7 @@ class LedgerFacts:
     `target`, `base`, `keys_kind` and `pepper_check` are those of the first run (None for a new
     ledger; `base` also where no --base-url was given), `had_hold_list` tells whether any run had
     one, `last_input` is what the last run that read an input has read. `last_jid` is that of the
-    last `accepted` line.
+    last `accepted` line. `is_hold_list_in_force` tells whether that last run had a hold list.
     """
 
     def __init__(self) -> None:
@@ -40,7 +51,23 @@ class LedgerFacts:
         self.had_hold_list = False
         self.last_input: InputFacts | None = None
         self.last_jid: str | None = None
+        self.is_hold_list_in_force = False
+        self._last_run = ""
+        self._last_counts: dict[str, int] | None = None
         self._recorded: dict[tuple[object, ...], int] = {}
+
+    def not_reached(self, states: Mapping[KeyState, int]) -> int:
+        """How many keys of the last input were never sent. `states` counts the keys of the ledger.
+
+        As the last run said at its end; where it broke off, what the ledger does not name.
+        """
+        if self.last_input is None:
+            return 0
+        if self._last_counts is not None:  # which counts keys that are `sent` as not reached
+            return max(0, self._last_counts.get("not_reached", 0) - states.get(KeyState.SENT, 0))
+        not_named = {KeyState.NOT_SENT} | (set() if self.is_hold_list_in_force else _ON_HOLD)
+        named = sum(count for state, count in states.items() if state not in not_named)
+        return max(0, self.last_input.keys - named)
 
     def recorded_until(self, facts: InputFacts) -> int:
         """Up to which line `rejected` and `duplicate` rows of this input are in the ledger."""
@@ -51,6 +78,8 @@ class LedgerFacts:
             kind = type(record)
             if kind is Accepted:
                 self.last_jid = record.jid  # type: ignore[attr-defined] # its kind was looked at
+            elif kind is RunFinished and record.run == self._last_run:  # type: ignore[attr-defined] # as above
+                self._last_counts = record.counts  # type: ignore[attr-defined] # as above
             elif kind is RunStarted:
                 self._begin_run(record)  # type: ignore[arg-type] # its kind was looked at
             # They stand in the order of the rows, so the last line tells how many are there.
@@ -63,7 +92,9 @@ class LedgerFacts:
             self.keys_kind, self.pepper_check = started.keys, started.pepper_check
         if started.input is not None:
             self.last_input = started.input
-            self.had_hold_list |= started.exclude_sha256 is not None
+            self._last_run, self._last_counts = started.run, None
+            self.is_hold_list_in_force = started.exclude_sha256 is not None
+            self.had_hold_list |= self.is_hold_list_in_force
 
     def _note_recorded(self, line: int) -> None:
         if self.last_input is not None:

@@ -12,9 +12,9 @@
 | ... then `job_status` `done` for its jid | ERASED | no |
 | ... then `job_status` `error` or `not_found` | JOB_FAILED | only with --retry-failed |
 
-`excluded` says only that nothing was sent, so it never overrides REFUSED or a job. A `job_status`
-counts for the key's last jid alone: earlier jids are superseded, and a later status of the same
-jid counts, whatever the one before it was.
+`excluded` says only that nothing was sent in that run, so it overrides no state in which a request
+may have arrived, nor REFUSED. A `job_status` counts for the key's last jid alone: earlier jids are
+superseded, and a later status of the same jid counts, whatever the one before it was.
 """
 
 from enum import Enum, IntEnum, auto
@@ -137,13 +137,14 @@ def state_after(now: LastState, event: int, jid: int) -> LastState:
     state, last_jid, before = now
     if event == UNSENT:  # it takes back the `sent` that was the last line about the key
         return (*before, NEVER_NAMED[:2]) if state is KeyState.SENT else now
-    if event == KeyState.SENT:
-        return KeyState.SENT, 0, (state, last_jid)
+    if event == KeyState.SENT:  # of a key that was on hold: the hold was lifted, whatever follows
+        was = NEVER_NAMED[:2] if state is KeyState.EXCLUDED else (state, last_jid)
+        return KeyState.SENT, 0, was
     if event >= KeyState.ERASED:  # a `job_status` line: only about the job that is the key's last
         if not state.has_job or last_jid != jid:
             return now
         return KeyState.IN_PROGRESS if event == JOB_PENDING else _STATES[event], jid, before
-    if event == KeyState.EXCLUDED and (state.has_job or state is KeyState.REFUSED):
+    if event == KeyState.EXCLUDED and (state.may_have_arrived or state is KeyState.REFUSED):
         return now
     return _STATES[event], jid, before
 

@@ -123,13 +123,17 @@ class FollowedLedger:
             raise
 
     def without_job(self) -> Counter[str]:
-        """How many keys have no removal job, by the word of their state; without those on hold."""
-        counts: Counter[KeyState] = Counter()
+        """How many keys have no removal job, by the word of their state; without those on hold.
+
+        Also those that the last run left for a later one, of which the ledger need not know.
+        """
+        states: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
-            counts.update(self._history.states(partition).values())
-        lacking = {state: count for state, count in counts.items() if not state.has_job}
-        lacking.pop(KeyState.EXCLUDED, None)
-        return Counter({state.word: count for state, count in lacking.items()})
+            states.update(self._history.states(partition).values())
+        lacking = Counter({state.word: n for state, n in states.items() if not state.has_job})
+        del lacking["excluded"]
+        lacking["not_reached"] = self.facts.not_reached(states)
+        return +lacking
 
     def close(self) -> None:
         self.book.close()

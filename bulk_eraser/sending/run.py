@@ -15,7 +15,7 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    ServiceDown,
+    TooManyFailures,
     UsageError,
 )
 from bulk_eraser.ledger.file import LedgerFile
@@ -134,7 +134,7 @@ class Run:
         failures, settled = self.tally.failures, self.tally.settled
         if not limit.is_exceeded(failures, settled):
             return None
-        return ServiceDown(
+        return TooManyFailures(
             f"{failures} of {settled} keys failed, more than --max-failures {limit.text} allows. "
             "Look at the errors, then run the same command again, with a higher --max-failures if "
             "these keys are meant."
@@ -192,6 +192,12 @@ class Run:
         """Would --retry-failed send something that the same command does not?"""
         refused = self._refused_for_good() + self.tally.refused
         return bool(refused or self.tally["job_failed"])
+
+    @property
+    def has_pending_jobs(self) -> bool:
+        """Is there a job of this input whose end is not recorded?"""
+        kept = self.survey.count(action=Action.KEEP, state=KeyState.IN_PROGRESS)
+        return bool(kept or self.tally["accepted"])
 
     def _conclude(self, result: RunResult, error: BulkEraserError | None) -> None:
         """Outcome and exit code, from the last state of every row."""

@@ -58,3 +58,13 @@ def test_any_changed_line_is_noticed(ledger: Path, place: int):
     said = check(ledger)
     assert said.returncode == 1
     assert "changed, or torn" in said.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"not JSON at all\n", b'{"type":"sent"}\n'])
+def test_what_proves_nothing_is_not_intact(tmp_path: Path, content: bytes):
+    """A file without a commit is not an intact ledger, and no file ends in a traceback."""
+    path = tmp_path / "keys.ledger.ndjson"
+    path.write_bytes(content)
+    said = check(path)
+    assert said.returncode == 1
+    assert said.stderr == "no ledger, or one without a commit: nothing in it is proven\n"

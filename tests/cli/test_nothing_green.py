@@ -1,0 +1,97 @@
+"""Nothing ends well, and no command is proposed, while somebody is not erased."""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+
+async def test_a_hold_that_comes_too_late_is_told_every_time(
+    desk: Any, service: Any, keys: list[str]
+):
+    """A key that may have been sent stays a case for somebody, however often it is held."""
+    source = desk.csv(keys[:3])
+    hold = desk.csv([keys[0]], "hold.csv")
+    service.answer = lambda call: 500 if call.key == keys[0] else None
+    first = await desk.run(source, service, "--max-attempts", 2)
+    assert first.json["counts"]["unknown"] == 1
+    for _ in range(2):
+        held = await desk.run(source, service, "--exclude", hold)
+        assert (held.code, held.json["counts"]["held_too_late"]) == (3, 1)
+
+
+@pytest.mark.parametrize("command", [("follow", "--now"), ("verify", "--expect-done")])
+async def test_keys_that_a_run_left_are_not_forgotten(
+    desk: Any, service: Any, keys: list[str], command: tuple[str, str]
+):
+    """The ledger's last run says that 99 keys were not reached: nothing is green."""
+    await desk.run(desk.csv(keys[:100]), service, "--limit", 1)
+    await desk.call("follow", "keys.ledger.ndjson", "--now")
+    name, option = command
+    ended = await desk.call(name, "keys.ledger.ndjson", option, "--json")
+    assert ended.code != 0, ended.err
+
+
+async def test_what_is_no_longer_on_hold_is_expected_to_be_done(
+    desk: Any, service: Any, keys: list[str]
+):
+    """The hold was lifted and the run that would have sent the key was ended before it."""
+    source = desk.csv(keys[:3])
+    hold = desk.csv(keys[1:3], "hold.csv")
+    await desk.run(source, service, "--exclude", hold)
+
+    async def slowly(call: Any) -> None:
+        running.signal(signal.SIGINT)
+
+    service.answer = slowly
+    running = await desk.start_run(source, service, "--no-exclude", "--concurrency", 1)
+    assert (await running.ended()).json["counts"]["not_reached"] == 1
+    await desk.call("follow", "keys.ledger.ndjson", "--now")
+    ended = await desk.call(
+        *("verify", "keys.ledger.ndjson", "--input", source, "--expect-done", "--json")
+    )
+    assert ended.code == 3, ended.err
+
+
+async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
+    """In a rehearsal nobody is erased, so nobody is expected to be who is not."""
+    await desk.call("run", desk.csv(keys[:3]), "--rehearse", "--json")
+    name = "keys.rehearsal.ndjson"
+    await desk.call("follow", name, "--now", "--wait", "--day", "0.01")
+    ended = await desk.call("verify", name, "--expect-done", "--json")
+    assert ended.code == 3, ended.err
+
+
+async def test_follow_proposes_the_keys_that_were_sent(desk: Any, service: Any, keys: list[str]):
+    """The command that retries a refused key sends that key, and no other column."""
+    rows = "".join(f"other-{key},{key}\n" for key in keys[:3])
+    source = desk.file("keys.csv", f"customerKey,masterKey\n{rows}")
+    service.answer = lambda call: 400 if call.key == keys[0] else None
+    await desk.run(source, service, "--key-field", "masterKey")
+    ended = await desk.call("follow", "keys.ledger.ndjson", "--now", "--json")
+    proposed = json.loads(ended.out)["next"]
+    assert proposed is None or "masterKey" in proposed
+
+
+async def test_a_run_that_was_settled_and_erased_proposes_nothing(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Everybody is erased: there is nothing to follow."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    await desk.call("follow", "keys.ledger.ndjson", "--now")
+    again = await desk.run(source, service)
+    assert again.code == 0
+    assert again.json["next"] is None
+
+
+async def test_who_may_have_been_reached_is_unknown_when_too_many_failed(
+    desk: Any, service: Any, keys: list[str]
+):
+    """--max-failures is no outage: who met a 500 may have a job, and is not `not reached`."""
+    source = desk.csv(keys[:4])
+    service.answer = lambda call: 500 if call.key == keys[0] else 400
+    ended = await desk.run(source, service, "--max-failures", 1)
+    assert ended.code == 69
+    assert ended.json["counts"]["unknown"] == 1
