@@ -1,4 +1,4 @@
-"""Draw docs/run.svg: a real run against the simulator, as a terminal of 100 columns shows it.
+"""Draw docs/run.svg: a real run against the simulator, as a terminal of 104 columns shows it.
 
 Run it with `.venv/bin/python docs/picture.py` when the words of a run have changed. It starts the
 simulator, types the number of keys where `run` asks for it, and keeps what is on the screen twice:
@@ -21,10 +21,13 @@ from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "sample_inputs" / "plain.csv"
-COLUMNS = 100
+COLUMNS = 104
+"""The longest line of the run; a narrower terminal breaks it."""
 MIDDLE = 150
 """The first screen is kept once so many of the 239 keys are settled."""
-PROGRAM = (sys.executable, "-m", "bulk_eraser")
+BIN = Path(sys.executable).parent
+PROGRAM = "bulk-eraser"
+"""Found on PATH, so that the commands that a run advises begin with this word, too."""
 SIMULATOR = ("simulate", "--fault", "http_500=2%", "--fault", "drop_after=1%")
 SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -45,6 +48,7 @@ text {{ font: {char_height}px "DejaVu Sans Mono", Menlo, Consolas, monospace; wh
 
 
 def main() -> None:
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "keys.csv").write_bytes(SAMPLE.read_bytes())
@@ -52,7 +56,7 @@ def main() -> None:
         (place / "elevate.key").chmod(0o600)
         # Port 8080 must be free: the picture should show the address that `simulate` has by itself.
         with subprocess.Popen(  # noqa: S603 our own program
-            [*PROGRAM, *SIMULATOR], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [PROGRAM, *SIMULATOR], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as simulator:
             assert simulator.stdout is not None  # noqa: S101 it is a pipe, see above
             origin = simulator.stdout.readline().strip()
@@ -69,7 +73,7 @@ def screens_of_a_run(place: Path, origin: str) -> tuple[list[str], list[str]]:
     if pid == 0:
         os.chdir(place)
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": "40"}
-        os.execv(sys.executable, [*PROGRAM, *command])  # noqa: S606 our own program
+        os.execvp(PROGRAM, [PROGRAM, *command])  # noqa: S606 our own program
     written, middle, is_confirmed = prompt, None, False
     while chunk := read_from(terminal):
         written += chunk
