@@ -4,7 +4,7 @@
     ├── UsageError              2  wrong options, consent missing, a hold list was forgotten
     ├── InputError             65  input unusable, without a key, or changed on the way
     ├── ServiceDown            69  no good answer for too long
-    │   └── TooManyFailures    69  more failures than --max-failures
+    ├── TooManyFailures        69  more failures than --max-failures
     ├── LedgerWriteError       74  the ledger cannot be created or written
     ├── LedgerBusy             75  another process writes this ledger
     ├── ContractBroken         76  the service breaks the contract for every key
@@ -82,13 +82,15 @@ class InputError(BulkEraserError):
 
 
 class ServiceDown(BulkEraserError):
-    """No good answer for `--max-outage`, or more failures than `--max-failures`."""
+    """No good answer for `--max-outage`: nothing is said of any key."""
 
     exit_code = ExitCode.SERVICE_DOWN
 
 
-class TooManyFailures(ServiceDown):
+class TooManyFailures(BulkEraserError):
     """More failures than `--max-failures`: the keys may be the matter as well as the service."""
+
+    exit_code = ExitCode.SERVICE_DOWN
 
 
 class LedgerWriteError(BulkEraserError):

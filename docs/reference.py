@@ -156,7 +156,7 @@ FIELDS = {
     "unaccounted_lines": "the first lines of such rows",
     "extra": "keys of the ledgers that the input does not have",
     "extra_lines": "the first places of such keys",
-    "rehearsal": "is one of the ledgers that of a rehearsal, in which nothing was erased?",
+    "rehearsal": "is a ledger that of a rehearsal, in which nothing was erased?",
     "pseudonymize.ledger": "path of the new ledger",
     "pseudonymize.head": "digest over the whole new ledger, to be kept elsewhere",
     "lines": "lines of the new ledger, with its commits",

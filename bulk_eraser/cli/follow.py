@@ -254,7 +254,10 @@ def _erased(result: FollowResult) -> str:
         return "this ledger has no job to follow"
     is_all = counts["done"] == counts["jobs"]
     done = f"all {counts['jobs']:,} jobs are done, " if is_all else ""
-    return f"{done}{counts['done']:,} erased{failed}"
+    erased = f"{counts['done']:,} erased"
+    if result.rehearsal:
+        erased = "nothing erased, because this is a rehearsal"
+    return f"{done}{erased}{failed}"
 
 
 def _without_job(result: FollowResult) -> str:

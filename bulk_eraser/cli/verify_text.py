@@ -47,7 +47,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
         but = f" The ledger also has {extra} that the input lacks." if verified.extra else ""
         output.always(f"Verified: the chain is intact{whole}. {_erased(verified)}{but}")
     else:
-        output.always(f"Not verified: {'; '.join(_what_is_open(verified))}. {_erased(verified)}")
+        erased = "" if verified.rehearsal else f" {_erased(verified)}"  # it is told as open
+        output.always(f"Not verified: {'; '.join(_what_is_open(verified))}.{erased}")
 
 
 def _erased(verified: VerifyResult) -> str:
@@ -101,7 +102,7 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
     if run["command"] == "follow":
-        what = f"asked about {counted(run['lines'].get('job_status', 0), 'job')}"
+        what = f"{counted(run['lines'].get('job_status', 0), 'answer')} about jobs"
     else:
         what = f"{run['lines'].get('accepted', 0):,} accepted"
     ending = _ending(run, is_last_of_one_being_written)

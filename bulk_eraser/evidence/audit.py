@@ -31,10 +31,8 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
 from bulk_eraser.records import (
     DerivedFrom,
-    Duplicate,
     InputFacts,
     Record,
-    Rejected,
     RunFinished,
     RunStarted,
 )
@@ -81,7 +79,6 @@ class Audit:
         self.held_too_late = 0
         self._events = KeyPartitions("BBIIQQ")
         self._jids = KeyPartitions("16sBQ")
-        self._recorded: dict[tuple[object, ...], int] = {}
         try:
             self.ledgers = [
                 self._read(number, path, set(expect)) for number, path in enumerate(paths)
@@ -134,7 +131,7 @@ class Audit:
 
     def recorded_until(self, facts: InputFacts) -> int:
         """Up to which line the rejected rows of this very input are in one of the ledgers."""
-        return self._recorded.get(facts.identity(), 0)
+        return max(account.facts.recorded_until(facts) for account in self.ledgers)
 
     def walk(self) -> Counter[KeyState]:
         """Look at every key where there is no input to account for; how many are in which state."""
@@ -176,12 +173,6 @@ class Audit:
         self._events.add(digest, ledger, event, run, attempts, jid_number(jid), line)
         if event == KeyState.IN_PROGRESS:
             self._jids.add(digest_of(jid), digest, ledger, line)
-
-    def note_recorded(self, facts: InputFacts | None, line: int) -> None:
-        """`rejected` and `duplicate` rows of an input are written once, in order."""
-        if facts is not None:
-            identity = facts.identity()
-            self._recorded[identity] = max(self._recorded.get(identity, 0), line)
 
     def _must_name_keys_alike(self) -> None:
         """Keys and pseudonyms, or those of two peppers, cannot be compared with each other."""
@@ -278,8 +269,6 @@ class _Reading:
                 self._begin_run(record)
             elif isinstance(record, RunFinished) and runs:
                 runs[-1].finished = record
-            elif isinstance(record, Rejected | Duplicate) and runs:
-                self._audit.note_recorded(runs[-1].started.input, record.line)
             elif isinstance(record, DerivedFrom):
                 self._account.derived_from = record
 

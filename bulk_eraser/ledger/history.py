@@ -35,7 +35,7 @@ _OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyS
 
 
 class LedgerFacts:
-    """What the `run_started` lines say, a fold.
+    """What a ledger says of its runs, a fold.
 
     `target`, `base`, `keys_kind` and `pepper_check` are those of the first run (None for a new
     ledger; `base` also where no --base-url was given), `had_hold_list` tells whether any run had

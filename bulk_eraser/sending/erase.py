@@ -21,7 +21,7 @@ from bulk_eraser.elevate.verdict import (
     classify,
     classify_status,
 )
-from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown, TooManyFailures
+from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.writer import LedgerWriter
@@ -129,7 +129,7 @@ class Erasure:
         if call.announced > call.attempt:
             key, line = call.fields["key"], call.fields["line"]
             self._ledger.append(Unsent(key=key, line=line, attempt=call.announced))
-        was_down = isinstance(stopped_by, ServiceDown) and type(stopped_by) is not TooManyFailures
+        was_down = isinstance(stopped_by, ServiceDown)
         if call.attempt and call.maybe_done and (call.was_unknown or not was_down):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 

@@ -224,7 +224,8 @@ class Follow:
                 self._answers[record.status] += 1
 
     async def result(self, error: BulkEraserError | None, session: Session) -> FollowResult:
-        result = FollowResult(ledger=self.file.path, elapsed_s=session.elapsed_s)
+        result = FollowResult(ledger=self.file.path, rehearsal=self.settings.simulated)
+        result.elapsed_s = session.elapsed_s
         result.asked, result.unanswered = self._answers.total(), self._errors.total()
         result.requests, result.retries = session.requests, session.retries
         result.without_job |= self._without_job

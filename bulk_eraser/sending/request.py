@@ -82,7 +82,8 @@ class FollowResult(Result):
 
     `counts` are of the jobs by state, with their sum in `jobs`; `without_job` counts the keys of
     the ledger that have none and are not on hold, by state. `asked` is how many were answered in
-    this run. The lists name the first thousand, `listed` counts all of each.
+    this run. The lists name the first thousand, `listed` counts all of each. No job of a
+    `rehearsal` erases anything.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_COUNTS, 0))
@@ -98,6 +99,7 @@ class FollowResult(Result):
     slow_jobs: list[ListedJob] = field(default_factory=list)
     at_risk_jobs: list[ListedJob] = field(default_factory=list)
     overdue_jobs: list[ListedJob] = field(default_factory=list)
+    rehearsal: bool = False
     elapsed_s: float = 0.0
     ledger: str | None = None
     head: str | None = None

@@ -302,7 +302,7 @@ def _must_name_keys_alike(file: LedgerFile, facts: LedgerFacts, naming: KeyNamin
         advice = {
             (RAW, PSEUDONYMS): "holds the customer keys as they are: leave --pseudonymize out, or "
             "convert it with `bulk-eraser pseudonymize`",
-            (PSEUDONYMS, RAW): "holds pseudonyms of the keys: say --pseudonymize, with the pepper "
+            (PSEUDONYMS, RAW): "holds pseudonyms of the keys: use --pseudonymize, with the pepper "
             "that it was begun with",
         }.get((facts.keys_kind, naming.kind), "names keys in a way that this version cannot")
         raise ConfigurationError(f"The ledger {file.path} {advice}. Nothing was sent.")

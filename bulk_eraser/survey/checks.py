@@ -80,7 +80,7 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
         raise InputError(
             f"{name} holds keys that a spreadsheet seems to have rounded or wrapped up, such as "
             f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
-            "If they are right as they are, say --allow-numeric-like. Nothing was sent."
+            "If they are right as they are, use --allow-numeric-like. Nothing was sent."
         )
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))

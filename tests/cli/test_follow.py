@@ -477,4 +477,6 @@ async def test_a_rehearsal_is_followed_too(desk: Any, service: Any, keys: list[s
         "follow", "keys.rehearsal.ndjson", "--json", "--wait", "--day", 0.2, "--rate", 0
     )
     assert (ended.code, told(ended)["counts"]["done"]) == (0, 3)
+    assert told(ended)["rehearsal"]
+    assert "3 jobs are done, nothing erased, because this is a rehearsal." in ended.err
     assert service.asked == {}

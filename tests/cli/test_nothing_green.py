@@ -61,6 +61,7 @@ async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
     await desk.call("follow", name, "--now", "--wait", "--day", "0.01")
     ended = await desk.call("verify", name, "--expect-done", "--json")
     assert ended.code == 3, ended.err
+    assert ended.err.count("nothing was erased") == 1, ended.err
 
 
 async def test_follow_proposes_the_keys_that_were_sent(desk: Any, service: Any, keys: list[str]):

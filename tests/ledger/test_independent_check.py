@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bulk_eraser.ledger.chain import GENESIS, commit_group
 from bulk_eraser.records import Accepted
 
 CHECK = Path(__file__).resolve().parent.parent.parent / "docs" / "check_ledger.py"
@@ -68,3 +69,12 @@ def test_what_proves_nothing_is_not_intact(tmp_path: Path, content: bytes):
     said = check(path)
     assert said.returncode == 1
     assert said.stderr == "no ledger, or one without a commit: nothing in it is proven\n"
+
+
+def test_a_group_that_is_no_json_is_told(tmp_path: Path):
+    """Whoever can compute the chain can commit anything: that is told, without a traceback."""
+    path = tmp_path / "keys.ledger.ndjson"
+    path.write_bytes(commit_group(GENESIS, b"not JSON at all\n", "2026-11-24T00:00:00.000Z")[0])
+    said = check(path)
+    assert said.returncode == 1
+    assert said.stderr == "no JSON between line 1 and its commit\n"

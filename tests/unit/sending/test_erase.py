@@ -20,6 +20,7 @@ from bulk_eraser.errors import (
     Interrupted,
     LedgerWriteError,
     ServiceDown,
+    TooManyFailures,
 )
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.pacing.pace import Pace
@@ -350,6 +351,7 @@ async def test_the_first_reason_stays(stage: Any):
         (Interrupted(2), "Unknown"),
         (CredentialsRefused("no"), "Unknown"),
         (ServiceDown("down"), "Sent"),
+        (TooManyFailures("many"), "Unknown"),
         (LedgerWriteError("full"), "Sent"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
@@ -543,7 +545,7 @@ async def test_the_limit_of_failures_is_a_stop(stage: Any):
     made = stage(60, max_failures=FailureLimit.parse("2"))
     made.client.answer = lambda key, nth: Answer(400, b"", True)
     await made.run()
-    assert isinstance(made.pool.stopped_by, ServiceDown)
+    assert isinstance(made.pool.stopped_by, TooManyFailures)
     assert 3 <= len(made.ledger.of(Failed)) <= 3 + 4
     assert len(made.ledger.of(Failed)) == sum(made.client.calls.values())
 
