@@ -76,10 +76,12 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What is read, at which rate a run is thought of, and the plan if one is asked for."""
+    """What is read, at which rate a run is thought of, whether its target is named already, and
+    the plan if one is asked for."""
 
     intake: Intake
     rate: float
+    has_target: bool
     plan: NewPlan | None
 
 
@@ -117,7 +119,8 @@ def _request(
     if given.plan is not None:
         plan = NewPlan(given.plan, target.target(), target.api_version, made_by)
         must_be_free(plan.path)
-    return CheckRequest(intake, pace.rate, plan)
+    has_target = bool(target.cluster_id or target.base_url)
+    return CheckRequest(intake, pace.rate, has_target, plan)
 
 
 def _login_name() -> str:
@@ -145,7 +148,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
         result.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
         result.next = command_of(*_run_arguments())
         if request.plan is None:
-            output.say(f"Send it with: {as_typed(result.next)} --cluster-id ID --api-key-file FILE")
+            target = "" if request.has_target else " --cluster-id ID"
+            output.say(f"Send it with: {as_typed(result.next)}{target} --api-key-file FILE")
     return result
 
 

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError, no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions
-from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.key_state import KeyState, Resend
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.reader import InputReader
@@ -48,8 +48,8 @@ class Survey:
 
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
-    the first lines of keys in the states that only --retry-failed sends again. `held_too_late`
-    counts the keys on hold that an earlier run may have sent.
+    the first lines of keys in the states that only --retry-failed sends again, and
+    `held_too_late_lines` those of keys on hold that an earlier run may have sent.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
@@ -67,7 +67,6 @@ class Survey:
         self._suspects = Suspects()
         self._look_alikes = LookAlikes(naming)
         self._first_lines: IO[bytes] | None = None
-        self.held_too_late = 0
         self.held_too_late_lines: list[int] = []
 
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
@@ -123,7 +122,7 @@ class Survey:
     def _decide(self, states: Callable[[int], dict[bytes, KeyState]], retry_failed: bool) -> None:
         code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
         codes = self._codes
-        on_request = {KeyState.REFUSED, KeyState.JOB_FAILED}
+        on_request = {state for state in KeyState if state.resend is Resend.ON_REQUEST}
         for partition in range(PARTITIONS):
             known = states(partition)
             first: dict[bytes, int] = {}
@@ -152,7 +151,6 @@ class Survey:
             action, state = DECISIONS[self._codes[place]]
             if digest in held and action is not Action.DUPLICATE:
                 if Decision(Action.EXCLUDE, state).is_held_too_late:
-                    self.held_too_late += 1
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._codes[place] = Decision(Action.EXCLUDE, state).code
 
@@ -164,13 +162,18 @@ class Survey:
             if decision.action is action and state in (None, decision.state)
         )
 
+    @property
+    def held_too_late(self) -> int:
+        """How many keys on hold an earlier run may have sent."""
+        return sum(rows for decision, rows in self.decisions.items() if decision.is_held_too_late)
+
     def digests(self, partition: int) -> set[bytes]:
         """The digests of the input's keys in one partition."""
         return {entry[0] for entry in self._keys.read(partition)}
 
     @property
     def suspects(self) -> dict[str, Finding]:
-        """What is odd about keys, by the words of `sources.suspects`; after `decide`."""
+        """What is odd about keys, by the words of `survey.warnings`; after `decide`."""
         found = self._suspects.found()
         if self._look_alikes.keys:
             found["look_alike"] = Finding(self._look_alikes.keys, self._look_alikes.lines)

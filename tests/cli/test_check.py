@@ -143,6 +143,15 @@ async def test_the_table_says_the_same(desk: Any, rejecting: Any):
         assert sha256(path.read_bytes()).hexdigest() in ended.out
 
 
+async def test_the_run_that_is_proposed_names_its_target_once(desk: Any, keys: list[str]):
+    """What was typed is repeated; only what is missing is to be filled in."""
+    source = desk.csv(keys[:2])
+    ended = await desk.call("check", source)
+    assert ended.err.endswith("keys.csv --cluster-id ID --api-key-file FILE\n")
+    ended = await desk.call("check", source, "--cluster-id", "w1234abcd")
+    assert ended.err.endswith("keys.csv --cluster-id w1234abcd --api-key-file FILE\n")
+
+
 async def test_every_odd_kind_of_key_is_told(desk: Any, keys: list[str]):
     """Keys like e-mail addresses, placeholders, keys that are no UUID among UUIDs, and keys that
     are equal but for case or Unicode form are counted, each once, with their first lines."""
