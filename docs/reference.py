@@ -253,7 +253,7 @@ def words() -> dict[str, tuple[str, Mapping[str, str]]]:
         ),
         "What is odd about keys": (
             "The words of `suspects` of `check`, and of warnings of `run`. Such keys are sent, "
-            "except that `numeric_like` refuses the input (65) unless `--allow-numeric-like` is "
+            "except that `numeric_like` refuses the input (65) unless `--allow numeric_like` is "
             "given.",
             suspects,
         ),

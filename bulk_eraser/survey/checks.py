@@ -5,6 +5,7 @@ Row-level trouble is counted and the rest goes on; what makes the whole input do
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bulk_eraser.errors import InputError, no_temporary_room
 from bulk_eraser.ledger.key_state import KeyState
@@ -13,7 +14,14 @@ from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.hold_list import read_hold_list
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["Intake", "must_be_usable", "read_survey", "survey_of"]
+__all__ = ["Allow", "Intake", "must_be_usable", "read_survey", "survey_of"]
+
+
+class Allow(StrEnum):
+    """What refuses an input as a whole unless `--allow` names it. Those that `survey.warnings`
+    counts have its words."""
+
+    NUMERIC_LIKE = "numeric_like"
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Intake:
     reader: InputReader
     hold_list: InputReader | None = None
     strict: bool = False
-    allow_numeric_like: bool = False
+    allowed: frozenset[Allow] = frozenset()
     naming: KeyNaming = RAW_KEYS
 
 
@@ -41,7 +49,7 @@ def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
             survey.hold_list = read_hold_list(
                 intake.hold_list,
                 intake.naming,
-                allow_numeric_like=intake.allow_numeric_like,
+                allow_numeric_like=Allow.NUMERIC_LIKE in intake.allowed,
             )
     except OSError as error:
         survey.close()
@@ -75,12 +83,12 @@ def survey_of(
 def must_be_usable(survey: Survey, intake: Intake) -> None:
     """Raises `InputError` where some rows make the whole input doubtful."""
     name = intake.reader.file.name
-    rounded = survey.suspects.get("numeric_like")
-    if rounded and not intake.allow_numeric_like:
+    rounded = survey.suspects.get(Allow.NUMERIC_LIKE)
+    if rounded and Allow.NUMERIC_LIKE not in intake.allowed:
         raise InputError(
             f"{name} holds keys that a spreadsheet seems to have rounded or wrapped up, such as "
             f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
-            "If they are right as they are, say --allow-numeric-like. Nothing was sent."
+            "If they are right as they are, use --allow numeric_like. Nothing was sent."
         )
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))

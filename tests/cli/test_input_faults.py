@@ -318,8 +318,8 @@ async def test_keys_that_a_spreadsheet_has_rounded(
     source = put(desk, "keys.csv", text, list(enumerate([*keys[:5], key], 2)))
     error = await refused(desk, service, source)
     assert "line 7" in error
-    assert "--allow-numeric-like" in error
-    await erased(desk, service, source, "--allow-numeric-like")
+    assert "--allow numeric_like" in error
+    await erased(desk, service, source, "--allow", "numeric_like")
 
 
 async def test_the_same_key_again(desk: Any, service: Any, keys: list[str]):

@@ -7,13 +7,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 
 KEYS = "customerKey,n\nk-1,x\nk-2,x\n"
@@ -28,7 +29,7 @@ def intake(tmp_path: Path) -> Callable[..., Intake]:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return InputReader(str(path), Reading())
 
-    def intake(content: str | bytes = KEYS, hold: str | None = None, **asked: bool) -> Intake:
+    def intake(content: str | bytes = KEYS, hold: str | None = None, **asked: Any) -> Intake:
         held = reader("hold.csv", hold) if hold is not None else None
         return Intake(reader("keys.csv", content), held, **asked)
 
@@ -72,12 +73,12 @@ def test_keys_from_a_spreadsheet(intake: Callable[..., Intake], key: str):
     the hold list."""
     quoted = key.replace('"', '""')
     content = f'{KEYS}"{quoted}",x\n'
-    with pytest.raises(InputError, match=r"\(line 4\).*--allow-numeric-like"):
+    with pytest.raises(InputError, match=r"\(line 4\).*--allow numeric_like"):
         judge(intake(content))
-    judge(intake(content, allow_numeric_like=True))
+    judge(intake(content, allowed=frozenset({Allow.NUMERIC_LIKE})))
     with pytest.raises(InputError, match=r"hold list hold.csv .*line 4 "):
         judge(intake(KEYS, content))
-    judge(intake(KEYS, content, allow_numeric_like=True))
+    judge(intake(KEYS, content, allowed=frozenset({Allow.NUMERIC_LIKE})))
 
 
 @pytest.mark.parametrize("entry", ["K-1", "\uff4b-1", "k-\u200b1"])
