@@ -87,7 +87,8 @@ class InputOptions(ReadingOptions):
     )
     allow: tuple[Allow, ...] = option(
         "WORD",
-        "Send although the input looks wrong in this way: numeric_like (keys such as 4,01E+15). "
+        "Send although the input looks wrong in this way: numeric_like (keys such as 4,01E+15), "
+        "torn_end (the last row seems cut off). "
         "Can be repeated.",
         type=OneOf(Allow),
         multiple=True,

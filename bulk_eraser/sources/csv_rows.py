@@ -67,6 +67,12 @@ class CsvRows:
     def key_field(self) -> str:
         return self._columns.key_field
 
+    @property
+    def ends_within_a_row(self) -> bool:
+        """After the last row: is it the end of the file that ends it, and not a line end?"""
+        line = self._line
+        return not line.endswith(("\n", "\r")) and bool(line.strip(BLANKS + self.delimiter))
+
     # ── the rows ────────────────────────────────────────────────────────────────────────────
 
     def __iter__(self) -> Iterator[Row]:

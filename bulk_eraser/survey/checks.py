@@ -22,6 +22,7 @@ class Allow(StrEnum):
     counts have its words."""
 
     NUMERIC_LIKE = "numeric_like"
+    TORN_END = "torn_end"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
                 intake.hold_list,
                 intake.naming,
                 allow_numeric_like=Allow.NUMERIC_LIKE in intake.allowed,
+                allow_torn_end=Allow.TORN_END in intake.allowed,
             )
     except OSError as error:
         survey.close()
@@ -89,6 +91,12 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             f"{name} holds keys that a spreadsheet seems to have rounded or wrapped up, such as "
             f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
             "If they are right as they are, use --allow numeric_like. Nothing was sent."
+        )
+    if survey.is_end_torn and Allow.TORN_END not in intake.allowed:
+        raise InputError(
+            f"{name} seems to be cut off: its last row has no line end, and its key is shorter "
+            "than the others. Nothing was sent. Get the whole file; if it is whole, use --allow "
+            "torn_end."
         )
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))

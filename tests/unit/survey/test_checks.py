@@ -81,6 +81,31 @@ def test_keys_from_a_spreadsheet(intake: Callable[..., Intake], key: str):
     judge(intake(KEYS, content, allowed=frozenset({Allow.NUMERIC_LIKE})))
 
 
+TORN = "customerKey\n8f14e45f-ceea-467f-9c5e-1b2a3c4d5e6f\n97eeab64-ca2c-4"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_torn_end(intake: Callable[..., Intake], encoding: str):
+    """A last row without a line end and with a shorter key refuses unless that is allowed; so does
+    a hold list with such an end. With a line end, or behind blanks, it is a key like any other."""
+    torn = TORN.encode(encoding)
+    allowed = frozenset({Allow.TORN_END})
+    with pytest.raises(InputError, match=r"last row has no line end.*--allow torn_end"):
+        judge(intake(torn))
+    judge(intake(torn, allowed=allowed))
+    with pytest.raises(InputError, match=r"hold list hold.csv .*line 3 .*--allow torn_end"):
+        judge(intake(KEYS, torn))
+    judge(intake(KEYS, torn, allowed=allowed))
+    for end in ("\n", "\r\n", "\n ", "\n;;", ""):
+        judge(intake((TORN[:-15] if not end else TORN + end).encode(encoding)))
+
+
+def test_a_torn_end_that_is_no_key(intake: Callable[..., Intake]):
+    """A last row without a usable key is rejected, and nothing of it is sent."""
+    judge(intake(TORN + "\n\x01"))
+    judge(intake("id,customerKey\n1,8f14e45f-ceea-467f-9c5e-1b2a3c4d5e6f\n2"))
+
+
 @pytest.mark.parametrize("entry", ["K-1", "\uff4b-1", "k-\u200b1"])
 def test_an_entry_that_would_not_be_held(intake: Callable[..., Intake], entry: str):
     """A hold in another case or Unicode form than the input's refuses with its line."""
