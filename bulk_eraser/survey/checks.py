@@ -23,6 +23,18 @@ class Allow(StrEnum):
 
     NUMERIC_LIKE = "numeric_like"
     TORN_END = "torn_end"
+    DATES = "dates"
+    PERSONAL = "personal"
+    PLACEHOLDER = "placeholder"
+    DUPLICATES = "duplicates"
+
+
+_NO_KEYS = {
+    Allow.DATES: "look like dates",
+    Allow.PERSONAL: "look like e-mail addresses",
+    Allow.PLACEHOLDER: "are placeholders such as NULL",
+}
+"""What more than half of the keys of a wrong column do."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             "than the others. Nothing was sent. Get the whole file; if it is whole, use --allow "
             "torn_end."
         )
+    _must_be_the_right_column(survey, intake)
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))
         raise InputError(
@@ -116,6 +129,29 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             f"(upper and lower case, or Unicode form; line {_lines(held.near_misses)}), so they "
             "would not be held. Write them as the input does, or take them off the list. Nothing "
             "was sent."
+        )
+
+
+def _must_be_the_right_column(survey: Survey, intake: Intake) -> None:
+    """Raises `InputError` where most keys look like something else, or most rows like each other.
+
+    That holds for a single key as well: an e-mail address alone is no better a key than a thousand.
+    """
+    facts, wrong = survey.facts(), {}
+    for word, what in _NO_KEYS.items():
+        found = survey.suspects.get(word)
+        if found and 2 * found.keys > facts.keys:
+            wrong[word] = f"{found.keys:,} of {facts.keys:,} keys {what} (line "
+            wrong[word] += f"{_lines(found.lines)}{', …' if found.keys > len(found.lines) else ''})"
+    if 2 * facts.duplicate > facts.rows:
+        repeated = f"{facts.duplicate:,} of {facts.rows:,} rows"
+        wrong[Allow.DUPLICATES] = f"{repeated} have the key of an earlier row"
+    if words := wrong.keys() - intake.allowed:
+        options = " ".join(f"--allow {word}" for word in wrong if word in words)
+        raise InputError(
+            f"{facts.name} seems to have its keys in another column: {'; '.join(wrong.values())}. "
+            "Nothing was sent. Use --key-field to name the column with the customer keys. If these "
+            f"are the keys, use {options}."
         )
 
 

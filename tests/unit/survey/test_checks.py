@@ -81,6 +81,46 @@ def test_keys_from_a_spreadsheet(intake: Callable[..., Intake], key: str):
     judge(intake(KEYS, content, allowed=frozenset({Allow.NUMERIC_LIKE})))
 
 
+@pytest.mark.parametrize(
+    ("word", "wrong"),
+    [
+        ("dates", ["2026-11-24", "24.11.1964", "11/24/2026"]),
+        ("personal", ["a@example.com", "b@example.com", "c@example.com"]),
+        ("placeholder", ["NULL", "#N/A", "undefined"]),
+    ],
+)
+def test_the_wrong_column(intake: Callable[..., Intake], word: str, wrong: list[str]):
+    """More than half of the different keys are none: refused, for a single one as well. Half of
+    them, or the word for it, lets them pass."""
+    for keys in (wrong, wrong[:1], [*wrong, "k-1", "k-2"], [*wrong, "k-1", "k-1", "k-2"]):
+        content = "\n".join(["customerKey", *keys, ""])
+        found = f"of {len(set(keys))} keys .*line 2.* use --allow {word}\\.$"
+        with pytest.raises(InputError, match=found):
+            judge(intake(content))
+        judge(intake(content, allowed=frozenset({Allow(word)})))
+    judge(intake("\n".join(["customerKey", *wrong, "k-1", "k-2", "k-3", ""])))
+
+
+def test_rows_that_repeat_each_other(intake: Callable[..., Intake]):
+    """More than half of the rows are duplicates: no column of keys, such as a country. Half of
+    them are not."""
+    content = KEYS + "k-1,x\nk-1,x\nk-2,x\n"
+    with pytest.raises(InputError, match=r"3 of 5 rows .*--allow duplicates\.$"):
+        judge(intake(content))
+    judge(intake(content, allowed=frozenset({Allow.DUPLICATES})))
+    judge(intake(KEYS + "k-1,x\nk-1,x\n"))
+
+
+def test_a_wrong_column_of_several_kinds(intake: Callable[..., Intake]):
+    """All that is wrong is told at once; to allow a part of it is not enough."""
+    content = "customerKey\n" + "2026-11-24\n" * 3
+    with pytest.raises(InputError, match=r"--allow dates --allow duplicates\.$"):
+        judge(intake(content))
+    with pytest.raises(InputError, match=r"use --allow duplicates\.$"):
+        judge(intake(content, allowed=frozenset({Allow.DATES})))
+    judge(intake(content, allowed=frozenset({Allow.DATES, Allow.DUPLICATES})))
+
+
 TORN = "customerKey\n8f14e45f-ceea-467f-9c5e-1b2a3c4d5e6f\n97eeab64-ca2c-4"
 
 
