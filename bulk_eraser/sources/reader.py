@@ -9,7 +9,7 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import InputFile, read_whole
-from bulk_eraser.sources.ndjson_rows import ndjson_rows
+from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 from bulk_eraser.sources.xlsx_rows import XlsxRows
@@ -92,7 +92,8 @@ class InputReader:
         self.ends_within_a_row = rows.ends_within_a_row
 
     def _json_rows(self, text: InputText) -> Iterator[Row]:
-        key_field = self.asked.key_field or "customerKey"
+        # What the first reading found holds for the second one.
+        key_field = self.reading.key_field or key_name_of(text.start)
         self.reading = replace(self.asked, key_field=key_field, encoding=text.stream.encoding)
         return ndjson_rows(text.stream, key_field, self.asked)
 
