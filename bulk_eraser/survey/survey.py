@@ -51,7 +51,8 @@ class Survey:
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
     the first lines of keys in the states that only --retry-failed sends again. `held_too_late`
     counts the keys on hold that an earlier run may have sent. `is_end_torn` tells that the last key
-    seems to be cut off.
+    seems to be cut off. `keys_of_ledger` counts the keys that the ledger names, `keys_in_common`
+    those of them that the input has as well.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
@@ -69,6 +70,8 @@ class Survey:
         self._suspects = Suspects()
         self._look_alikes = LookAlikes(naming)
         self.is_end_torn = False
+        self.keys_of_ledger = 0
+        self.keys_in_common = 0
         self._first_lines: IO[bytes] | None = None
         self.held_too_late = 0
         self.held_too_late_lines: list[int] = []
@@ -146,6 +149,8 @@ class Survey:
                 if state in on_request:
                     self._note_kept(state, line)
                 self._suspects.count(flags)
+            self.keys_of_ledger += len(known)
+            self.keys_in_common += len(known.keys() & first.keys())
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))
