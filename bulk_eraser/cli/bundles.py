@@ -141,7 +141,8 @@ class Number(click.ParamType[float]):
 
 
 class OneOf(click.ParamType[StrEnum]):
-    """One of the words of an enumeration."""
+    """One of the words of an enumeration; in the environment, several may be separated by commas
+    or blanks."""
 
     name = "word"
 
@@ -156,6 +157,9 @@ class OneOf(click.ParamType[StrEnum]):
         except ValueError:
             *first, last = self.words
             _fail(f"must be {', '.join(first)} or {last}", param, ctx)
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return rv.replace(",", " ").split()
 
 
 class _Switch(click.types.BoolParamType):

@@ -10,7 +10,7 @@ from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.checks import Intake
+from bulk_eraser.survey.checks import Allow, Intake
 
 __all__ = [
     "InputOptions",
@@ -85,8 +85,13 @@ class InputOptions(ReadingOptions):
     input_path: str = argument(
         "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input."
     )
-    allow_numeric_like: bool = flag(
-        "Send keys even if a spreadsheet seems to have changed them (4,01E+15)."
+    allow: tuple[Allow, ...] = option(
+        "WORD",
+        "Send although the input looks wrong in this way: numeric_like (keys such as 4,01E+15), "
+        "torn_end (the last row seems cut off), dates, personal or placeholder (most keys), "
+        "duplicates (most rows). Can be repeated.",
+        type=OneOf(Allow),
+        multiple=True,
     )
     exclude: str | None = option(
         "FILE", "Hold list: keys in this file are not sent. Read like the input."
@@ -99,7 +104,7 @@ class InputOptions(ReadingOptions):
             reader=InputReader(self.input_path, reading),
             hold_list=self._hold_list(reading),
             strict=strict,
-            allow_numeric_like=self.allow_numeric_like,
+            allowed=frozenset(self.allow),
             naming=naming,
         )
 

@@ -56,7 +56,11 @@ class RunOptions(Bundle):
         "[default: the input's name with .ledger.ndjson]",
     )
     strict: bool = flag("Send nothing if any row is rejected.")
-    no_exclude: bool = flag("Run without a hold list although earlier runs had one.")
+    # Not from the environment, where they would switch their guards off for good.
+    no_exclude: bool = flag("Run without a hold list although earlier runs had one.", env=False)
+    same_batch: bool = flag(
+        "Continue the ledger although it has no key in common with this input.", env=False
+    )
     max_failures: str = option(
         "N|P%",
         "Stop when more keys than this have failed: a number, or a percentage (from 100 keys on).",
@@ -172,6 +176,7 @@ def _request(
             rehearse=given.rehearse,
         ),
         no_hold_list=given.no_exclude,
+        is_same_batch=given.same_batch,
         route=service.route(settings.target, settings.api_version),
         plan=None if given.plan is None else read_plan(given.plan),
         requester=text_of("--requester", given.requester),

@@ -11,6 +11,7 @@ from bulk_eraser.cli.wording import (
     suspect,
 )
 from bulk_eraser.records import InputFacts
+from bulk_eraser.sources.rows import KEY_NAMES
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
 
@@ -117,7 +118,7 @@ def _assumed_column(survey: Survey) -> str | None:
     asked, name = survey.reader.asked, survey.reader.reading.key_field
     if asked.format == "ndjson" or not asked.header or asked.key_field is not None:
         return None
-    if name in (None, "customerKey"):
+    if name is None or name in KEY_NAMES:
         return None
     return (
         f"The first line was taken as the name of the only column ({printable(name or '')}). If it "

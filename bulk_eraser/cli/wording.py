@@ -41,6 +41,11 @@ SUSPECTS = {
         "contain an @, like e-mail addresses",
         " Elevate's keys must not be personal data. Is this the right column?",
     ),
+    "dates": (
+        "looks like a date",
+        "look like dates",
+        " Is this the right column?",
+    ),
     "placeholder": (
         "looks like NULL or #N/A, which a failed look-up leaves behind",
         "look like NULL or #N/A, which a failed look-up leaves behind",

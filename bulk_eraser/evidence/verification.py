@@ -260,7 +260,7 @@ def _account_for_rows(
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
     reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
-    intake = Intake(reader, allow_numeric_like=True, naming=naming)
+    intake = Intake(reader, naming=naming)
     with closing(read_survey(intake, progress)) as survey:
         survey.decide(lambda part: audit.states(part, survey.digests(part)), retry_failed=True)
         _note_rows(result, audit, survey, request.rows_path)

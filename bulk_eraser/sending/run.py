@@ -261,6 +261,8 @@ def prepare(
         opened.callback(survey.close)
         must_be_usable(survey, intake)
         _must_keep_no_key(survey)
+        if not request.is_same_batch:
+            _must_be_the_same_batch(file, survey)
         if plan is not None:
             plan.must_match(survey)
         history.close()  # every row is decided
@@ -279,6 +281,15 @@ def _must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: Run
         raise ConfigurationError(
             f"The ledger {file.path} belongs to the address {facts.base}, this run to {base}. "
             "A ledger has one target: name another with --ledger."
+        )
+
+
+def _must_be_the_same_batch(file: LedgerFile, survey: Survey) -> None:
+    if survey.keys_of_ledger and not survey.keys_in_common:
+        raise UsageError(
+            f"The ledger {file.path} seems to belong to another batch: none of its keys "
+            f"({survey.keys_of_ledger:,}) is in {survey.reader.file.name}. Nothing was sent. Name "
+            "another ledger with --ledger. If this input belongs to it, use --same-batch."
         )
 
 

@@ -5,18 +5,32 @@ option decides it. A first line that may be a row is not shown, since it would b
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.rows import KEY_NAMES, Reading
 
-__all__ = ["Columns", "find_columns", "kind_of", "number_columns"]
+__all__ = [
+    "MOST_TITLE_LINES",
+    "Columns",
+    "find_columns",
+    "kind_of",
+    "must_not_be_a_title",
+    "number_columns",
+]
 
 _LOOKS_LIKE_A_KEY = re.compile(
-    r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\.|.{41,}"
+    r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{16,}$|[0-9]+$|.*@.*\."
 )
+_LONGEST_NAME = 40
+MOST_TITLE_LINES = 20
+_ALIKE = 0.84
+"""Of 1: two letters that changed places in eleven are as much alike."""
 _HEX_WITH_DIGIT = re.compile(r"(?=.*[0-9])[0-9a-fA-F]+")
 _MOST_DIGITS_IN_A_NAME = 3
+_SEPARATORS = r"[,;\t|]"
 _CANNOT_BE_CERTAIN = re.compile(r"[,;\t|:^~\x00-\x1f]|#")
 """In the name of an only column: what may separate columns after all, or begin a comment."""
 
@@ -47,14 +61,16 @@ class Columns(NamedTuple):
                 "name the column with the keys."
             )
 
-    def header_must_not_be_a_key(self, key: str, source: str) -> None:
+    def header_must_not_be_a_key(self, key: str, source: str, *, is_first: bool) -> None:
         """Raise `InputError` if the only column's name is of the same kind as its first key, or
-        that is the name of a column: then a title stands above the header."""
-        if key == "customerKey":
+        that or one of the next is the name of a column: then a title stands above the header."""
+        if names := _key_names(re.split(_SEPARATORS, key), KEY_NAMES):
             raise InputError(
-                f"{source}: customerKey is not in the first line but below it. Delete the lines "
+                f"{source}: {names[0]} is not in the first line but below it. Delete the lines "
                 "above the header."
             )
+        if not is_first:
+            return
         # `K-1` above `K-2` (one kind), or two of the same length as long as a hash.
         name = self.key_field
         same_kind = any(map(str.isdigit, name)) and kind_of(name) == kind_of(key)
@@ -93,7 +109,7 @@ def number_columns(width: int, asked: Reading, source: str) -> Columns:
 
 def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int, bool]:
     """The key's column, and whether it was taken for want of any other."""
-    wanted = key_field or "customerKey"
+    wanted = key_field or next((name for name in KEY_NAMES if name in names), KEY_NAMES[0])
     places = [place for place, name in enumerate(names) if name == wanted]
     # 1. It is there, once.
     if len(places) == 1:
@@ -106,12 +122,42 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
             raise _no_header(source)
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
-    # 3. Missing, twice, or one of several: the reader decides.
+    # 3. Missing, twice, or one of several: the reader decides. Names of columns must not be sent
+    #    as keys, so --no-header is only for a first line that looks like a row.
     raise InputError(
         f"{source} {_trouble(names, wanted)} Use --key-field to name the column with the keys, "
-        "--no-header if the first line is not a header, or --delimiter if the columns are "
-        "separated by something else."
+        f"{'--no-header if the first line is not a header, ' if _is_a_row(names) else ''}or "
+        "--delimiter if the columns are separated by something else."
     )
+
+
+def must_not_be_a_title(
+    first: list[str], lines: Iterable[tuple[int, list[str]]], asked: Reading, source: str
+) -> None:
+    """Raise `InputError` if one of the next lines has the key's column, which `first` has not.
+
+    `lines` are numbers and fields; a few are looked at.
+    """
+    wanted = (asked.key_field,) if asked.key_field else KEY_NAMES
+    if _key_names(first, wanted):
+        return
+    for _, (line, fields) in zip(range(MOST_TITLE_LINES), lines, strict=False):
+        if names := _key_names(fields, wanted):
+            raise InputError(
+                f"{source}: the column names are not on the first line: {names[0]} is on line "
+                f"{line}. Delete the lines above it."
+            )
+
+
+def _key_names(fields: Iterable[str], wanted: tuple[str, ...]) -> list[str]:
+    """The fields that are such names but for case, blanks and punctuation."""
+    plain = {*map(_plain, wanted)} - {""}
+    names = (field.strip(' "') for field in fields if len(field) <= _LONGEST_NAME)
+    return [name for name in names if _plain(name) in plain]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def _find(names: list[str], wanted: str | None, option: str, source: str) -> int | None:
@@ -125,9 +171,24 @@ def _find(names: list[str], wanted: str | None, option: str, source: str) -> int
 def _trouble(names: list[str], wanted: str) -> str:
     trouble = f"has the column {wanted} twice" if wanted in names else f"has no column {wanted}"
     there = f"Columns there: {', '.join(filter(None, names))}."
-    if any(map(_may_be_a_key, names)):  # it would be shown on a terminal, or in a CI log
+    if _is_a_row(names):  # it would be shown on a terminal, or in a CI log
         there = "Its first line looks like a row, not like column names, so it is not shown."
+    elif wanted not in names and (meant := _meant(names, wanted)):
+        there += f" Did you mean {meant}?"
     return f"{trouble}. {there}"
+
+
+def _is_a_row(names: list[str]) -> bool:
+    return any(map(_may_be_a_key, names))
+
+
+def _meant(names: list[str], wanted: str) -> str | None:
+    """The name that is most like the wanted one, if one is."""
+    by_plain = {_plain(name): name for name in reversed(names) if name}
+    for name in (wanted, *KEY_NAMES) if wanted in KEY_NAMES else (wanted,):
+        if found := get_close_matches(_plain(name), by_plain, n=1, cutoff=_ALIKE):
+            return by_plain[found[0]]
+    return None
 
 
 def _number(text: str, option: str, width: int, source: str) -> int:
@@ -149,6 +210,8 @@ def _no_header(source: str) -> InputError:
 
 def _may_be_a_key(name: str) -> bool:
     """Is this rather a customer key than the name of a column?"""
+    if len(name) > _LONGEST_NAME:  # first, for the expressions take long for long ones
+        return True
     digits = sum(map(str.isdigit, name))
     return bool(
         _LOOKS_LIKE_A_KEY.match(name)

@@ -4,7 +4,7 @@ import csv
 import re
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.rows import KEY_NAMES, Reading
 
 __all__ = ["DELIMITERS", "find_delimiter", "must_be_csv", "named_by_separator_line", "split_line"]
 
@@ -33,12 +33,12 @@ def find_delimiter(first: str, asked: Reading, source: str) -> str | None:
 
     Raises `InputError` if there is no header to tell between several.
     """
-    wanted = asked.key_field or "customerKey"
+    wanted = {asked.key_field} if asked.key_field else {*KEY_NAMES}
     present = []
     for delimiter in DELIMITERS:
         names = [name.strip() for name in split_line(first, delimiter)]
         # 1. It makes the key's name a column of its own: that is no accident.
-        if len(names) > 1 and asked.header and wanted in names:
+        if len(names) > 1 and asked.header and not wanted.isdisjoint(names):
             return delimiter
         if len(names) > 1:
             present.append(delimiter)

@@ -10,7 +10,13 @@ import re
 from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.columns import Columns, find_columns, number_columns
+from bulk_eraser.sources.columns import (
+    MOST_TITLE_LINES,
+    Columns,
+    find_columns,
+    must_not_be_a_title,
+    number_columns,
+)
 from bulk_eraser.sources.csv_delimiter import (
     DELIMITERS,
     find_delimiter,
@@ -33,7 +39,7 @@ from bulk_eraser.sources.text import physical_lines
 
 __all__ = ["CsvRows"]
 
-_MAY_HOLD_MORE_FIELDS = re.compile(r"[;|][ ;|]*$|[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
+_CODE_AND_MORE = re.compile(r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
 _PLAIN_KEY = re.compile(r"[!-:<-{}~](?:[ -:<-{}~]{0,500}[!-:<-{}~])?")
 """Nothing in it can be meant otherwise: short, no blanks around it, no `;` or `|`."""
 
@@ -61,11 +67,17 @@ class CsvRows:
         self._columns = self._find_columns(first)
         self._quotes = Quotes(self.delimiter, self._columns.key, self._columns.width)
         self._key_name = self._columns.key_field if asked.header else None
-        self._check_header = self._columns.assumed
+        self._to_compare = MOST_TITLE_LINES if self._columns.assumed else 0
 
     @property
     def key_field(self) -> str:
         return self._columns.key_field
+
+    @property
+    def ends_within_a_row(self) -> bool:
+        """After the last row: is it the end of the file that ends it, and not a line end?"""
+        line = self._line
+        return not line.endswith(("\n", "\r")) and bool(line.strip(BLANKS + self.delimiter))
 
     # ── the rows ────────────────────────────────────────────────────────────────────────────
 
@@ -131,9 +143,10 @@ class CsvRows:
         if error := self._error_of(fields, several_lines=several_lines):
             return RejectedRow(error, start)
         row = self._key_row(fields[self._columns.key], start, width=len(fields))
-        if self._check_header and isinstance(row, KeyRow):
-            self._columns.header_must_not_be_a_key(row.key, self._name)
-            self._check_header = False
+        if self._to_compare and isinstance(row, KeyRow):
+            is_first = self._to_compare == MOST_TITLE_LINES
+            self._columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
+            self._to_compare -= 1
         return self._with_facts(row, fields) if self._asked.has_facts else row
 
     def _is_one_number(self, fields: list[str]) -> bool:
@@ -161,7 +174,7 @@ class CsvRows:
         if '"' in raw and raw[0] != '"' and raw.strip(BLANKS)[0] == '"':
             return RejectedRow("malformed_csv", start)
         # 2. Nothing separates the header's columns, but something seems to separate this row's.
-        if self._undelimited and (";" in raw or "|" in raw) and _MAY_HOLD_MORE_FIELDS.search(raw):
+        if self._undelimited and (";" in raw or "|" in raw) and _may_hold_more_fields(raw):
             return RejectedRow("too_many_fields", start)
         # 3. Fields are missing at the end, and another delimiter is in the key: the key may be
         #    several fields, and then so may every other one of the file.
@@ -255,4 +268,22 @@ class CsvRows:
                 f"{self._name}: the quotes in the header (line {self._passed_over + 1}) are "
                 "broken, so it is unclear which columns there are. Correct that line and run again."
             ) from None
-        return find_columns(names, self._asked, self._name)
+        try:
+            return find_columns(names, self._asked, self._name)
+        except InputError:
+            # It is refused anyway, so the lines that follow may be used up.
+            must_not_be_a_title(names, self._lines_ahead(), self._asked, self._name)
+            raise
+
+    def _lines_ahead(self) -> Iterator[tuple[int, list[str]]]:
+        """Numbers and fields of the lines to come, however they are separated."""
+        separators = "[" + re.escape(DELIMITERS + self.delimiter) + "]"
+        for number, line in enumerate(self._lines, self._passed_over + 2):
+            yield number, [field.strip(' "\r\n') for field in re.split(separators, line)]
+
+
+def _may_hold_more_fields(raw: str) -> bool:
+    """Does something separate fields in a lone column: `;` or `|` at its end or behind a UUID?"""
+    raw = raw.removesuffix("\n")
+    end = raw[len(raw.rstrip(" ;|")) :]  # an expression would look at each `;` to its end
+    return ";" in end or "|" in end or bool(_CODE_AND_MORE.search(raw))

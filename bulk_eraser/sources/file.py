@@ -18,7 +18,7 @@ from collections.abc import Callable
 from hashlib import blake2b, sha256
 from typing import IO, Any
 
-from bulk_eraser.errors import InputError
+from bulk_eraser.errors import InputError, no_temporary_room
 
 __all__ = ["BLOCK", "Fingerprint", "InputFile", "read_whole"]
 
@@ -52,7 +52,8 @@ class Fingerprint:
 class InputFile:
     """A file, or stdin for the path `-`; `name` is what the ledger and messages call it.
 
-    Raises `InputError` when it cannot be read.
+    Raises `InputError` when it cannot be read, `LedgerWriteError` when the temporary folder has no
+    room for a pipe.
     """
 
     def __init__(self, path: str) -> None:
@@ -244,16 +245,30 @@ def _spool_if_pipe(path: str) -> IO[bytes] | None:
 
 
 def _spool(fd: int) -> IO[bytes]:
-    """Copy a pipe into an unlinked file, which only this process can read."""
-    spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the input
+    """Copy a pipe into an unlinked file, which only this process can read.
+
+    Raises `OSError` for the pipe, `LedgerWriteError` for the file.
+    """
+    try:
+        # Without a buffer, which would be written once more when the full file is closed.
+        spool: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 lives as the input
+    except OSError as error:
+        raise no_temporary_room(error) from None
     try:
         while block := _read_or_notice_signal(fd):
-            spool.write(block)
-        spool.flush()
+            _write_all(spool, block)
     except BaseException:  # the copy is given back, whatever it was
         spool.close()
         raise
     return spool
+
+
+def _write_all(spool: IO[bytes], block: bytes) -> None:
+    try:
+        while block:
+            block = block[spool.write(block) :]
+    except OSError as error:
+        raise no_temporary_room(error) from None
 
 
 def _read_or_notice_signal(fd: int) -> bytes:

@@ -4,17 +4,29 @@ import io
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.json_exact import RowError
 from bulk_eraser.sources.json_members import Members
-from bulk_eraser.sources.rows import Reading, RejectedRow, Row, clean_key, with_facts
+from bulk_eraser.sources.rows import KEY_NAMES, Reading, RejectedRow, Row, clean_key, with_facts
 from bulk_eraser.sources.text import physical_lines
 
-__all__ = ["ndjson_rows"]
+__all__ = ["key_name_of", "ndjson_rows"]
 
 MAX_NESTING = 500
 """Deeper, whether a parser goes along depends on the stack that it is called from."""
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+
+
+def key_name_of(start: str) -> str:
+    """The member that has the key if none is named: the first of `KEY_NAMES` in the first row."""
+    try:
+        row = msgspec.json.decode(start.lstrip().partition("\n")[0])
+    except (ValueError, RecursionError):  # it will be told as a row
+        row = None
+    there = (name for name in KEY_NAMES if isinstance(row, dict) and name in row)
+    return next(there, KEY_NAMES[0])
 
 
 def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import InputFile, read_whole
-from bulk_eraser.sources.ndjson_rows import ndjson_rows
+from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 from bulk_eraser.sources.xlsx_rows import XlsxRows
@@ -30,6 +30,8 @@ FORMATS = {
 class InputReader:
     """An input and how to read it: `asked`, and `reading`, complete once `survey_rows` was begun.
 
+    `ends_within_a_row`, known once all rows were read, tells that no line end follows the last one.
+
     Raises `UsageError` when the format cannot be told from the name, `InputError` as the parts
     below do.
     """
@@ -37,6 +39,7 @@ class InputReader:
     def __init__(self, path: str, reading: Reading) -> None:
         self.asked = replace(reading, format=reading.format or format_of(path))
         self.reading = self.asked
+        self.ends_within_a_row = False
         self.file = InputFile(path)
 
     def survey_rows(self) -> Iterator[Row]:
@@ -84,10 +87,13 @@ class InputReader:
             delimiter=rows.delimiter,
             encoding=text.stream.encoding,
         )
-        return iter(rows)
+        yield from rows
+        # Of other formats it says nothing: an object of NDJSON that can be read is a whole one.
+        self.ends_within_a_row = rows.ends_within_a_row
 
     def _json_rows(self, text: InputText) -> Iterator[Row]:
-        key_field = self.asked.key_field or "customerKey"
+        # What the first reading found holds for the second one.
+        key_field = self.reading.key_field or key_name_of(text.start)
         self.reading = replace(self.asked, key_field=key_field, encoding=text.stream.encoding)
         return ndjson_rows(text.stream, key_field, self.asked)
 

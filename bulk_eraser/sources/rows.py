@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 __all__ = [
     "BLANKS",
+    "KEY_NAMES",
     "KeyRow",
     "Reading",
     "RejectedRow",
@@ -17,6 +18,9 @@ __all__ = [
     "with_facts",
 ]
 
+KEY_NAMES = ("customerKey", "discoveryKey")
+"""The column with the key if none is named; the second is its name in a sister product of Elevate,
+and taken where the first is not there."""
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
 """Characters."""

@@ -19,6 +19,9 @@ __all__ = ["MAX_LINE", "InputText", "explain_undecodable", "open_text", "physica
 MAX_LINE = 1 << 20
 """Characters; a longer line is cut there, and its row rejected."""
 
+MAX_START = 1 << 16
+"""Characters."""
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -35,13 +38,14 @@ _NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicod
 
 
 class InputText(NamedTuple):
-    """The decoded text of an input. `line_end` is what alone ends a line.
+    """The decoded text of an input. `line_end` is what alone ends a line, `start` its beginning.
 
     `utf8_check` has seen the bytes of what was asked to be read in another encoding than Unicode's.
     """
 
     stream: io.TextIOWrapper
     line_end: str
+    start: str
     utf8_check: "Utf8Check | None"
 
 
@@ -63,12 +67,14 @@ def open_text(
     plain = unpacked(raw, file.name, named=not file.is_pipe)
     head = plain.peek(BLOCK)
     found = _encoding(head[:4], encoding, file.name)
-    line_end = line_end or _line_end(head.decode(found, "ignore"))
+    start = head.decode(found, "ignore")
+    line_end = line_end or _line_end(start)
     utf8_check = None
     if encoding is not None and not found.startswith("utf"):
         utf8_check = Utf8Check(plain)
         plain = io.BufferedReader(utf8_check, BLOCK)
-    return InputText(io.TextIOWrapper(plain, found, newline=line_end), line_end, utf8_check)
+    stream = io.TextIOWrapper(plain, found, newline=line_end)
+    return InputText(stream, line_end, start[:MAX_START], utf8_check)
 
 
 # ── encoding ────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +161,7 @@ def explain_undecodable(file: InputFile, encoding: str | None, line_end: str | N
 
     Reads it again from its start, as the stream does not know where in the file it stands.
     """
-    text, line_end, _ = open_text(file.unchecked_bytes(), file, encoding, line_end)
+    text, line_end, *_ = open_text(file.unchecked_bytes(), file, encoding, line_end)
     name = text.encoding.replace("-sig", "")
     decoder = codecs.getincrementaldecoder(text.encoding)()
     line, offset, block = 1, 0, b"x"

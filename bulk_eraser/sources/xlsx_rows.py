@@ -12,7 +12,12 @@ from itertools import chain, repeat
 from typing import Any
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.columns import find_columns, number_columns
+from bulk_eraser.sources.columns import (
+    MOST_TITLE_LINES,
+    find_columns,
+    must_not_be_a_title,
+    number_columns,
+)
 from bulk_eraser.sources.rows import (
     BLANKS,
     KeyRow,
@@ -53,7 +58,13 @@ class XlsxRows:
         if not first:
             raise InputError(f"{name} holds no rows: there is nothing to erase.")
         if asked.header:
-            self._columns = find_columns([str(cell) for cell in first], asked, name)
+            names = [str(cell) for cell in first]
+            try:
+                self._columns = find_columns(names, asked, name)
+            except InputError:
+                rows = ((line, [str(cell).strip() for cell in cells]) for line, cells in self._rows)
+                must_not_be_a_title(names, rows, asked, name)
+                raise
         else:
             self._columns = number_columns(len(first), asked, name)
             self._rows = chain([(line, first)], self._rows)
@@ -66,14 +77,15 @@ class XlsxRows:
 
     def __iter__(self) -> Iterator[Row]:
         columns, has_facts = self._columns, self._asked.has_facts
-        check_header = columns.assumed
+        to_compare = MOST_TITLE_LINES if columns.assumed else 0
         for line, cells in self._rows:
             if columns.assumed:
                 columns.must_be_the_only_one(cells, line, self._name)
             row = self._row(line, cells[columns.key])
-            if check_header and isinstance(row, KeyRow):
-                columns.header_must_not_be_a_key(row.key, self._name)
-                check_header = False
+            if to_compare and isinstance(row, KeyRow):
+                is_first = to_compare == MOST_TITLE_LINES
+                columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
+                to_compare -= 1
             yield with_facts(row, *self._facts(line, cells)) if has_facts else row
 
     def _filled_rows(self, sheet: Any) -> Iterator[tuple[int, list[Any]]]:

@@ -5,6 +5,7 @@ Row-level trouble is counted and the rest goes on; what makes the whole input do
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bulk_eraser.errors import InputError, no_temporary_room
 from bulk_eraser.ledger.key_state import KeyState
@@ -13,7 +14,27 @@ from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.hold_list import read_hold_list
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["Intake", "must_be_usable", "read_survey", "survey_of"]
+__all__ = ["Allow", "Intake", "must_be_usable", "read_survey", "survey_of"]
+
+
+class Allow(StrEnum):
+    """What refuses an input as a whole unless `--allow` names it. Those that `survey.warnings`
+    counts have its words."""
+
+    NUMERIC_LIKE = "numeric_like"
+    TORN_END = "torn_end"
+    DATES = "dates"
+    PERSONAL = "personal"
+    PLACEHOLDER = "placeholder"
+    DUPLICATES = "duplicates"
+
+
+_NO_KEYS = {
+    Allow.DATES: "look like dates",
+    Allow.PERSONAL: "look like e-mail addresses",
+    Allow.PLACEHOLDER: "are placeholders such as NULL",
+}
+"""What more than half of the keys of a wrong column do."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,7 @@ class Intake:
     reader: InputReader
     hold_list: InputReader | None = None
     strict: bool = False
-    allow_numeric_like: bool = False
+    allowed: frozenset[Allow] = frozenset()
     naming: KeyNaming = RAW_KEYS
 
 
@@ -41,7 +62,8 @@ def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
             survey.hold_list = read_hold_list(
                 intake.hold_list,
                 intake.naming,
-                allow_numeric_like=intake.allow_numeric_like,
+                allow_numeric_like=Allow.NUMERIC_LIKE in intake.allowed,
+                allow_torn_end=Allow.TORN_END in intake.allowed,
             )
     except OSError as error:
         survey.close()
@@ -75,13 +97,20 @@ def survey_of(
 def must_be_usable(survey: Survey, intake: Intake) -> None:
     """Raises `InputError` where some rows make the whole input doubtful."""
     name = intake.reader.file.name
-    rounded = survey.suspects.get("numeric_like")
-    if rounded and not intake.allow_numeric_like:
+    rounded = survey.suspects.get(Allow.NUMERIC_LIKE)
+    if rounded and Allow.NUMERIC_LIKE not in intake.allowed:
         raise InputError(
-            f"{name} holds keys that a spreadsheet seems to have rounded or wrapped up, such as "
+            f"{name} holds keys that a spreadsheet seems to have changed, such as "
             f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
-            "If they are right as they are, use --allow-numeric-like. Nothing was sent."
+            "If they are right as they are, use --allow numeric_like. Nothing was sent."
         )
+    if survey.is_end_torn and Allow.TORN_END not in intake.allowed:
+        raise InputError(
+            f"{name} seems to be cut off: its last row has no line end, and its key is shorter "
+            "than the others. Nothing was sent. Get the whole file; if it is whole, use --allow "
+            "torn_end."
+        )
+    _must_be_the_right_column(survey, intake)
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))
         raise InputError(
@@ -100,6 +129,29 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             f"(upper and lower case, or Unicode form; line {_lines(held.near_misses)}), so they "
             "would not be held. Write them as the input does, or take them off the list. Nothing "
             "was sent."
+        )
+
+
+def _must_be_the_right_column(survey: Survey, intake: Intake) -> None:
+    """Raises `InputError` where most keys look like something else, or most rows like each other.
+
+    That holds for a single key as well: an e-mail address alone is no better a key than a thousand.
+    """
+    facts, wrong = survey.facts(), {}
+    for word, what in _NO_KEYS.items():
+        found = survey.suspects.get(word)
+        if found and 2 * found.keys > facts.keys:
+            wrong[word] = f"{found.keys:,} of {facts.keys:,} keys {what} (line "
+            wrong[word] += f"{_lines(found.lines)}{', …' if found.keys > len(found.lines) else ''})"
+    if 2 * facts.duplicate > facts.rows:
+        repeated = f"{facts.duplicate:,} of {facts.rows:,} rows"
+        wrong[Allow.DUPLICATES] = f"{repeated} have the key of an earlier row"
+    if words := wrong.keys() - intake.allowed:
+        options = " ".join(f"--allow {word}" for word in wrong if word in words)
+        raise InputError(
+            f"{facts.name} seems to have its keys in another column: {'; '.join(wrong.values())}. "
+            "Nothing was sent. Use --key-field to name the column with the customer keys. If these "
+            f"are the keys, use {options}."
         )
 
 

@@ -11,6 +11,7 @@ from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import RejectedRow, is_numeric_like
+from bulk_eraser.survey.torn_end import TornEnd
 from bulk_eraser.survey.warnings import EXAMPLES, folded
 
 __all__ = ["HoldList", "read_hold_list"]
@@ -65,17 +66,25 @@ class HoldList:
 
 
 def read_hold_list(
-    reader: InputReader, naming: KeyNaming = RAW_KEYS, *, allow_numeric_like: bool = False
+    reader: InputReader,
+    naming: KeyNaming = RAW_KEYS,
+    *,
+    allow_numeric_like: bool = False,
+    allow_torn_end: bool = False,
 ) -> HoldList:
     """The hold list that `reader` reads; reads it to its end and closes it.
 
     Raises `InputError` when a row of it has no usable key, or one that a spreadsheet seems to
-    have rounded: a hold that cannot be read must not be passed over.
+    have rounded, or the last one seems to be cut off: a hold that cannot be read must not be
+    passed over.
     """
-    held = HoldList(reader.file.name, naming)
+    held, end, line = HoldList(reader.file.name, naming), TornEnd(), 0
     try:
-        for row in _rows(reader, allow_numeric_like):
-            held.add(*row)
+        for key, line in _rows(reader, allow_numeric_like):
+            held.add(key, line)
+            end.see(key)
+        if reader.ends_within_a_row and not allow_torn_end and end.is_likely():
+            raise _unreadable(reader, line, "cut off? If it is whole, use --allow torn_end")
         held.sha256 = reader.file.fingerprint.sha256
         name = reader.reading.key_field
         if reader.asked.header and reader.asked.key_field is None and name:

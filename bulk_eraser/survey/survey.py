@@ -22,6 +22,7 @@ from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row
 from bulk_eraser.survey.decision import DECISIONS, Action, Decision, decide
 from bulk_eraser.survey.hold_list import HoldList
+from bulk_eraser.survey.torn_end import TornEnd
 from bulk_eraser.survey.warnings import EXAMPLES, Finding, LookAlikes, Suspects
 
 __all__ = ["DecidedRow", "Survey"]
@@ -49,7 +50,9 @@ class Survey:
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
     the first lines of keys in the states that only --retry-failed sends again, and
-    `held_too_late_lines` those of keys on hold that an earlier run may have sent.
+    `held_too_late_lines` those of keys on hold that an earlier run may have sent. `is_end_torn` tells
+    that the last key seems to be cut off. `keys_of_ledger` counts the keys that the ledger names,
+    `keys_in_common` those of them that the input has as well.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
@@ -66,6 +69,9 @@ class Survey:
         self._keys = KeyPartitions("QQB")
         self._suspects = Suspects()
         self._look_alikes = LookAlikes(naming)
+        self.is_end_torn = False
+        self.keys_of_ledger = 0
+        self.keys_in_common = 0
         self._first_lines: IO[bytes] | None = None
         self.held_too_late_lines: list[int] = []
 
@@ -85,12 +91,15 @@ class Survey:
         new, rejected = _NEW.code, _REJECTED.code
         remember, look_alike = self._keys.add, self._look_alikes.add
         decided, place = self._codes.append, -1
+        end = TornEnd()
+        see, row = end.see, None
         for place, row in enumerate(self.reader.survey_rows()):
             if isinstance(row, KeyRow):
                 key, line = row.key, row.line
                 digest = digest_of(key)
                 remember(digest, place, line, flags_of(key, line))
                 look_alike(key, digest, line)
+                see(key)
                 decided(new)
                 if row.stripped:
                     self.stripped += 1
@@ -100,6 +109,8 @@ class Survey:
             if not (place + 1) % 50_000:
                 progress(place + 1)
         self.rows = place + 1
+        is_key_last = isinstance(row, KeyRow)
+        self.is_end_torn = is_key_last and self.reader.ends_within_a_row and end.is_likely()
         if not len(self._keys):
             raise InputError(self._no_key())
 
@@ -137,6 +148,8 @@ class Survey:
                 if state in on_request:
                     self._note_kept(state, line)
                 self._suspects.count(flags)
+            self.keys_of_ledger += len(known)
+            self.keys_in_common += len(known.keys() & first.keys())
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))

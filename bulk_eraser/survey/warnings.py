@@ -3,6 +3,7 @@
 | word | the key | so |
 | --- | --- | --- |
 | `personal` | has an @, as e-mail addresses do | Elevate forbids personal data: the wrong column? |
+| `dates` | is like `2026-11-24`, `24.11.2026`, `11/24/26` | a date of birth, not a customer |
 | `placeholder` | is `NULL`, `#N/A`, `undefined` or the like | a failed look-up, not a customer |
 | `not_uuid` | is no UUID, while most of the others are | a stray value from another column? |
 | `numeric_like` | is like `4,01E+15`, `="0012"` | from a spreadsheet: refused unless allowed |
@@ -29,8 +30,24 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,  # errors as Excel writes them in its languages: #REF!, #BEZUG!, #REFERENS!
 )
 _LONGEST_PLACEHOLDER = 12
-_IS_UUID, _PERSONAL, _PLACEHOLDER_FLAG, _NUMERIC = 1, 2, 4, 8
-_WORDS = {_PERSONAL: "personal", _PLACEHOLDER_FLAG: "placeholder", _NUMERIC: "numeric_like"}
+_MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zä]*\.?"
+_DATE = re.compile(
+    r"(?:"
+    r"(?:19|20)[0-9]{2}([-./])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])"
+    r"|(?:0?[1-9]|[12][0-9]|3[01])([-./])(?:0?[1-9]|[12][0-9]|3[01])\2(?:(?:19|20)?[0-9]{2})"
+    rf"|(?:0?[1-9]|[12][0-9]|3[01])\.?[- /]?{_MONTH}[- /]?(?:(?:19|20)?[0-9]{{2}})"
+    r")(?:[T ]+[0-9]{1,2}:[0-9]{2}[0-9:.,Z+ ]*)?",
+    re.IGNORECASE,
+)
+"""Year first, day or month first, the month's name in English or German; a time may follow."""
+_LONGEST_DATE = 40
+_IS_UUID, _PERSONAL, _PLACEHOLDER_FLAG, _NUMERIC, _IS_DATE = 1, 2, 4, 8, 16
+_WORDS = {
+    _PERSONAL: "personal",
+    _IS_DATE: "dates",
+    _PLACEHOLDER_FLAG: "placeholder",
+    _NUMERIC: "numeric_like",
+}
 
 
 class Finding(NamedTuple):
@@ -55,6 +72,9 @@ class Suspects:
         flags = 0
         if "@" in key:
             flags = _PERSONAL
+        # The length and the first character come first: most keys need no more.
+        elif len(key) <= _LONGEST_DATE and "0" <= key[0] <= "9" and _DATE.fullmatch(key):
+            flags = _IS_DATE
         elif len(key) <= _LONGEST_PLACEHOLDER and _PLACEHOLDER.fullmatch(key):
             flags = _PLACEHOLDER_FLAG
         elif is_numeric_like(key):

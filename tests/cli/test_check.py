@@ -180,13 +180,13 @@ async def test_what_is_not_odd_is_not_told(desk: Any, keys: list[str]):
 
 
 async def test_rounded_keys_refuse_but_are_told(desk: Any):
-    """Keys that a spreadsheet has rounded are 65, with the lines; --allow-numeric-like is 0. What
+    """Keys that a spreadsheet has rounded are 65, with the lines; --allow numeric_like is 0. What
     else was found is told all the same."""
     path = desk.file("keys.csv", 'customerKey\n4711\n"4,01235E+15"\n4.01235E+15\n')
     refused = await desk.check(path)
     assert (refused.code, refused.findings["outcome"]) == (65, "refused")
     assert "line 3, 4" in refused.findings["error"]
-    allowed = await desk.check(path, "--allow-numeric-like")
+    allowed = await desk.check(path, "--allow", "numeric_like")
     assert allowed.code == 0
     for ended in (refused, allowed):
         assert ended.findings["suspects"] == {"numeric_like": {"keys": 2, "lines": [3, 4]}}

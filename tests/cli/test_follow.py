@@ -402,7 +402,7 @@ async def test_one_job_that_is_not_there_stops_nothing(desk: Any, service: Any, 
     code, found = await follow(desk, "--now", "--rate", 0)
     assert (code, found["counts"]["done"], found["unanswered"]) == (75, 39, 1)
     more = desk.csv(keys[100:160], "keys.csv")
-    await desk.run(more, service)
+    await desk.run(more, service, "--same-batch")
     service.status = lambda jid: 404 if service.asked.total() > 60 else "running"
     code, found = await follow(desk, "--now", "--rate", 0, "--concurrency", 2)
     assert (code, found["outcome"]) == (76, "stopped")

@@ -98,6 +98,16 @@ async def test_a_forgotten_hold_list_is_refused(desk: Any, service: Any, keys: l
     assert desk.everything() == before
 
 
+async def test_the_environment_forgets_no_hold_list(desk: Any, service: Any, keys: list[str]):
+    """--no-exclude must be typed each time: a variable would switch the guard off for good."""
+    hold = desk.csv(keys[:1], "hold.csv").path
+    source = desk.csv(keys[:5])
+    await desk.run(source, service, "--exclude", hold)
+    ended = await desk.run(source, service, env={"BULK_ERASER_NO_EXCLUDE": "1"})
+    assert ended.code == 2
+    assert "--no-exclude" in ended.json["error"]
+
+
 async def test_an_empty_name_is_no_hold_list(desk: Any, service: Any, keys: list[str]):
     """--exclude with the empty text of an unset variable is 2 on a new ledger as well: the keys
     that were to be held are not sent."""

@@ -318,8 +318,8 @@ async def test_keys_that_a_spreadsheet_has_rounded(
     source = put(desk, "keys.csv", text, list(enumerate([*keys[:5], key], 2)))
     error = await refused(desk, service, source)
     assert "line 7" in error
-    assert "--allow-numeric-like" in error
-    await erased(desk, service, source, "--allow-numeric-like")
+    assert "--allow numeric_like" in error
+    await erased(desk, service, source, "--allow", "numeric_like")
 
 
 async def test_the_same_key_again(desk: Any, service: Any, keys: list[str]):
@@ -336,10 +336,41 @@ async def test_the_same_key_again(desk: Any, service: Any, keys: list[str]):
     lines = [f'{{"customerKey":{spelling}}}' for spelling in spellings]
     rows = [(n, keys[1] if n == 6 else keys[0]) for n in (1, 2, 4, 6, 7)]
     text = "\n".join([lines[0], lines[1], "", lines[2], " ", *lines[3:]])
-    ledger, found = await erased(desk, service, put(desk, "keys.ndjson", text, rows))
+    ledger, found = await erased(
+        desk, service, put(desk, "keys.ndjson", text, rows), "--allow", "duplicates"
+    )
     pointed = [(line["key"], line["line"], line["first_line"]) for line in ledger.of("duplicate")]
     assert pointed == [(keys[0], n, 1) for n in (2, 4, 7)]
     assert found["counts"]["duplicate"] == 3
+
+
+async def test_the_last_row_is_torn(desk: Any, service: Any, keys: list[str]):
+    """I17: a download that broke off within a key is refused, unless that is said to be a key."""
+    torn = [*keys[:5], keys[5][:15]]
+    source = put(desk, "keys.csv", "\n".join(["customerKey", *torn]), list(enumerate(torn, 2)))
+    assert "--allow torn_end" in await refused(desk, service, source)
+    await erased(desk, service, source, "--allow", "torn_end")
+
+
+@pytest.mark.parametrize(
+    ("word", "wrong"),
+    [
+        ("dates", ["24.11.1964", "09.02.1970"]),
+        ("personal", ["anna@example.org", "b@example.org"]),
+        ("placeholder", ["undefined", "#N/A"]),
+        ("duplicates", ["SE", "SE", "SE", "SE"]),
+    ],
+)
+async def test_the_wrong_column(
+    desk: Any, service: Any, keys: list[str], word: str, wrong: list[str]
+):
+    """I18: most keys are none, or most rows are the same: refused, unless the word is given."""
+    rows = [keys[0], *wrong]
+    source = desk.csv(rows)
+    error = await refused(desk, service, source)
+    assert error.endswith(f"use --allow {word}.")
+    assert not any(each in error for each in wrong)
+    await erased(desk, service, source, "--allow", word)
 
 
 async def test_keys_that_differ_in_form_only(desk: Any, service: Any, keys: list[str]):
@@ -467,7 +498,7 @@ async def test_keys_that_mean_something_in_a_query(desk: Any, service: Any):
 async def test_keys_that_look_personal(desk: Any, service: Any, keys: list[str]):
     """I15: keys that look like e-mail addresses are counted in a warning before the first request,
     with the lines of the first ones, and never shown."""
-    source = desk.csv([*keys[:3], *(f"anna.{n}@example.org" for n in range(5))])
+    source = desk.csv([*keys[:5], *(f"anna.{n}@example.org" for n in range(5))])
     told: list[str] = []
     told_in = desk.folder / "told.txt"
 
@@ -479,9 +510,9 @@ async def test_keys_that_look_personal(desk: Any, service: Any, keys: list[str])
         ended = await desk.run(source, service, stderr=stderr)
     desk.reconcile(source, ended, service)
     assert "Warning: 5 keys contain an @" in told[0]
-    assert "(lines 5, 6, 7, …)" in told[0]
+    assert "(lines 7, 8, 9, …)" in told[0]
     check = await desk.call("check", source, "--json")
-    assert json.loads(check.out)["suspects"]["personal"] == {"keys": 5, "lines": [5, 6, 7]}
+    assert json.loads(check.out)["suspects"]["personal"] == {"keys": 5, "lines": [7, 8, 9]}
     assert "anna" not in told_in.read_text() + ended.out + check.out + check.err
 
 

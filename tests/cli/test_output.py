@@ -45,7 +45,7 @@ async def test_quiet_keeps_errors_and_the_ending(desk: Any, service: Any, keys: 
     assert ended.code == 0
     assert ended.err.count("\n") == 1
     service.answer = lambda call: 403
-    source = desk.csv(keys[5:9])
+    source = desk.csv(keys[4:9])
     ended = await desk.call(*told(service, source, "--quiet"))
     assert ended.code == 77
     assert ended.err.startswith("Error: ")

@@ -31,6 +31,24 @@ async def test_the_input_may_be_sorted_cut_and_extended(desk: Any, service: Any,
     assert first != second
 
 
+async def test_a_ledger_of_another_batch(desk: Any, service: Any, keys: list[str]):
+    """A ledger that has no key in common with the input is refused with 2, and untouched, unless
+    it is said to be the same batch; one key in common is enough."""
+    await desk.run(desk.csv(keys[:20]), service)
+    before, sent = desk.ledger().raw, len(service.calls)
+    source = desk.csv(keys[100:120])
+    for option in ("--yes", "--dry-run"):
+        ended = await desk.run(source, service, option, env={"BULK_ERASER_SAME_BATCH": "1"})
+        assert (ended.code, ended.json["outcome"]) == (2, "refused")
+        assert "(20)" in ended.json["error"]
+        assert "--same-batch" in ended.json["error"]
+    assert (desk.ledger().raw, len(service.calls)) == (before, sent)
+    ended = await desk.run(source, service, "--same-batch")
+    assert (ended.code, ended.json["counts"]["accepted"]) == (0, 20)
+    ended = await desk.run(desk.csv([keys[0], *keys[200:210]]), service)
+    assert (ended.code, ended.json["counts"]["accepted"]) == (0, 10)
+
+
 async def test_the_format_and_version_may_change(desk: Any, service: Any, keys: list[str]):
     """The same keys in another format, sent to another version of the API, are the same keys."""
     await desk.run(desk.csv(keys[:20]), service, "--limit", 15)

@@ -562,7 +562,7 @@ async def test_the_api_key_file_comes_before_the_environment(
 async def test_the_rows_may_be_of_one_key_only(desk: Any, service: Any, keys: list[str]):
     """A file that repeats one key is one request."""
     source = desk.csv([keys[0]] * 50)
-    ended = await desk.run(source, service)
+    ended = await desk.run(source, service, "--allow", "duplicates")
     desk.reconcile(source, ended, service)
     assert ended.code == 0
     assert service.per_key == {keys[0]: 1}

@@ -35,7 +35,7 @@ from bulk_eraser.sending.run import prepare
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.checks import Intake
+from bulk_eraser.survey.checks import Allow, Intake
 
 ROOT = Path(__file__).parents[2]
 SOME = settings(
@@ -121,7 +121,7 @@ def arrives(
         path = Path(folder, name)
         path.write_bytes(content)
         ledger = Path(folder, "keys.ledger.ndjson")
-        intake = Intake(reader=InputReader(str(path), reading), allow_numeric_like=True)
+        intake = Intake(reader=InputReader(str(path), reading), allowed=frozenset(Allow))
         target = Target.of_base_url(service.origin)
         batch = prepare(
             RunRequest(intake=intake, ledger_path=str(ledger)),

@@ -26,6 +26,7 @@ class Paint(Bundle):
     colour: Colour = option("COLOUR", "Which.", default=Colour.RED, type=OneOf(Colour))
     coats: int = option("N", "How many.", default=2, type=Number(2))
     litres: float | None = option("N", "How much.", type=Number(1.5), env="PAINT_LITRES")
+    instead: tuple[Colour, ...] = option("COLOUR", "Or.", type=OneOf(Colour), multiple=True)
     also_on: tuple[str, ...] = option("PLACE", "Where, too.", multiple=True, env=False)
     wet: bool = flag("Leave it wet.")
     sure: bool = flag("Do it.", env=False)
@@ -74,6 +75,15 @@ def test_the_environment_is_not_typed():
     how = paint_of(BULK_ERASER_COLOUR="blue", PAINT_LITRES="0.5", BULK_ERASER_WET="yes")
     assert how == Paint(colour=Colour.BLUE, litres=0.5, wet=True)
     assert paint_of("--colour", "green", BULK_ERASER_COLOUR="blue").colour is Colour.GREEN
+
+
+@pytest.mark.parametrize("text", ["red,blue", " red blue ", "red, blue", "red,,blue,"])
+def test_several_words_in_one_variable(text: str):
+    """Commas and blanks separate them; each is looked at as a typed one is."""
+    assert paint_of(BULK_ERASER_INSTEAD=text).instead == (Colour.RED, Colour.BLUE)
+    assert paint_of(BULK_ERASER_INSTEAD="").instead == ()
+    with pytest.raises(click.UsageError, match="BULK_ERASER_INSTEAD must be red, green or blue"):
+        paint_of(BULK_ERASER_INSTEAD="red,pink")
 
 
 def test_what_the_environment_does_not_set():

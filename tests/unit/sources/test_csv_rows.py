@@ -3,7 +3,9 @@
 import csv
 import io
 import itertools
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -394,6 +396,77 @@ def test_a_message_shows_no_key_for_a_column(read: Read) -> None:
         read(f"{UUID};Åsa Berg\n{OTHER};Bo\n")
     assert UUID not in str(refused.value)
     assert "Berg" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "field", "meant"),
+    [
+        ("Name;Customer Key", None, "Customer Key"),
+        ("customer_key,name", None, "customer_key"),
+        ("name,cusotmerKey", None, "cusotmerKey"),
+        ("name,Discovery-Key", None, "Discovery-Key"),
+        ("Kunden-ID;Ort", "Kundenid", "Kunden-ID"),
+    ],
+)
+def test_a_column_that_is_nearly_right(
+    read: Read, header: str, field: str | None, meant: str
+) -> None:
+    """It is proposed; that the header is none is not."""
+    with pytest.raises(InputError, match=rf"Did you mean {meant}\?") as refused:
+        read(f"{header}\nk1;k2\n", key_field=field)
+    assert "--no-header" not in str(refused.value)
+
+
+@pytest.mark.parametrize("header", ["id;name", "KeyField,Kunde", "Ort|Key"])
+def test_no_column_is_nearly_right(read: Read, header: str) -> None:
+    """What is not alike is listed, not proposed; no advice would send names as keys."""
+    with pytest.raises(InputError, match="Columns there") as refused:
+        read(f"{header}\nk1;k2\n")
+    assert "Did you mean" not in str(refused.value)
+    assert "--no-header" not in str(refused.value)
+
+
+def test_the_name_of_the_sister_product(read: Read) -> None:
+    """discoveryKey is the key's column where customerKey is not there."""
+    assert read("id;discoveryKey\n1;k1\n") == [("k1", 2)]
+    assert read("discoveryKey,customerKey\nd1,k1\n") == [("k1", 2)]
+    with pytest.raises(InputError, match="has the column discoveryKey twice"):
+        read("discoveryKey,discoveryKey\nd1,d2\n")
+
+
+@pytest.mark.parametrize("name", ["customerKey", "Customer Key", "discoveryKey"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Customers to erase",
+        "Export of 2026-11-24",
+        "Export of 2026-11-24;by Anna",
+        "To erase\nOctober\nfrom the shop",
+        "a@example.com",
+    ],
+)
+@pytest.mark.parametrize("header", ["{}", "{};name", 'n;"{}";x'])
+def test_a_title_above_the_header(read: Read, title: str, name: str, header: str) -> None:
+    """It is told where the names are; nobody is led to send them as keys."""
+    with pytest.raises(InputError, match=rf"{name} is (?:not in the first line|on line \d)") as no:
+        read(f"{title}\n{header.format(name)}\nk1;Anna\n")
+    assert "Delete the lines above" in str(no.value)
+    assert "--no-header" not in str(no.value)
+
+
+def test_a_column_twice_is_no_title(read: Read) -> None:
+    """A header that stands again further down is not the only one."""
+    with pytest.raises(InputError, match="customerKey twice"):
+        read("customerKey,customerKey\na,b\ncustomerKey,customerKey\n")
+
+
+@pytest.mark.parametrize("text", ["customer\n" + "K" + "; " * 32_000 + "x\n", "@" * 64_000 + "\n"])
+def test_no_pattern_takes_long(read: Read, text: str) -> None:
+    """A field or header of 64 kB made for a slow pattern is looked at in no time."""
+    began = time.process_time()
+    with suppress(InputError):
+        read(text)
+    assert time.process_time() - began < 0.5
 
 
 # ── unusable ────────────────────────────────────────────────────────────────────────────────

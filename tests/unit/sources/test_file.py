@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.errors import InputError
+from bulk_eraser.errors import InputError, LedgerWriteError
 from bulk_eraser.sources.file import BLOCK, InputFile
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading
@@ -131,6 +132,27 @@ def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_and_close(fd: int, content: bytes) -> None:
     with open(fd, "wb") as pipe:
         pipe.write(content)
+
+
+@pytest.mark.parametrize("room", [None, 0, 5000])
+def test_no_room_for_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool_folder: Path, room: int | None
+) -> None:
+    """A temporary folder that is missing or full is no fault of the input: TMPDIR is named."""
+    path, before = tmp_path / "fifo", resource.getrlimit(resource.RLIMIT_FSIZE)
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR)
+    os.write(fd, b"customerKey\n" * 1000)
+    folder = str(spool_folder if room is not None else tmp_path / "none")
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    try:
+        if room is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        with pytest.raises(LedgerWriteError, match=rf"{folder} cannot be written: .* TMPDIR"):
+            InputFile(str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        os.close(fd)
 
 
 @pytest.mark.parametrize("packed", [False, True])

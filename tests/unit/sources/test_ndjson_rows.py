@@ -148,3 +148,14 @@ def test_lines_end_at_newlines_only(read_json: Read) -> None:
     inside = "\x85\u2028\u2029"
     text = f'{{"customerKey":"k1","n":"{inside}"}}\n{{"customerKey":"k2"}}\n'
     assert read_json(text) == [("k1", 1), ("k2", 2)]
+
+
+@pytest.mark.parametrize("mark", ["", "\n \n", "\ufeff"])
+def test_the_name_of_the_sister_product(read_json: Read, mark: str) -> None:
+    """discoveryKey is the field where the first row has no customerKey; then it is for all."""
+    text = f'{mark}{{"discoveryKey":"d1"}}\n{{"customerKey":"k2"}}\n{{"discoveryKey":"d3"}}\n'
+    line = mark.count("\n")
+    expected = [("d1", line + 1), ("!missing_field", line + 2), ("d3", line + 3)]
+    assert read_json(text) == expected
+    both = '{"discoveryKey":"d1","customerKey":"k1"}\n{"discoveryKey":"d2"}\n'
+    assert read_json(both) == [("k1", 1), ("!missing_field", 2)]

@@ -505,6 +505,7 @@ def test_the_ways_of_other_programs(read_book: Read, content: bytes) -> None:
         ([20261001, 20261002], None, "looks like a row"),
         (["a@example.com"], None, "looks like a customer key"),
         (["K-1"], None, "looks like a customer key"),
+        (["id", "Customer Key"], None, "Did you mean Customer Key?"),
     ],
 )
 def test_a_header_that_does_not_tell_is_refused(
@@ -514,6 +515,14 @@ def test_a_header_that_does_not_tell_is_refused(
     rows = [header, ["K-2", "x"][: len(header)], ["K-3", "x"][: len(header)]]
     with pytest.raises(InputError, match=re.escape(why)):
         read_book(saved(table(rows)), key_field=field)
+
+
+@pytest.mark.parametrize("title", [["Export of 2026-11-24"], ["Export", "by Anna"]])
+def test_the_header_is_further_down(read_book: Read, title: list[str]) -> None:
+    """It is told where the names are."""
+    rows = [title, ["id", "customerKey"], ["1", "K-a"]]
+    with pytest.raises(InputError, match="customerKey is on line 2"):
+        read_book(saved(table(rows)))
 
 
 def test_the_only_column_is_the_keys(read_book: Read) -> None:

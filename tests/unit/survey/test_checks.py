@@ -7,13 +7,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
-from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 
 KEYS = "customerKey,n\nk-1,x\nk-2,x\n"
@@ -28,7 +29,7 @@ def intake(tmp_path: Path) -> Callable[..., Intake]:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return InputReader(str(path), Reading())
 
-    def intake(content: str | bytes = KEYS, hold: str | None = None, **asked: bool) -> Intake:
+    def intake(content: str | bytes = KEYS, hold: str | None = None, **asked: Any) -> Intake:
         held = reader("hold.csv", hold) if hold is not None else None
         return Intake(reader("keys.csv", content), held, **asked)
 
@@ -72,12 +73,77 @@ def test_keys_from_a_spreadsheet(intake: Callable[..., Intake], key: str):
     the hold list."""
     quoted = key.replace('"', '""')
     content = f'{KEYS}"{quoted}",x\n'
-    with pytest.raises(InputError, match=r"\(line 4\).*--allow-numeric-like"):
+    with pytest.raises(InputError, match=r"\(line 4\).*--allow numeric_like"):
         judge(intake(content))
-    judge(intake(content, allow_numeric_like=True))
+    judge(intake(content, allowed=frozenset({Allow.NUMERIC_LIKE})))
     with pytest.raises(InputError, match=r"hold list hold.csv .*line 4 "):
         judge(intake(KEYS, content))
-    judge(intake(KEYS, content, allow_numeric_like=True))
+    judge(intake(KEYS, content, allowed=frozenset({Allow.NUMERIC_LIKE})))
+
+
+@pytest.mark.parametrize(
+    ("word", "wrong"),
+    [
+        ("dates", ["2026-11-24", "24.11.1964", "11/24/2026"]),
+        ("personal", ["a@example.com", "b@example.com", "c@example.com"]),
+        ("placeholder", ["NULL", "#N/A", "undefined"]),
+    ],
+)
+def test_the_wrong_column(intake: Callable[..., Intake], word: str, wrong: list[str]):
+    """More than half of the different keys are none: refused, for a single one as well. Half of
+    them, or the word for it, lets them pass."""
+    for keys in (wrong, wrong[:1], [*wrong, "k-1", "k-2"], [*wrong, "k-1", "k-1", "k-2"]):
+        content = "\n".join(["customerKey", *keys, ""])
+        found = f"of {len(set(keys))} keys .*line 2.* use --allow {word}\\.$"
+        with pytest.raises(InputError, match=found):
+            judge(intake(content))
+        judge(intake(content, allowed=frozenset({Allow(word)})))
+    judge(intake("\n".join(["customerKey", *wrong, "k-1", "k-2", "k-3", ""])))
+
+
+def test_rows_that_repeat_each_other(intake: Callable[..., Intake]):
+    """More than half of the rows are duplicates: no column of keys, such as a country. Half of
+    them are not."""
+    content = KEYS + "k-1,x\nk-1,x\nk-2,x\n"
+    with pytest.raises(InputError, match=r"3 of 5 rows .*--allow duplicates\.$"):
+        judge(intake(content))
+    judge(intake(content, allowed=frozenset({Allow.DUPLICATES})))
+    judge(intake(KEYS + "k-1,x\nk-1,x\n"))
+
+
+def test_a_wrong_column_of_several_kinds(intake: Callable[..., Intake]):
+    """All that is wrong is told at once; to allow a part of it is not enough."""
+    content = "customerKey\n" + "2026-11-24\n" * 3
+    with pytest.raises(InputError, match=r"--allow dates --allow duplicates\.$"):
+        judge(intake(content))
+    with pytest.raises(InputError, match=r"use --allow duplicates\.$"):
+        judge(intake(content, allowed=frozenset({Allow.DATES})))
+    judge(intake(content, allowed=frozenset({Allow.DATES, Allow.DUPLICATES})))
+
+
+TORN = "customerKey\n8f14e45f-ceea-467f-9c5e-1b2a3c4d5e6f\n97eeab64-ca2c-4"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_torn_end(intake: Callable[..., Intake], encoding: str):
+    """A last row without a line end and with a shorter key refuses unless that is allowed; so does
+    a hold list with such an end. With a line end, or behind blanks, it is a key like any other."""
+    torn = TORN.encode(encoding)
+    allowed = frozenset({Allow.TORN_END})
+    with pytest.raises(InputError, match=r"last row has no line end.*--allow torn_end"):
+        judge(intake(torn))
+    judge(intake(torn, allowed=allowed))
+    with pytest.raises(InputError, match=r"hold list hold.csv .*line 3 .*--allow torn_end"):
+        judge(intake(KEYS, torn))
+    judge(intake(KEYS, torn, allowed=allowed))
+    for end in ("\n", "\r\n", "\n ", "\n;;", ""):
+        judge(intake((TORN[:-15] if not end else TORN + end).encode(encoding)))
+
+
+def test_a_torn_end_that_is_no_key(intake: Callable[..., Intake]):
+    """A last row without a usable key is rejected, and nothing of it is sent."""
+    judge(intake(TORN + "\n\x01"))
+    judge(intake("id,customerKey\n1,8f14e45f-ceea-467f-9c5e-1b2a3c4d5e6f\n2"))
 
 
 @pytest.mark.parametrize("entry", ["K-1", "\uff4b-1", "k-\u200b1"])
