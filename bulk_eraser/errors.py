@@ -135,9 +135,10 @@ class LedgerDamaged(BulkEraserError):
 class Interrupted(BulkEraserError):
     """A signal asked the run to end: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, told: str = "") -> None:
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-        super().__init__(f"Stopped ({name}). What was done is recorded.")
+        super().__init__(told or f"Stopped ({name}). What was done is recorded.")
+        self.signum = signum
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
 
 

@@ -1,5 +1,6 @@
 """Before anything is sent: say exactly what will be, and have it confirmed."""
 
+import signal
 import sys
 import termios
 from enum import Enum, auto
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.survey_text import at_least, describe_input
 from bulk_eraser.cli.wording import counted, printable
-from bulk_eraser.errors import UsageError
+from bulk_eraser.errors import Interrupted, UsageError
 from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.sending.signals import wait_for_input
 from bulk_eraser.survey.decision import Action
 
 if TYPE_CHECKING:
@@ -78,8 +80,14 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
             "no terminal to ask on: use --yes, or name a plan with --plan. To see what would be "
             "sent, use --dry-run or --rehearse."
         )
-    output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
-    answer = sys.stdin.readline().strip().replace(",", "")
+    try:
+        output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
+        wait_for_input(sys.stdin.fileno())
+        answer = sys.stdin.readline().strip().replace(",", "")
+    except (KeyboardInterrupt, Interrupted) as stop:
+        output.messages.print()
+        signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
+        raise Interrupted(signum, "Cancelled. Nothing was sent.") from None
     if answer != str(keys):
         raise UsageError(
             "Not confirmed: the number typed is not the number of keys. Nothing was sent."

@@ -118,9 +118,10 @@ class LedgerFile:
             self._must_be_in_place()
             self._disk.write_all(self._fd, group)
             self._disk.sync_content(self._fd)
+            self._size += len(group)
+            self._must_be_in_place()  # still: or another's line may have come in between
         except OSError as error:
             raise self._write_error(error) from None
-        self._size += len(group)
 
     def close(self) -> None:
         """Release the lock. Does not write."""
@@ -273,7 +274,8 @@ class LedgerFile:
             self._let_go(fd)
 
     def _must_be_in_place(self) -> None:
-        """The path must still name the file that is written, or the evidence would be lost."""
+        """The path must still name the file that is written, or the evidence would be lost; and
+        nobody else may have written to it, or the chain is broken."""
         mine = self._disk.fstat(self._fd)
         try:
             there = self._disk.stat(self.path)

@@ -1,17 +1,20 @@
 """What SIGINT, SIGTERM and SIGHUP do, from a command's start to its end.
 
 raise_on_signals   until the loop takes over: the signal ends the command where it is
+wait_for_input     while somebody is asked: a signal ends the wait, however it comes
 Signals            while requests are on their way: drain first, give up second
 ignore_signals     once the ending is decided: it only has to be told
 """
 
+import os
+import select
 import signal
 from contextlib import suppress
 from typing import Protocol
 
 from bulk_eraser.errors import BulkEraserError, Interrupted
 
-__all__ = ["Signals", "Stoppable", "ignore_signals", "raise_on_signals"]
+__all__ = ["Signals", "Stoppable", "ignore_signals", "raise_on_signals", "wait_for_input"]
 
 
 def raise_on_signals() -> None:
@@ -29,6 +32,24 @@ def ignore_signals() -> None:
     """What happened is decided; it only has to be told."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+
+
+def wait_for_input(fd: int) -> None:
+    """Return once `fd` can be read, or raise what the handler of a signal raises.
+
+    A plain read would miss a signal that comes between the last look at signals and its beginning,
+    and wait for ever.
+    """
+    woken, waking = os.pipe()
+    os.set_blocking(waking, False)
+    before = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    try:
+        while fd not in select.select([fd, woken], [], [])[0]:
+            os.read(woken, 64)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        os.close(waking)
 
 
 class Stoppable(Protocol):

@@ -50,9 +50,9 @@ class Survey:
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
     the first lines of keys in the states that only --retry-failed sends again, and
-    `held_too_late_lines` those of keys on hold that an earlier run may have sent. `is_end_torn` tells
-    that the last key seems to be cut off. `keys_of_ledger` counts the keys that the ledger names,
-    `keys_in_common` those of them that the input has as well.
+    `held_too_late_lines` those of keys on hold that an earlier run may have sent. `is_end_torn`
+    tells that the last key seems to be cut off. `keys_of_ledger` counts the keys that the ledger
+    names, `keys_in_common` those of them that the input has as well.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:

@@ -49,6 +49,8 @@ async def test_who_is_asked_is_told_what_for(
         assert told in terminal.shown
     terminal.type("\x03")
     assert (await terminal.ended()).code == 130
+    assert "\r\nCancelled. Nothing was sent.\r\n" in terminal.shown
+    assert service.calls == []
 
 
 async def test_what_was_typed_before_the_question_is_no_answer(

@@ -362,6 +362,32 @@ def test_a_ledger_touched_while_in_use_is_noticed_before_the_next_write(
         assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("touch", [renamed, replaced, deleted, appended_to, folder_renamed])
+def test_a_ledger_touched_at_the_moment_of_writing_is_noticed(
+    touch: Callable[[Path], None],
+    tmp_path: Path,
+    content: bytes,
+    next_group: Callable[[LedgerFile], bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the look at the file and the write as well: such a group does not count, and so
+    none of its requests leaves."""
+    path = tmp_path / "folder" / "keys.ledger.ndjson"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    write = os.write
+
+    def touched_first(fd: int, view: memoryview) -> int:
+        touch(path)
+        return write(fd, view)
+
+    with opened(path) as file:
+        file.begin()
+        monkeypatch.setattr(os, "write", touched_first)
+        with pytest.raises(LedgerWriteError, match="while it was in use"):
+            file.append(next_group(file))
+
+
 # ── what reaches the disk, and in which order ───────────────────────────────────────────────────
 
 
