@@ -35,7 +35,8 @@ TYPES = [
 AFTER_THE_FIRST_REQUEST = {"accepted", "failed", "unknown", "run_finished"}
 WHERE_ITS_ROW_COMES = {"rejected", "duplicate", "excluded"}
 DONE: dict[str, bytes] = {}
-"""Kind of outcome → a ledger without any trouble, from which the places are taken."""
+"""Kind of outcome → a ledger without any trouble, from which the places are taken. What rides in
+one group is a matter of milliseconds, so that another run may miss them."""
 
 
 @contextmanager
@@ -120,26 +121,31 @@ async def test_full_in_the_middle_of_a_record(
     same command ends as if nothing had been."""
     path, limit, make_room = place
     kind = type_ if type_ in ("failed", "unknown") else "accepted"
-    if kind not in DONE:
-        in_full = desk.folder / "in_full.ledger.ndjson"
-        await two_keys(in_full)
-        DONE[kind] = in_full.read_bytes()
-    content = DONE[kind]
-    began = content.partition(b"\n")[0]
-    if type_ == "recovered":
-        before = first_group(began, service.origin, ROOM - 40)
-        path.write_bytes(before + TORN)
-    else:
-        before = first_group(began, service.origin, ROOM - middle_of(type_, content))
-        path.write_bytes(before)
+    torn = None
+    while torn is None or not torn.startswith(b'{"type":"%b"' % type_.encode()):
+        if torn is not None:  # missed: aim again
+            path.unlink()
+            del DONE[kind]
+        if kind not in DONE:
+            in_full = desk.folder / "in_full.ledger.ndjson"
+            in_full.unlink(missing_ok=True)
+            await two_keys(in_full)
+            DONE[kind] = in_full.read_bytes()
+        content = DONE[kind]
+        began = content.partition(b"\n")[0]
+        if type_ == "recovered":
+            before = first_group(began, service.origin, ROOM - 40)
+            path.write_bytes(before + TORN)
+        else:
+            before = first_group(began, service.origin, ROOM - middle_of(type_, content))
+            path.write_bytes(before)
 
-    _, ended = await two_keys(path, limit)
-    left = path.read_bytes()
-    assert (ended.code, ended.json["outcome"]) == (74, "error")
-    assert left.startswith(before)
-    assert len(left) == ROOM
-    whole, _, torn = left.rpartition(b"\n")
-    assert torn.startswith(b'{"type":"%b"' % type_.encode())
+        _, ended = await two_keys(path, limit)
+        left = path.read_bytes()
+        assert (ended.code, ended.json["outcome"]) == (74, "error")
+        assert left.startswith(before)
+        assert len(left) == ROOM
+        whole, _, torn = left.rpartition(b"\n")
     lines = [json.loads(line) for line in whole.split(b"\n")]
     sent = [line["key"] for line in lines if line["type"] == "sent"]
     assert all(count <= sent.count(key) for key, count in service.per_key.items())
