@@ -40,6 +40,7 @@ __all__ = [
     "TooManyFailures",
     "UsageError",
     "internal_error",
+    "lines_of",
     "no_temporary_room",
 ]
 
@@ -140,6 +141,14 @@ class Interrupted(BulkEraserError):
         super().__init__(told or f"Stopped ({name}). What was done is recorded.")
         self.signum = signum
         self.exit_code = ExitCode.SIGINT if signum == signal.SIGINT else ExitCode.SIGTERM
+
+
+def lines_of(lines: list[int], count: int) -> str:
+    """`line 2`, `lines 2, 3 and 7`; `lines 2, 3, 7, …` if these are the first of `count`."""
+    *first, last = [f"{line:,}" for line in lines]
+    if count > len(lines):
+        return f"lines {', '.join([*first, last])}, …"
+    return f"lines {', '.join(first)} and {last}" if first else f"line {last}"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.wording import (
     counted,
     duration,
-    lines_of,
     plural,
     printable,
     row_error,
     suspect,
 )
+from bulk_eraser.errors import lines_of
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.rows import KEY_NAMES
 from bulk_eraser.survey.decision import Action

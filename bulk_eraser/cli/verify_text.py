@@ -3,8 +3,8 @@
 from typing import Any
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, lines_of, plural, printable
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.cli.wording import counted, plural, printable
+from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 

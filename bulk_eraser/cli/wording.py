@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from bulk_eraser.errors import Attention
+from bulk_eraser.errors import Attention, lines_of
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "counted",
     "counts_table",
     "duration",
-    "lines_of",
     "moment",
     "plural",
     "printable",
@@ -84,14 +83,6 @@ def plural(number: int, noun: str) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{number:,} {plural(number, noun)}"
-
-
-def lines_of(lines: list[int], count: int) -> str:
-    """`line 2`, `lines 2, 3 and 7`; `lines 2, 3, 7, …` if these are the first of `count`."""
-    *first, last = [f"{line:,}" for line in lines]
-    if count > len(lines):
-        return f"{plural(count, 'line')} {', '.join([*first, last])}, …"
-    return f"lines {', '.join(first)} and {last}" if first else f"line {last}"
 
 
 def counts_table(counts: dict[str, int]) -> str:

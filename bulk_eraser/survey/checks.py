@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bulk_eraser.errors import InputError, no_temporary_room
+from bulk_eraser.errors import InputError, lines_of, no_temporary_room
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
@@ -99,10 +99,11 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
     name = intake.reader.file.name
     rounded = survey.suspects.get(Allow.NUMERIC_LIKE)
     if rounded and Allow.NUMERIC_LIKE not in intake.allowed:
+        where = lines_of(rounded.lines, rounded.keys)
         raise InputError(
-            f"{name} holds keys that a spreadsheet seems to have changed, such as "
-            f'4,01E+15 or ="0012" (line {_lines(rounded.lines)}). Export the keys again as text. '
-            "If they are right as they are, use --allow numeric_like. Nothing was sent."
+            f"{name} holds keys that a spreadsheet seems to have changed, such as 4,01E+15 or "
+            f'="0012" ({where}). Export the keys again as text. If they are right as they are, '
+            "use --allow numeric_like. Nothing was sent."
         )
     if survey.is_end_torn and Allow.TORN_END not in intake.allowed:
         raise InputError(
@@ -124,9 +125,10 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             "taken for the column's name. Put the line customerKey above it. Nothing was sent."
         )
     if held is not None and held.near_misses:
+        where = lines_of(held.near_misses, len(held.near_misses))
         raise InputError(
             f"The hold list {held.name} has entries that the input has in another spelling only "
-            f"(upper and lower case, or Unicode form; line {_lines(held.near_misses)}), so they "
+            f"(upper and lower case, or Unicode form; {where}), so they "
             "would not be held. Write them as the input does, or take them off the list. Nothing "
             "was sent."
         )
@@ -141,8 +143,8 @@ def _must_be_the_right_column(survey: Survey, intake: Intake) -> None:
     for word, what in _NO_KEYS.items():
         found = survey.suspects.get(word)
         if found and 2 * found.keys > facts.keys:
-            wrong[word] = f"{found.keys:,} of {facts.keys:,} keys {what} (line "
-            wrong[word] += f"{_lines(found.lines)}{', …' if found.keys > len(found.lines) else ''})"
+            where = lines_of(found.lines, found.keys)
+            wrong[word] = f"{found.keys:,} of {facts.keys:,} keys {what} ({where})"
     if 2 * facts.duplicate > facts.rows:
         repeated = f"{facts.duplicate:,} of {facts.rows:,} rows"
         wrong[Allow.DUPLICATES] = f"{repeated} have the key of an earlier row"
@@ -153,7 +155,3 @@ def _must_be_the_right_column(survey: Survey, intake: Intake) -> None:
             "Nothing was sent. Use --key-field to name the column with the customer keys. If these "
             f"are the keys, use {options}."
         )
-
-
-def _lines(lines: list[int]) -> str:
-    return ", ".join(map(str, lines))

@@ -185,7 +185,7 @@ async def test_rounded_keys_refuse_but_are_told(desk: Any):
     path = desk.file("keys.csv", 'customerKey\n4711\n"4,01235E+15"\n4.01235E+15\n')
     refused = await desk.check(path)
     assert (refused.code, refused.findings["outcome"]) == (65, "refused")
-    assert "line 3, 4" in refused.findings["error"]
+    assert "lines 3 and 4" in refused.findings["error"]
     allowed = await desk.check(path, "--allow", "numeric_like")
     assert allowed.code == 0
     for ended in (refused, allowed):

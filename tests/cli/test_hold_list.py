@@ -177,7 +177,7 @@ async def test_a_near_miss_is_refused(desk: Any, service: Any, keys: list[str]):
         assert (ended.code, ended.json["outcome"]) == (65, "refused")
     reasons = [ended.json["error"] for ended in endings]
     assert all("line 3)" in reason for reason in reasons[:-1])
-    assert "line 2, 4, 5)" in reasons[-1]
+    assert "lines 2, 4 and 5)" in reasons[-1]
     assert (checked.code, checked.findings["error"]) == (65, reasons[-1])
     assert service.calls == []
     assert desk.everything() == before

@@ -94,7 +94,7 @@ def test_the_wrong_column(intake: Callable[..., Intake], word: str, wrong: list[
     them, or the word for it, lets them pass."""
     for keys in (wrong, wrong[:1], [*wrong, "k-1", "k-2"], [*wrong, "k-1", "k-1", "k-2"]):
         content = "\n".join(["customerKey", *keys, ""])
-        found = f"of {len(set(keys))} keys .*line 2.* use --allow {word}\\.$"
+        found = f"of {len(set(keys))} keys .*lines? 2.* use --allow {word}\\.$"
         with pytest.raises(InputError, match=found):
             judge(intake(content))
         judge(intake(content, allowed=frozenset({Allow(word)})))

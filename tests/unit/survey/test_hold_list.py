@@ -308,7 +308,7 @@ def test_the_first_near_misses_are_named(held_back: Callable[..., Survey]) -> No
     surveyed = held_back(keys, ["x", *map(str.upper, reversed(keys))])
     assert surveyed.hold_list is not None
     assert surveyed.hold_list.near_misses == [3, 4, 5]
-    assert "line 3, 4, 5)" in str(refusal(surveyed))
+    assert "lines 3, 4 and 5)" in str(refusal(surveyed))
 
 
 def test_a_rejected_row_is_nobody_on_hold(held_back: Callable[..., Survey]) -> None:
