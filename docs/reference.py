@@ -254,7 +254,8 @@ def words() -> dict[str, tuple[str, Mapping[str, str]]]:
         "What is odd about keys": (
             "The words of `suspects` of `check`, and of warnings of `run`. Such keys are sent, "
             "except that one `numeric_like`, or more than half of the keys `dates`, `personal` or "
-            "`placeholder`, refuse the input (65) unless `--allow` names the word.",
+            "`placeholder`, refuse the input (65) unless `--allow` names the word. So does a "
+            "`separator` in every one of three keys or more.",
             suspects,
         ),
         "What `verify` finds": (

@@ -89,7 +89,7 @@ class InputOptions(ReadingOptions):
         "WORD",
         "Send although the input looks wrong in this way: numeric_like (keys such as 4,01E+15), "
         "torn_end (the last row seems cut off), dates, personal or placeholder (most keys), "
-        "duplicates (most rows). Can be repeated.",
+        "separator (in every key), duplicates (most rows). Can be repeated.",
         type=OneOf(Allow),
         multiple=True,
     )

@@ -50,6 +50,11 @@ SUSPECTS = {
         "look like NULL or #N/A, which a failed look-up leaves behind",
         "",
     ),
+    "separator": (
+        "contains ; or |, which may separate columns",
+        "contain ; or |, which may separate columns",
+        " If so, use --delimiter.",
+    ),
     "not_uuid": (
         "is not a UUID, while most of the others are",
         "are not UUIDs, while most of the others are",

@@ -27,6 +27,7 @@ class Allow(StrEnum):
     PERSONAL = "personal"
     PLACEHOLDER = "placeholder"
     DUPLICATES = "duplicates"
+    SEPARATOR = "separator"
 
 
 _NO_KEYS = {
@@ -111,6 +112,7 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             "than the others. Nothing was sent. Get the whole file; if it is whole, use --allow "
             "torn_end."
         )
+    _must_be_one_column(survey, intake)
     _must_be_the_right_column(survey, intake)
     if intake.strict and survey.errors:
         word, lines = next(iter(survey.error_lines.items()))
@@ -132,6 +134,18 @@ def must_be_usable(survey: Survey, intake: Intake) -> None:
             "would not be held. Write them as the input does, or take them off the list. Nothing "
             "was sent."
         )
+
+
+def _must_be_one_column(survey: Survey, intake: Intake) -> None:
+    """Raises `InputError` where every key, of a few at least, is like `C-1;Anna`."""
+    found = survey.suspects.get(Allow.SEPARATOR)
+    if not found or Allow.SEPARATOR in intake.allowed or found.keys < max(3, survey.facts().keys):
+        return
+    raise InputError(
+        f"{intake.reader.file.name} seems to have several columns that were read as one: every key "
+        f"contains ; or | ({lines_of(found.lines, found.keys)}). Nothing was sent. Use --delimiter "
+        "to name the character between the columns. If these are the keys, use --allow separator."
+    )
 
 
 def _must_be_the_right_column(survey: Survey, intake: Intake) -> None:

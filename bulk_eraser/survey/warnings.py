@@ -5,6 +5,7 @@
 | `personal` | has an @, as e-mail addresses do | Elevate forbids personal data: the wrong column? |
 | `dates` | is like `2026-11-24`, `24.11.2026`, `11/24/26` | a date of birth, not a customer |
 | `placeholder` | is `NULL`, `#N/A`, `undefined` or the like | a failed look-up, not a customer |
+| `separator` | contains `;` or `|` | two columns, read as one? |
 | `not_uuid` | is no UUID, while most of the others are | a stray value from another column? |
 | `numeric_like` | is like `4,01E+15`, `="0012"` | from a spreadsheet: refused unless allowed |
 | `look_alike` | equals another but for case or Unicode form | two customers, or one twice? |
@@ -41,12 +42,13 @@ _DATE = re.compile(
 )
 """Year first, day or month first, the month's name in English or German; a time may follow."""
 _LONGEST_DATE = 40
-_IS_UUID, _PERSONAL, _PLACEHOLDER_FLAG, _NUMERIC, _IS_DATE = 1, 2, 4, 8, 16
+_IS_UUID, _PERSONAL, _PLACEHOLDER_FLAG, _NUMERIC, _IS_DATE, _SEPARATED = 1, 2, 4, 8, 16, 32
 _WORDS = {
     _PERSONAL: "personal",
     _IS_DATE: "dates",
     _PLACEHOLDER_FLAG: "placeholder",
     _NUMERIC: "numeric_like",
+    _SEPARATED: "separator",
 }
 
 
@@ -79,6 +81,8 @@ class Suspects:
             flags = _PLACEHOLDER_FLAG
         elif is_numeric_like(key):
             flags = _NUMERIC
+        elif ";" in key or "|" in key:
+            flags = _SEPARATED
         if flags:
             self._note(_WORDS[flags], line)
         return flags

@@ -373,6 +373,14 @@ async def test_the_wrong_column(
     await erased(desk, service, source, "--allow", word)
 
 
+async def test_two_columns_that_were_read_as_one(desk: Any, service: Any, keys: list[str]):
+    """I18: a header without the separator of the rows: `C-1;Anna` is no key, and is not sent."""
+    rows = [f"C-{number};{keys[number]}" for number in range(3)]
+    source = put(desk, "keys.csv", "\n".join(["customerKey", *rows, ""]), list(enumerate(rows, 2)))
+    assert "--delimiter" in await refused(desk, service, source)
+    await erased(desk, service, source, "--allow", "separator")
+
+
 async def test_keys_that_differ_in_form_only(desk: Any, service: Any, keys: list[str]):
     """I11: keys equal but for case or Unicode form are different keys: each is sent as it stands,
     and a warning counts them."""

@@ -261,8 +261,17 @@ def test_keys_of_a_named_encoding_arrive(
 ) -> None:
     """With --encoding cp1252 each key arrives as the characters that it stood for."""
     text, placed = written_as_csv(rows, dialect)
-    reading = Reading(encoding="cp1252")
-    arrives(service, "keys.csv", text.encode("cp1252"), placed, reading, '"')
+    content = text.encode("cp1252")
+    assume(content.isascii() or not is_utf8(content))  # which is refused: it would garble keys
+    arrives(service, "keys.csv", content, placed, Reading(encoding="cp1252"), '"')
+
+
+def is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @FEWER

@@ -101,6 +101,18 @@ def test_the_wrong_column(intake: Callable[..., Intake], word: str, wrong: list[
     judge(intake("\n".join(["customerKey", *wrong, "k-1", "k-2", "k-3", ""])))
 
 
+def test_columns_that_were_read_as_one(intake: Callable[..., Intake]):
+    """A ; or | in every one of three keys is no accident. In some of them, or in two, it may be."""
+    content = "customerKey\nC-1;Anna\nC-2;Bo\nC-3|Cleo\n"
+    with pytest.raises(
+        InputError, match=r"\(lines 2, 3 and 4\).*--delimiter.*--allow separator\.$"
+    ):
+        judge(intake(content))
+    judge(intake(content, allowed=frozenset({Allow.SEPARATOR})))
+    judge(intake(f"{content}C-4\n"))
+    judge(intake("customerKey\nC-1;Anna\nC-2;Bo\n"))
+
+
 def test_rows_that_repeat_each_other(intake: Callable[..., Intake]):
     """More than half of the rows are duplicates: no column of keys, such as a country. Half of
     them are not."""

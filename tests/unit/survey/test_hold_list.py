@@ -24,7 +24,7 @@ from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading
 from bulk_eraser.survey import hold_list, survey
 from bulk_eraser.survey import warnings as suspects
-from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
+from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList, read_hold_list
 from bulk_eraser.survey.survey import Survey
@@ -73,9 +73,9 @@ def sent(surveyed: Survey) -> list[str]:
 
 
 def refusal(surveyed: Survey) -> str | None:
-    """What the input gate says, None if it lets the input through."""
+    """What the gate says of the hold list, None if it lets the input through."""
     try:
-        must_be_usable(surveyed, Intake(surveyed.reader))
+        must_be_usable(surveyed, Intake(surveyed.reader, allowed=frozenset(Allow)))
     except InputError as error:
         return str(error)
     return None

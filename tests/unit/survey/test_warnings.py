@@ -112,6 +112,12 @@ def test_an_unusual_key_is_not_odd(found_in: Callable[[list[str]], Found], key: 
     assert not is_numeric_like(key)
 
 
+@pytest.mark.parametrize("key", ["C-1;Anna", "C-1|Anna"])
+def test_a_separator_within_a_key_is_odd(found_in: Callable[[list[str]], Found], key: str) -> None:
+    """Two columns may have been read as one."""
+    assert found_in(["k-1", key]) == {"separator": (1, [2])}
+
+
 def test_keys_are_counted_and_rows_are_named(found_in: Callable[[list[str]], Found]) -> None:
     """A key that stands ten times is one key; the first three lines of each word are named."""
     keys = ["k-1", "a@b", "NULL", "a@b", "4E+15", "a@b", "c@d", "c@d", "null", "nil", "NULL", "k-1"]
