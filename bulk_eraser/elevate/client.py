@@ -79,18 +79,22 @@ class ElevateClient:
         """Let the next requests take new connections."""
         self._connections.close_idle()
 
-    async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
-        """POST create-remove-customer-job once; never raises for what the network does."""
+    async def create_removal_job(
+        self, customer_key: str, *, anew: bool = False
+    ) -> Answer | NetworkFault:
+        """POST create-remove-customer-job once, on a new connection if `anew`; never raises for
+        what the network does."""
         head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
         # A POST without a body says so (RFC 9110, 8.6).
-        return await self._request(head + "Content-Length: 0\r\n\r\n")
+        return await self._request(head + "Content-Length: 0\r\n\r\n", anew=anew)
 
-    async def job_status(self, jid: str) -> Answer | NetworkFault:
-        """GET job-status once; never raises for what the network does."""
-        return await self._request(f"{self._status_head}{encode_key(jid)}{self._headers}\r\n")
+    async def job_status(self, jid: str, *, anew: bool = False) -> Answer | NetworkFault:
+        """GET job-status once, likewise."""
+        head = f"{self._status_head}{encode_key(jid)}{self._headers}"
+        return await self._request(head + "\r\n", anew=anew)
 
-    async def _request(self, request: str) -> Answer | NetworkFault:
-        came = await self._connections.exchange(request.encode())
+    async def _request(self, request: str, *, anew: bool) -> Answer | NetworkFault:
+        came = await self._connections.exchange(request.encode(), anew=anew)
         if isinstance(came, NetworkFault):
             return came
         return self._without_api_key(_answer_of(came))

@@ -102,14 +102,17 @@ class Connections:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def exchange(self, request: bytes) -> Received | NetworkFault:
+    async def exchange(self, request: bytes, *, anew: bool = False) -> Received | NetworkFault:
         """Send a request once, and read its answer. Never raises for what the network does.
 
-        The request is one without a body. Cancelled, it takes its connection along.
+        The request is one without a body; `anew`: on a new connection. Cancelled, it takes its
+        connection along.
         """
         # Time spent on connecting counts: `timeout` bounds the exchange as a whole.
         now = self._loop.time()
-        kept = self._take_idle(now)
+        if anew:
+            self._make_room()
+        kept = None if anew else self._take_idle(now)
         try:
             connection = kept or await self._connect()
             return await self._answer(connection, request, now + self._timeout)
@@ -131,6 +134,12 @@ class Connections:
             connection.close()
             raise aiohttp.ServerDisconnectedError
         return connection
+
+    def _make_room(self) -> None:
+        """Close the connection that was idle longest: a new one beside all that are kept would be
+        one too many, and wait until one of them is given back, which none of them ever is."""
+        if self._idle:
+            self._idle.pop(0)[0].close()
 
     def _take_idle(self, now: float) -> Connection | None:
         """The connection that was used last, if nothing came on it since.

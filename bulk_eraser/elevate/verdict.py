@@ -67,7 +67,8 @@ class NetworkFault(NamedTuple):
     """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
 
     `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
-    had been kept alive was probably dead before the request was written.
+    had been kept alive was probably dead before the request was written, so the repeat takes a new
+    one.
     """
 
     error: str

@@ -40,7 +40,7 @@ class Call:
     `announced` counts the attempts of which the ledger knows or will know; `attempt` those that
     left, one fewer while the last one waits for its turn; `counted` those that are held against the
     key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
-    an attempt may have been carried out.
+    an attempt may have been carried out. `anew`: the next attempt is to take a new connection.
     """
 
     key: str
@@ -50,6 +50,7 @@ class Call:
     counted: int = 0
     successes: int = 0
     maybe_done: bool = False
+    anew: bool = False
     began: float = 0.0
     detail: str | None = None
 
@@ -192,6 +193,7 @@ class Pool:
             verdict = self._work.classify(call, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
         call.maybe_done = maybe_done_before or verdict.maybe_done
+        call.anew = verdict.at_once  # where one kept connection was dead, the others may be as well
         if verdict.kind is not Kind.ACCEPTED:
             call.detail = (
                 printable_detail(came.body, call.key) if isinstance(came, Answer) else None

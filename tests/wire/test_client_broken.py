@@ -150,6 +150,29 @@ async def test_a_kept_connection_may_be_dead_only_once(raw_server: Start, client
     assert await client.create_removal_job("two") == LOST
 
 
+async def test_a_repeat_takes_no_other_old_connection(raw_server: Start, client_of: Make) -> None:
+    """N12: where one kept connection was dead, the repeat goes on a new one, also when as many are
+    kept as there may be."""
+    together = asyncio.Barrier(4)
+
+    async def script(peer: Any) -> None:
+        head = await peer.request()
+        if peer.number <= 4:
+            await together.wait()
+        await peer.say(job(key_of(head)))
+        await peer.request()
+        peer.reset()
+
+    server = await raw_server(script)
+    client = client_of(server.origin, concurrency=4)
+    await asyncio.gather(*(client.create_removal_job(f"{number}") for number in range(4)))
+    async with asyncio.timeout(5):
+        assert accepted(await client.create_removal_job("all kept", anew=True)) == "all kept"
+        assert await client.create_removal_job("one dead") == LOST._replace(at_once=True)
+        assert accepted(await client.create_removal_job("one dead", anew=True)) == "one dead"
+    assert len(server.peers) == 6
+
+
 # ── what comes between two requests (N11) ───────────────────────────────────────────────────────
 
 STRAY = job(b"stray")

@@ -74,13 +74,15 @@ class Client:
         self.answer: Callable[[str, int], Any] = lambda key, nth: GOOD
         self.calls: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = self.fresh = 0
+        self.anew: list[str] = []
         self._ledger = ledger
 
     def close_idle(self) -> None:
         self.fresh += 1
 
-    async def create_removal_job(self, key: str) -> Answer | NetworkFault:
+    async def create_removal_job(self, key: str, *, anew: bool = False) -> Answer | NetworkFault:
         self.calls[key] += 1
+        self.anew += [key] * anew
         sent = sum(record.key == key for record in self._ledger.of(Sent))
         assert sent >= self.calls[key], "a request left before its line"
         self.in_flight += 1
@@ -455,13 +457,14 @@ async def test_nothing_leaves_the_gate_after_a_stop(stage: Any):
 
 
 async def test_a_dead_connection_is_repeated_at_once(stage: Any):
-    """A keep-alive connection that was dead costs neither wait nor budget, the first time; and
-    repeats are not in flight beside --concurrency others."""
+    """A keep-alive connection that was dead costs neither wait nor budget, the first time; the
+    repeats take new ones, and are not in flight beside --concurrency others."""
     made = stage(200)
     made.client.answer = lambda key, nth: LOST if nth == 1 else GOOD
     await made.run()
     assert made.client.most_in_flight == 4
     assert made.states() == {"Accepted": 200}
+    assert sorted(made.client.anew) == made.keys
     assert sum(made.sleeps) == 0
     assert {record.attempts for record in made.ledger.of(Accepted)} == {2}
 
