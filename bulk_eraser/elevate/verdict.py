@@ -2,7 +2,7 @@
 
 | what came | carried out | then |
 | --- | --- | --- |
-| 200 with a non-empty string `jid`, read to the end | yes | accepted |
+| 200 with a non-empty string `jid`, read to the end | yes | accepted, if no other key got it |
 | other 2xx, 200 with anything else, 1xx, above 599 | perhaps | again; many in a row: stop, 76 |
 | 400, 413, 414, 422 | no | failed, permanent |
 | 401, 403 | no | stop, 77 |
@@ -34,6 +34,7 @@ from bulk_eraser.errors import (
 )
 
 __all__ = [
+    "NO_JOB",
     "Answer",
     "Kind",
     "NetworkFault",
@@ -118,7 +119,9 @@ class _JobResult(msgspec.Struct):
     status: Any = None
 
 
-_NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
+NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
+"""A 200 that proves no job of this key's own."""
+
 _decoder = msgspec.json.Decoder(_JobResult)
 _CONNECTING = {"connection_refused", "dns", "cannot_connect"}
 
@@ -231,13 +234,13 @@ def _imf_date(value: str) -> datetime | None:
 def _of_success(answer: Answer) -> Verdict:
     # A jid is evidence in the ledger: taken is only one that came whole, is text and not blank.
     if not answer.complete:
-        return _NO_JOB
+        return NO_JOB
     try:
         result = _decoder.decode(answer.body)
     except (ValueError, RecursionError):  # msgspec's errors, UnicodeDecodeError
-        return _NO_JOB
+        return NO_JOB
     if not result.jid.strip():
-        return _NO_JOB
+        return NO_JOB
     status = result.status if isinstance(result.status, str) else None
     return Verdict(Kind.ACCEPTED, http_status=200, jid=result.jid, status=status)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify
+from bulk_eraser.elevate.verdict import NO_JOB, Answer, Kind, NetworkFault, Verdict, classify
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, ServiceDown
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import (
@@ -28,6 +28,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 from bulk_eraser.sending.counts import Tally
+from bulk_eraser.sending.given_jids import GivenJids
 from bulk_eraser.sending.pool import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
@@ -63,6 +64,7 @@ class Erasure:
         self._tally = tally
         self._settings = settings
         self._rows = self._rows_to_do()
+        self._given = GivenJids(tally.to_send)
 
     async def next_calls(self, most: int) -> list[Call]:
         """The next keys; on the way to them, rows that are not sent are recorded."""
@@ -85,7 +87,11 @@ class Erasure:
         return await self._client.create_removal_job(call.key, anew=call.anew)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
-        return classify(came, self._settings.api_version)
+        verdict = classify(came, self._settings.api_version)
+        # An accepted key is not sent again in this run, so it was given to another key.
+        if verdict.kind is Kind.ACCEPTED and not self._given.is_new(verdict.jid):
+            return NO_JOB
+        return verdict
 
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
         if verdict.kind is Kind.ACCEPTED:

@@ -96,7 +96,9 @@ class Client:
             self.in_flight -= 1
         if isinstance(answer, Exception):
             raise answer
-        return answer or GOOD
+        if answer is None or answer is GOOD:
+            return Answer(200, f'{{"jid":"job-of-{key}","status":"created"}}'.encode(), True)
+        return answer
 
 
 @dataclass
@@ -467,6 +469,29 @@ async def test_a_dead_connection_is_repeated_at_once(stage: Any):
     assert sorted(made.client.anew) == made.keys
     assert sum(made.sleeps) == 0
     assert {record.attempts for record in made.ledger.of(Accepted)} == {2}
+
+
+async def test_a_jid_that_another_key_was_given(stage: Any):
+    """A job belongs to the first key that it was given for; a key whose answer broke off may be
+    given the same one again."""
+    made = stage(20, max_attempts=3)
+    first, second, third = made.keys[3], made.keys[9], made.keys[12]
+    whole = b'{"jid":"job-of-%s"}'
+
+    def answer(key: str, nth: int) -> Answer:
+        if key == second and nth < 3:
+            return Answer(200, whole % first.encode(), True)
+        if key == third and nth == 1:
+            return Answer(200, whole % third.encode(), False)
+        return GOOD
+
+    made.client.answer = answer
+    await made.run()
+    accepted = {record.key: record for record in made.ledger.of(Accepted)}
+    assert {key: record.jid for key, record in accepted.items()} == {
+        key: f"job-of-{key}" for key in made.keys
+    }
+    assert (accepted[second].attempts, accepted[third].attempts) == (3, 2)
 
 
 async def test_repeats_wait_for_the_budget(stage: Any):
