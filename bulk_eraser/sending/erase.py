@@ -45,7 +45,8 @@ class Erasure:
     """The `Work` of a run: a decided survey, key by key, into the ledger.
 
     `recorded_until` is the line up to which the ledger has the rejected and duplicate rows of this
-    input. The tally is told of every key that is about to be sent.
+    input. The tally is told of every key that is about to be sent. Raises `LedgerWriteError` where
+    the temporary folder is full. Close it when done.
     """
 
     def __init__(
@@ -65,6 +66,9 @@ class Erasure:
         self._settings = settings
         self._rows = self._rows_to_do()
         self._given = GivenJids(tally.to_send)
+
+    def close(self) -> None:
+        self._given.close()
 
     async def next_calls(self, most: int) -> list[Call]:
         """The next keys; on the way to them, rows that are not sent are recorded."""

@@ -25,6 +25,7 @@ def test_every_jid_is_new_once(
     assert all(map(given.is_new, jids))
     assert not any(map(given.is_new, jids))
     assert os.listdir(tmp_path) == []
+    given.close()
 
 
 def test_marks_that_want_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
