@@ -1,6 +1,5 @@
 """Calls to Elevate: each one once, an `Answer` or a `NetworkFault` as value."""
 
-import re
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from types import TracebackType
 from yarl import URL
 
 from bulk_eraser import __version__
+from bulk_eraser.elevate.blackout import ApiKey
 from bulk_eraser.elevate.connections import MAX_BODY, Connections, Received
 from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
 from bulk_eraser.elevate.route import Route
@@ -18,7 +18,6 @@ from bulk_eraser.elevate.verdict import (
     NetworkFault,
     classify,
     parse_retry_after,
-    spellings,
 )
 
 __all__ = ["ElevateClient"]
@@ -53,9 +52,7 @@ class ElevateClient:
             f"User-Agent: bulk-eraser/{__version__}\r\n"
             f"Api-Key: {api_key}\r\n"
         )
-        # An answer may quote the request, and what it says is shown and recorded.
-        forms = sorted(spellings(api_key), key=len, reverse=True)
-        self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
+        self._api_key = ApiKey(api_key)
         self._connections = Connections(
             removal_url,
             timeout=timeout,
@@ -100,11 +97,17 @@ class ElevateClient:
         return self._without_api_key(_answer_of(came))
 
     def _without_api_key(self, answer: Answer) -> Answer:
-        """The answer as it may be shown. An accepted one stays as it came: its jid is evidence,
-        and of a short API key it may hold the letters by chance."""
-        if not self._api_key.search(answer.body) or classify(answer).kind is Kind.ACCEPTED:
+        """The answer as it may be shown and recorded."""
+        if not self._api_key.may_be_in(answer.body):
             return answer
-        return answer._replace(body=self._api_key.sub(b"***", answer.body))
+        verdict = classify(answer)
+        if verdict.kind is not Kind.ACCEPTED:
+            return answer._replace(body=self._api_key.black_out(answer.body))
+        # A job's answer is evidence, so it stays as it came or is none: its jid and its status go
+        # into the ledger.
+        if self._api_key.is_in(verdict.jid) or self._api_key.is_in(verdict.status or ""):
+            return Answer(answer.status, b"", complete=False)
+        return answer
 
 
 def _answer_of(came: Received) -> Answer:

@@ -14,14 +14,11 @@
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
 """
 
-import html
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -42,11 +39,8 @@ __all__ = [
     "classify",
     "classify_status",
     "parse_retry_after",
-    "printable_detail",
-    "spellings",
 ]
 
-DETAIL_CHARS = 200
 _PERMANENT = {400, 413, 414, 422}
 _STOP_CONTRACT = {404, 405, 407, 410}
 _SECONDS = re.compile(r"[0-9]{1,12}")
@@ -162,46 +156,6 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     if verdict.kind is Kind.ACCEPTED and not said_it:
         return Verdict(Kind.AGAIN, "bad_answer", 200)
     return verdict
-
-
-def printable_detail(body: bytes, key: str) -> str | None:
-    """The start of an answer's body for the ledger: printable, the customer key blacked out."""
-    text = body.decode("utf-8", "replace")
-    # The longest first: a spelling may hold a shorter one, whose rest would stay readable.
-    known = sorted(spellings(key), key=len, reverse=True)
-    for spelling in known:
-        text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
-    text = _without_a_cut_key(text, known)
-    # Blacked out first, cut last: a cut could leave half a key that is no longer recognised.
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(text.split())[:DETAIL_CHARS] or None
-
-
-def _without_a_cut_key(text: str, known: list[str]) -> str:
-    """A body that broke off within the key ends with the start of one of its spellings."""
-    lower = text.lower()
-    for spelling in known:
-        # From three characters on; fewer say nothing of a person, and any text may end with them.
-        for length in range(min(len(spelling), len(text)) - 1, 2, -1):
-            if lower.endswith(spelling[:length].lower()):
-                return text[:-length] + "███"
-    return text
-
-
-def spellings(secret: str) -> set[str]:
-    """How a key is written as it is, percent-encoded, in HTML, and in JSON (there three ways)."""
-    in_json = json.dumps(secret, ensure_ascii=False)[1:-1]
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        html.escape(secret),
-        html.escape(secret, quote=False),
-        in_json,
-        in_json.replace("/", "\\/"),
-        json.dumps(secret)[1:-1],
-    }
 
 
 def parse_retry_after(values: list[str], date: str | None, now: datetime) -> float | None:

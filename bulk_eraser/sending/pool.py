@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bulk_eraser.elevate.blackout import printable_detail
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, printable_detail
+from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.settings import RunSettings

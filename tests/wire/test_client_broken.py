@@ -917,7 +917,7 @@ async def test_what_the_service_says_back_does_not_leak(
             assert not [secret for secret in [api_key, *secrets] if secret in everything(error)]
 
 
-@pytest.mark.parametrize("short_key", ["j", "id", "created", "job-1"])
+@pytest.mark.parametrize("short_key", ["j", "id", "reate", "ob-1"])
 async def test_an_accepted_answer_stays_as_it_came(
     raw_server: Start, client_of: Make, short_key: str
 ) -> None:
@@ -925,6 +925,43 @@ async def test_an_accepted_answer_stays_as_it_came(
     server = await raw_server(http())
     client = client_of(server.origin, key=short_key)
     assert accepted(await client.create_removal_job("key")) == "job-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"jid":"KEY","status":"created"}',
+        '{"jid":"job-KEY-1"}',
+        '{"jid":"job-1","status":"KEY"}',
+        '{"jid":"job-1","status":"not for KEY!"}',
+    ],
+)
+@pytest.mark.parametrize("numbers", [False, True])
+async def test_a_job_that_is_named_after_the_api_key(
+    raw_server: Start, client_of: Make, api_key: str, body: str, numbers: bool
+) -> None:
+    """X8: a jid or a status that holds the API key is no answer of Elevate's, and is not kept; no
+    more is it one to a question for the status."""
+    spelled = "".join(f"\\u{ord(char):04x}" for char in api_key) if numbers else ""
+    said = body.replace("KEY", spelled or json.dumps(api_key)[1:-1]).encode()
+    server = await raw_server(http(200, said))
+    client = client_of(server.origin)
+    for came in (await client.create_removal_job("key"), await client.job_status("job-1")):
+        assert came == Answer(200, b"", False)
+        assert classify(came).error == "bad_answer"
+
+
+async def test_an_api_key_that_breaks_off(raw_server: Start, client_of: Make, api_key: str) -> None:
+    """X8: a body that ends within the API key leaves nothing of it."""
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.say(http(400, b"you said " + api_key[:9].encode(), length=99))
+
+    server = await raw_server(script)
+    came = await client_of(server.origin).create_removal_job("key")
+    assert isinstance(came, Answer)
+    assert came.body == b"you said ***"
 
 
 # ── whatever comes ──────────────────────────────────────────────────────────────────────────────
