@@ -1,6 +1,7 @@
 """Calls to Elevate: each one once, an `Answer` or a `NetworkFault` as value."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,6 +22,10 @@ from bulk_eraser.elevate.verdict import (
 )
 
 __all__ = ["ElevateClient"]
+
+
+def _ignored() -> None:
+    """For callers who need not know whether it left."""
 
 
 class ElevateClient:
@@ -77,21 +82,25 @@ class ElevateClient:
         self._connections.close_idle()
 
     async def create_removal_job(
-        self, customer_key: str, *, anew: bool = False
+        self, customer_key: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
     ) -> Answer | NetworkFault:
         """POST create-remove-customer-job once, on a new connection if `anew`; never raises for
-        what the network does."""
+        what the network does. Cancelled before it called `leaves`, it has sent nothing."""
         head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
         # A POST without a body says so (RFC 9110, 8.6).
-        return await self._request(head + "Content-Length: 0\r\n\r\n", anew=anew)
+        return await self._request(head + "Content-Length: 0\r\n\r\n", anew, leaves)
 
-    async def job_status(self, jid: str, *, anew: bool = False) -> Answer | NetworkFault:
+    async def job_status(
+        self, jid: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
+    ) -> Answer | NetworkFault:
         """GET job-status once, likewise."""
         head = f"{self._status_head}{encode_key(jid)}{self._headers}"
-        return await self._request(head + "\r\n", anew=anew)
+        return await self._request(head + "\r\n", anew, leaves)
 
-    async def _request(self, request: str, *, anew: bool) -> Answer | NetworkFault:
-        came = await self._connections.exchange(request.encode(), anew=anew)
+    async def _request(
+        self, request: str, anew: bool, leaves: Callable[[], None]
+    ) -> Answer | NetworkFault:
+        came = await self._connections.exchange(request.encode(), anew=anew, leaves=leaves)
         if isinstance(came, NetworkFault):
             return came
         return self._without_api_key(_answer_of(came))

@@ -10,6 +10,7 @@
 | 408, 429, any other 4xx | no | again, Retry-After |
 | 5xx | perhaps | again, Retry-After |
 | refused, DNS, no route | no | again; never counted against a key |
+| 401, 403, 407 of a proxy | no | stop, 76 |
 | bad certificate | no | stop, 78 |
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
 """
@@ -63,12 +64,13 @@ class NetworkFault(NamedTuple):
 
     `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
     had been kept alive was probably dead before the request was written, so the repeat takes a new
-    one.
+    one. `proxy`: the proxy (host:port) that refused the way, with the status that `error` names.
     """
 
     error: str
     maybe_done: bool
     at_once: bool = False
+    proxy: str = ""
 
 
 class Kind(Enum):
@@ -208,6 +210,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
             "authority of your own, use --ca-file)."
         )
         return Verdict(Kind.STOP, fault.error, stop=stop)
+    if fault.proxy:
+        return Verdict(Kind.STOP, fault.error, stop=_proxy_refuses(fault))
     return Verdict(
         Kind.AGAIN,
         fault.error,
@@ -221,6 +225,20 @@ def _credentials(status: int) -> CredentialsRefused:
     return CredentialsRefused(
         f"The service refused the API key (HTTP {status}). No customer key was marked failed. "
         "Check that it is the private API key of this cluster, then run the same command again."
+    )
+
+
+def _proxy_refuses(fault: NetworkFault) -> ContractBroken:
+    status = fault.error.removeprefix("http_")
+    advice = (
+        "Ask whoever runs it to let this machine through to the service"
+        if status == "403"
+        else "Put the right user name and password into HTTPS_PROXY "
+        "(http://user:password@host:port), and use --trust-env"
+    )
+    return ContractBroken(
+        f"The proxy {fault.proxy} refused the way to the service (HTTP {status}), so nothing was "
+        f"sent. No customer key was marked failed. {advice}, then run the same command again."
     )
 
 

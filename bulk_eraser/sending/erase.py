@@ -88,7 +88,7 @@ class Erasure:
         await self._ledger.commit([Sent(**call.fields, attempt=call.announced) for call in calls])
 
     async def call(self, call: Call) -> Answer | NetworkFault:
-        return await self._client.create_removal_job(call.key, anew=call.anew)
+        return await self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         verdict = classify(came, self._settings.api_version)

@@ -42,6 +42,7 @@ class Call:
     left, one fewer while the last one waits for its turn; `counted` those that are held against the
     key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
     an attempt may have been carried out. `anew`: the next attempt is to take a new connection.
+    `has_left`: its first byte was written; before, it only connects.
     """
 
     key: str
@@ -52,8 +53,13 @@ class Call:
     successes: int = 0
     maybe_done: bool = False
     anew: bool = False
+    has_left: bool = False
     began: float = 0.0
     detail: str | None = None
+
+    def leaves(self) -> None:
+        """The first byte of this attempt is about to leave."""
+        self.has_left = True
 
 
 class Work(Protocol):
@@ -182,6 +188,7 @@ class Pool:
                 raise asyncio.CancelledError
             maybe_done_before = call.maybe_done
             call.maybe_done = True  # until the verdict says otherwise
+            call.has_left = False
             call.attempt += 1
             call.began = call.began or time.monotonic()
             self.in_flight[task] = call
@@ -189,6 +196,13 @@ class Pool:
             self.retries += call.attempt > 1
             try:
                 came = await self._work.call(call)
+            except asyncio.CancelledError:
+                if not call.has_left:  # it was about to connect: no attempt at all
+                    call.maybe_done = maybe_done_before
+                    self.requests -= 1
+                    self.retries -= call.attempt > 1
+                    call.attempt -= 1
+                raise
             finally:
                 del self.in_flight[task]
             verdict = self._work.classify(call, came)
@@ -292,10 +306,11 @@ class Pool:
         return self._stopping.is_set()
 
     async def _drain(self) -> None:
-        """Wait for what is in flight, 5 s at most, then give it up; all else ends at once."""
+        """Wait for what has left, 5 s at most, then give it up; all else ends at once."""
         await asyncio.sleep(0)  # a task that never began could not record how its key was left
         for task in self._tasks:
-            if task not in self.in_flight:
+            # What still connects would leave after the stop.
+            if task not in self.in_flight or not self.in_flight[task].has_left:
                 task.cancel()
         hurry = asyncio.create_task(self._hurry.wait())
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -75,12 +75,18 @@ class Client:
         self.calls: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = self.fresh = 0
         self.anew: list[str] = []
+        self.connect: Callable[[], Awaitable[None]] | None = None
         self._ledger = ledger
 
     def close_idle(self) -> None:
         self.fresh += 1
 
-    async def create_removal_job(self, key: str, *, anew: bool = False) -> Answer | NetworkFault:
+    async def create_removal_job(
+        self, key: str, *, anew: bool, leaves: Callable[[], None]
+    ) -> Answer | NetworkFault:
+        if self.connect is not None:
+            await self.connect()
+        leaves()
         self.calls[key] += 1
         self.anew += [key] * anew
         sent = sum(record.key == key for record in self._ledger.of(Sent))
@@ -456,6 +462,35 @@ async def test_nothing_leaves_the_gate_after_a_stop(stage: Any):
     let_go.set()
     await running
     assert sum(made.client.calls.values()) == calls
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_what_still_connects_has_not_left(stage: Any, hurry: bool):
+    """A stop takes back what was about to connect, at once, and no key is `unknown` for it, also
+    at a repeat."""
+    made = stage(20)
+    made.client.answer = lambda key, nth: Answer(429, b"", True)
+    hangs = asyncio.Event()
+
+    async def connect() -> None:
+        if made.pool.requests > 6:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    made.client.connect = connect
+    running = asyncio.create_task(made.run())
+    async with asyncio.timeout(10):
+        await hangs.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        made.pool.stop(Interrupted(2), hurry=hurry)
+        async with asyncio.timeout(1):
+            await running
+    assert made.ledger.of(Unknown) == []
+    assert made.pool.requests == made.client.calls.total() == 6
+    left = Counter(record.key for record in made.ledger.of(Sent))
+    left.subtract(record.key for record in made.ledger.of(Unsent))
+    assert +left == made.client.calls
 
 
 async def test_a_dead_connection_is_repeated_at_once(stage: Any):
