@@ -392,6 +392,36 @@ async def test_a_head_that_is_found_when_the_time_is_up(raw_server: Start, clien
     assert {task.result() for task in done} == {NetworkFault("timeout", maybe_done=True)}
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_answers_that_came_while_the_process_stood_still(
+    raw_server: Start, client_of: Make, trusted: Any, tls: bool, chunked: bool
+) -> None:
+    """N16: what is there when a process goes on that stood still for longer than the timeout is
+    read, and not thrown away."""
+    count = 8
+    asked = asyncio.Barrier(count + 1)
+    answer = job(b"late")
+    if chunked:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n22\r\n" + JOB + b"\r\n"
+        answer += b"0\r\n\r\n"
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await asked.wait()
+        await peer.hold()
+
+    server = await raw_server(script, tls=trusted.issue("127.0.0.1") if tls else None)
+    client = client_of(server.origin, timeout=TIMEOUT, concurrency=count)
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(client.create_removal_job(f"{n}")) for n in range(count)]
+        await asked.wait()
+        for peer in server.peers:
+            peer.push(answer)
+        time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
+    assert [classify(call.result()).kind for call in calls] == [Kind.ACCEPTED] * count
+
+
 async def test_a_switch_that_is_none(raw_server: Start, client_of: Make) -> None:
     """A 101 that names no other protocol may be followed by the answer, which is not the next
     key's: the connection carries no other key."""
