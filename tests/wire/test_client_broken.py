@@ -9,6 +9,7 @@ import os
 import random
 import re
 import socket
+import threading
 import time
 import tracemalloc
 import warnings
@@ -564,6 +565,29 @@ async def test_a_name_that_does_not_resolve(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    came = await client_of("https://gateway.example.com").create_removal_job("key")
+    assert came == NetworkFault("dns", maybe_done=False)
+
+
+async def test_a_look_up_that_hangs(client_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N14: it is given up within the timeout, and nobody waits for its thread."""
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(60))
+    client = client_of("https://gateway.example.com", timeout=TIMEOUT)
+    came = await client.create_removal_job("key")
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "look-up"] == [True]
+    await client.__aexit__(None, None, None)
+    answered.set()
+
+
+async def test_no_thread_for_a_look_up(client_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many processes on this machine: nothing was sent."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
     came = await client_of("https://gateway.example.com").create_removal_job("key")
     assert came == NetworkFault("dns", maybe_done=False)
 
