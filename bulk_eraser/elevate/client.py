@@ -1,7 +1,7 @@
 """Calls to Elevate: each one once, an `Answer` or a `NetworkFault` as value."""
 
-import re
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -9,6 +9,7 @@ from types import TracebackType
 from yarl import URL
 
 from bulk_eraser import __version__
+from bulk_eraser.elevate.blackout import ApiKey
 from bulk_eraser.elevate.connections import MAX_BODY, Connections, Received
 from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
 from bulk_eraser.elevate.route import Route
@@ -18,10 +19,13 @@ from bulk_eraser.elevate.verdict import (
     NetworkFault,
     classify,
     parse_retry_after,
-    spellings,
 )
 
 __all__ = ["ElevateClient"]
+
+
+def _ignored() -> None:
+    """For callers who need not know whether it left."""
 
 
 class ElevateClient:
@@ -53,9 +57,7 @@ class ElevateClient:
             f"User-Agent: bulk-eraser/{__version__}\r\n"
             f"Api-Key: {api_key}\r\n"
         )
-        # An answer may quote the request, and what it says is shown and recorded.
-        forms = sorted(spellings(api_key), key=len, reverse=True)
-        self._api_key = re.compile("|".join(map(re.escape, forms)).encode(), re.IGNORECASE)
+        self._api_key = ApiKey(api_key)
         self._connections = Connections(
             removal_url,
             timeout=timeout,
@@ -79,28 +81,42 @@ class ElevateClient:
         """Let the next requests take new connections."""
         self._connections.close_idle()
 
-    async def create_removal_job(self, customer_key: str) -> Answer | NetworkFault:
-        """POST create-remove-customer-job once; never raises for what the network does."""
+    async def create_removal_job(
+        self, customer_key: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
+    ) -> Answer | NetworkFault:
+        """POST create-remove-customer-job once, on a new connection if `anew`; never raises for
+        what the network does. Cancelled before it called `leaves`, it has sent nothing."""
         head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
         # A POST without a body says so (RFC 9110, 8.6).
-        return await self._request(head + "Content-Length: 0\r\n\r\n")
+        return await self._request(head + "Content-Length: 0\r\n\r\n", anew, leaves)
 
-    async def job_status(self, jid: str) -> Answer | NetworkFault:
-        """GET job-status once; never raises for what the network does."""
-        return await self._request(f"{self._status_head}{encode_key(jid)}{self._headers}\r\n")
+    async def job_status(
+        self, jid: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
+    ) -> Answer | NetworkFault:
+        """GET job-status once, likewise."""
+        head = f"{self._status_head}{encode_key(jid)}{self._headers}"
+        return await self._request(head + "\r\n", anew, leaves)
 
-    async def _request(self, request: str) -> Answer | NetworkFault:
-        came = await self._connections.exchange(request.encode())
+    async def _request(
+        self, request: str, anew: bool, leaves: Callable[[], None]
+    ) -> Answer | NetworkFault:
+        came = await self._connections.exchange(request.encode(), anew=anew, leaves=leaves)
         if isinstance(came, NetworkFault):
             return came
         return self._without_api_key(_answer_of(came))
 
     def _without_api_key(self, answer: Answer) -> Answer:
-        """The answer as it may be shown. An accepted one stays as it came: its jid is evidence,
-        and of a short API key it may hold the letters by chance."""
-        if not self._api_key.search(answer.body) or classify(answer).kind is Kind.ACCEPTED:
+        """The answer as it may be shown and recorded."""
+        if not self._api_key.may_be_in(answer.body):
             return answer
-        return answer._replace(body=self._api_key.sub(b"***", answer.body))
+        verdict = classify(answer)
+        if verdict.kind is not Kind.ACCEPTED:
+            return answer._replace(body=self._api_key.black_out(answer.body))
+        # A job's answer is evidence, so it stays as it came or is none: its jid and its status go
+        # into the ledger.
+        if self._api_key.is_in(verdict.jid) or self._api_key.is_in(verdict.status or ""):
+            return Answer(answer.status, b"", complete=False)
+        return answer
 
 
 def _answer_of(came: Received) -> Answer:

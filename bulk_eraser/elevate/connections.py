@@ -8,14 +8,16 @@ go to redirects, cookies, repeats, merged headers and timers, of which an erasur
 import asyncio
 import select
 import ssl
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 from yarl import URL
 
+from bulk_eraser.elevate.names import resolver
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.time_limits import TimeLimits, Wait
 from bulk_eraser.elevate.verdict import NetworkFault
@@ -31,34 +33,28 @@ CONNECT_SHARE = 0.9
 
 KEEPALIVE_S = 8.0
 
-_CANNOT_CONNECT = NetworkFault("cannot_connect", maybe_done=False)
 _LOST = NetworkFault("connection_lost", maybe_done=True)
 _BAD_ANSWER = NetworkFault("bad_answer", maybe_done=True)
 
 _FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
-    # 1. There never was a connection, so nothing was sent.
-    (aiohttp.ClientConnectorCertificateError, NetworkFault("certificate", maybe_done=False)),
-    (aiohttp.ClientConnectorDNSError, NetworkFault("dns", maybe_done=False)),
-    (aiohttp.InvalidURL, _CANNOT_CONNECT),
-    (aiohttp.ConnectionTimeoutError, _CANNOT_CONNECT),  # before TimeoutError, which it is as well
-    (aiohttp.ClientConnectorError, _CANNOT_CONNECT),
-    (aiohttp.ClientProxyConnectionError, _CANNOT_CONNECT),
-    (aiohttp.ClientHttpProxyError, _CANNOT_CONNECT),
-    # 2. The request left, and no answer came. Of a connection that was kept alive it may have been
+    # 1. The request left, and no answer came. Of a connection that was kept alive it may have been
     #    dead before, which is when an attempt on a new one is worth making at once.
     (TimeoutError, NetworkFault("timeout", maybe_done=True)),
     (aiohttp.ServerDisconnectedError, _LOST._replace(at_once=True)),
     (aiohttp.ClientOSError, _LOST._replace(at_once=True)),
     (ConnectionResetError, _LOST._replace(at_once=True)),
-    # 3. What came is no HTTP: a status line or a header that cannot be read.
+    # 2. What came is no HTTP: a status line or a header that cannot be read.
     (HttpProcessingError, _BAD_ANSWER),
     (aiohttp.ClientResponseError, _BAD_ANSWER),
-    # 4. Anything else on the way.
+    # 3. Anything else on the way.
     (aiohttp.ClientError, _LOST),
     (ssl.SSLError, _LOST),
     (OSError, _LOST),
 )
 """aiohttp's errors to ours, the first match counts. Their texts hold keys, so none is kept."""
+
+_PROXY_REFUSES = {401, 403, 407}
+"""Answers of a proxy to CONNECT that it will give to every other as well."""
 
 _EXPECTED = (aiohttp.ClientError, HttpProcessingError, OSError)
 
@@ -86,9 +82,10 @@ class Connections:
             ceil_threshold=float("inf"),  # else over 5 s are rounded up to whole ones
         )
         self._connector = aiohttp.TCPConnector(
-            limit=concurrency, ttl_dns_cache=60, ssl=route.tls or True
+            limit=concurrency, ttl_dns_cache=60, ssl=route.tls or True, resolver=resolver()
         )
         self._destination = aiohttp.ClientRequest("GET", url, loop=self._loop, proxy=route.proxy)
+        self._proxy = f"{route.proxy.host_subcomponent}:{route.proxy.port}" if route.proxy else ""
         self._idle: list[tuple[Connection, float]] = []
         self._limits = TimeLimits(self._loop)
 
@@ -102,35 +99,57 @@ class Connections:
         while self._idle:
             self._idle.pop()[0].close()
 
-    async def exchange(self, request: bytes) -> Received | NetworkFault:
+    async def exchange(
+        self,
+        request: bytes,
+        *,
+        anew: bool = False,
+        leaves: Callable[[], None] = lambda: None,
+    ) -> Received | NetworkFault:
         """Send a request once, and read its answer. Never raises for what the network does.
 
-        The request is one without a body. Cancelled, it takes its connection along.
+        The request is one without a body; `anew`: on a new connection. `leaves` is called when its
+        first byte is about to leave. Cancelled, it takes its connection along.
         """
         # Time spent on connecting counts: `timeout` bounds the exchange as a whole.
         now = self._loop.time()
-        kept = self._take_idle(now)
+        if anew:
+            self._make_room()
+        kept = None if anew else self._take_idle(now)
         try:
-            connection = kept or await self._connect()
-            return await self._answer(connection, request, now + self._timeout)
-        except aiohttp.ClientHttpProxyError as refusal:
-            # 407 is an answer that ends the run; any other refusal of the proxy is bad weather.
-            wants_password = refusal.status == 407
-            return Received(407, _NO_HEADERS, b"", True) if wants_password else _fault_of(refusal)
+            connection = kept or await self._connector.connect(
+                self._destination, [], self._connecting
+            )
+        except _EXPECTED as error:
+            return self._without_connection(error)
+        try:
+            if kept is None:
+                _must_be_silent(connection)
+            return await self._answer(connection, request, now + self._timeout, leaves)
         except _EXPECTED as error:
             return _fault_of(error, was_kept=kept is not None)
 
-    async def _connect(self) -> Connection:
-        try:
-            connection = await self._connector.connect(self._destination, [], self._connecting)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
-        # What comes over TLS by now are session tickets, and no answer.
-        is_plain = connection.transport and not connection.transport.get_extra_info("sslcontext")
-        if is_plain and not _is_silent(connection.protocol):  # it answers what was not asked yet
-            connection.close()
-            raise aiohttp.ServerDisconnectedError
-        return connection
+    def _without_connection(self, error: BaseException) -> NetworkFault:
+        """No name, no proxy, no TLS: nothing was sent, whatever came in the place of it."""
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _PROXY_REFUSES:
+            return NetworkFault(f"http_{error.status}", maybe_done=False, proxy=self._proxy)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return NetworkFault("certificate", maybe_done=False)
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return NetworkFault("dns", maybe_done=False)
+        # Nothing listens there, which is worth telling from a host that does not answer.
+        is_refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+            error.os_error, ConnectionRefusedError
+        )
+        return NetworkFault(
+            "connection_refused" if is_refused else "cannot_connect", maybe_done=False
+        )
+
+    def _make_room(self) -> None:
+        """Close the connection that was idle longest: a new one beside all that are kept would be
+        one too many, and wait until one of them is given back, which none of them ever is."""
+        if self._idle:
+            self._idle.pop(0)[0].close()
 
     def _take_idle(self, now: float) -> Connection | None:
         """The connection that was used last, if nothing came on it since.
@@ -146,7 +165,9 @@ class Connections:
             connection.close()
         return None
 
-    async def _answer(self, connection: Connection, request: bytes, deadline: float) -> Received:
+    async def _answer(
+        self, connection: Connection, request: bytes, deadline: float, leaves: Callable[[], None]
+    ) -> Received:
         complete = is_over = False
         wait = Wait(deadline)
         try:
@@ -156,6 +177,7 @@ class Connections:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             wait.add(protocol)
             self._limits.begin(wait)
+            leaves()
             protocol.transport.write(request)
             message, content = await protocol.read()
             # 1xx announce the answer (RFC 9110, 15.2). 101 is one: it ends HTTP on this connection.
@@ -175,9 +197,6 @@ class Connections:
         return Received(message.code, message.headers, body, complete and len(body) <= MAX_BODY)
 
 
-_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
-
-
 async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple[bytes, bool]:
     """Bounded read. A body that breaks off leaves what came; after the time is up only where the
     status alone decides, as a refusal's does."""
@@ -194,6 +213,15 @@ async def _read(content: aiohttp.StreamReader, *, status_decides: bool) -> tuple
     return body, complete
 
 
+def _must_be_silent(connection: Connection) -> None:
+    """Raise for a new connection that answers what was not asked yet."""
+    # What comes over TLS by now are session tickets, and no answer.
+    is_plain = connection.transport and not connection.transport.get_extra_info("sslcontext")
+    if is_plain and not _is_silent(connection.protocol):
+        connection.close()
+        raise aiohttp.ServerDisconnectedError
+
+
 def _is_silent(protocol: Any) -> bool:
     """Is a connection open and empty, with nothing read from it and nothing left to read?"""
     if protocol is None or protocol.should_close or not protocol.is_connected():
@@ -208,12 +236,5 @@ def _is_silent(protocol: Any) -> bool:
 
 def _fault_of(error: BaseException, *, was_kept: bool = False) -> NetworkFault:
     fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
-    # 1. Lost: only a connection that had been idle may have been dead before the request.
-    if fault.at_once:
-        return fault._replace(at_once=was_kept)
-    # 2. Nothing listens there, which is worth telling from a host that does not answer.
-    could_not_connect = fault.error == "cannot_connect"
-    if could_not_connect and isinstance(error, aiohttp.ClientConnectorError):
-        refused = isinstance(error.os_error, ConnectionRefusedError)
-        return NetworkFault("connection_refused", maybe_done=False) if refused else fault
-    return fault
+    # Only a connection that had been idle may have been dead before the request.
+    return fault._replace(at_once=was_kept) if fault.at_once else fault

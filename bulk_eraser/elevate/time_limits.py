@@ -8,6 +8,11 @@ __all__ = ["TimeLimits", "Wait"]
 CLOCK_ERROR_S = 0.001
 """By so much a timer may be early (uvloop counts in milliseconds)."""
 
+LATE_S = 0.02
+CATCH_UP_S = 0.1
+"""After a timer that late: then this process stood still (SIGSTOP, a sleeping laptop), and answers
+that came meanwhile are read before anything is given up."""
+
 
 class Wait:
     """What an exchange waits for until `deadline`: the head of its answer, then its body.
@@ -26,12 +31,17 @@ class Wait:
         """Wait for this one as well. A head that came just before the end has a body, too."""
         self._streams.append(stream)
         if self._is_over:
-            stream.set_exception(TimeoutError())
+            _end(stream)
 
     def expire(self) -> None:
         self._is_over = True
         for stream in self._streams:
-            stream.set_exception(TimeoutError())
+            _end(stream)
+
+
+def _end(stream: Any) -> None:
+    if not stream.is_eof():  # what came to its end in time only waits for being read
+        stream.set_exception(TimeoutError())
 
 
 class TimeLimits:
@@ -64,6 +74,9 @@ class TimeLimits:
     def _expire_due(self) -> None:
         """End what is over, and set the timer for the next one."""
         now = self._loop.time() + CLOCK_ERROR_S
+        if now - self._due > LATE_S:
+            self._set_timer(now + CATCH_UP_S)
+            return
         for wait in [wait for wait in self._waits if wait.deadline <= now]:
             self._waits.discard(wait)
             wait.expire()

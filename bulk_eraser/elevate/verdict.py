@@ -2,7 +2,7 @@
 
 | what came | carried out | then |
 | --- | --- | --- |
-| 200 with a non-empty string `jid`, read to the end | yes | accepted |
+| 200 with a non-empty string `jid`, read to the end | yes | accepted, if no other key got it |
 | other 2xx, 200 with anything else, 1xx, above 599 | perhaps | again; many in a row: stop, 76 |
 | 400, 413, 414, 422 | no | failed, permanent |
 | 401, 403 | no | stop, 77 |
@@ -10,18 +10,16 @@
 | 408, 429, any other 4xx | no | again, Retry-After |
 | 5xx | perhaps | again, Retry-After |
 | refused, DNS, no route | no | again; never counted against a key |
+| 401, 403, 407 of a proxy | no | stop, 76 |
 | bad certificate | no | stop, 78 |
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
 """
 
-import html
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -34,6 +32,7 @@ from bulk_eraser.errors import (
 )
 
 __all__ = [
+    "NO_JOB",
     "Answer",
     "Kind",
     "NetworkFault",
@@ -41,11 +40,8 @@ __all__ = [
     "classify",
     "classify_status",
     "parse_retry_after",
-    "printable_detail",
-    "spellings",
 ]
 
-DETAIL_CHARS = 200
 _PERMANENT = {400, 413, 414, 422}
 _STOP_CONTRACT = {404, 405, 407, 410}
 _SECONDS = re.compile(r"[0-9]{1,12}")
@@ -67,12 +63,14 @@ class NetworkFault(NamedTuple):
     """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
 
     `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
-    had been kept alive was probably dead before the request was written.
+    had been kept alive was probably dead before the request was written, so the repeat takes a new
+    one. `proxy`: the proxy (host:port) that refused the way, with the status that `error` names.
     """
 
     error: str
     maybe_done: bool
     at_once: bool = False
+    proxy: str = ""
 
 
 class Kind(Enum):
@@ -117,7 +115,9 @@ class _JobResult(msgspec.Struct):
     status: Any = None
 
 
-_NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
+NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
+"""A 200 that proves no job of this key's own."""
+
 _decoder = msgspec.json.Decoder(_JobResult)
 _CONNECTING = {"connection_refused", "dns", "cannot_connect"}
 
@@ -160,46 +160,6 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     return verdict
 
 
-def printable_detail(body: bytes, key: str) -> str | None:
-    """The start of an answer's body for the ledger: printable, the customer key blacked out."""
-    text = body.decode("utf-8", "replace")
-    # The longest first: a spelling may hold a shorter one, whose rest would stay readable.
-    known = sorted(spellings(key), key=len, reverse=True)
-    for spelling in known:
-        text = re.sub(re.escape(spelling), "███", text, flags=re.IGNORECASE)
-    text = _without_a_cut_key(text, known)
-    # Blacked out first, cut last: a cut could leave half a key that is no longer recognised.
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(text.split())[:DETAIL_CHARS] or None
-
-
-def _without_a_cut_key(text: str, known: list[str]) -> str:
-    """A body that broke off within the key ends with the start of one of its spellings."""
-    lower = text.lower()
-    for spelling in known:
-        # From three characters on; fewer say nothing of a person, and any text may end with them.
-        for length in range(min(len(spelling), len(text)) - 1, 2, -1):
-            if lower.endswith(spelling[:length].lower()):
-                return text[:-length] + "███"
-    return text
-
-
-def spellings(secret: str) -> set[str]:
-    """How a key is written as it is, percent-encoded, in HTML, and in JSON (there three ways)."""
-    in_json = json.dumps(secret, ensure_ascii=False)[1:-1]
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        html.escape(secret),
-        html.escape(secret, quote=False),
-        in_json,
-        in_json.replace("/", "\\/"),
-        json.dumps(secret)[1:-1],
-    }
-
-
 def parse_retry_after(values: list[str], date: str | None, now: datetime) -> float | None:
     """Seconds to wait by `Retry-After` (RFC 9110, 10.2.3), never negative; None to ignore it.
 
@@ -230,13 +190,13 @@ def _imf_date(value: str) -> datetime | None:
 def _of_success(answer: Answer) -> Verdict:
     # A jid is evidence in the ledger: taken is only one that came whole, is text and not blank.
     if not answer.complete:
-        return _NO_JOB
+        return NO_JOB
     try:
         result = _decoder.decode(answer.body)
     except (ValueError, RecursionError):  # msgspec's errors, UnicodeDecodeError
-        return _NO_JOB
+        return NO_JOB
     if not result.jid.strip():
-        return _NO_JOB
+        return NO_JOB
     status = result.status if isinstance(result.status, str) else None
     return Verdict(Kind.ACCEPTED, http_status=200, jid=result.jid, status=status)
 
@@ -250,6 +210,8 @@ def _of_fault(fault: NetworkFault) -> Verdict:
             "authority of your own, use --ca-file)."
         )
         return Verdict(Kind.STOP, fault.error, stop=stop)
+    if fault.proxy:
+        return Verdict(Kind.STOP, fault.error, stop=_proxy_refuses(fault))
     return Verdict(
         Kind.AGAIN,
         fault.error,
@@ -263,6 +225,20 @@ def _credentials(status: int) -> CredentialsRefused:
     return CredentialsRefused(
         f"The service refused the API key (HTTP {status}). No customer key was marked failed. "
         "Check that it is the private API key of this cluster, then run the same command again."
+    )
+
+
+def _proxy_refuses(fault: NetworkFault) -> ContractBroken:
+    status = fault.error.removeprefix("http_")
+    advice = (
+        "Ask whoever runs it to let this machine through to the service"
+        if status == "403"
+        else "Put the right user name and password into HTTPS_PROXY "
+        "(http://user:password@host:port), and use --trust-env"
+    )
+    return ContractBroken(
+        f"The proxy {fault.proxy} refused the way to the service (HTTP {status}), so nothing was "
+        f"sent. No customer key was marked failed. {advice}, then run the same command again."
     )
 
 

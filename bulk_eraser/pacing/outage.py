@@ -113,7 +113,7 @@ class Outage:
         count = len(self._bad_answers)
         keys = "1 key" if count == 1 else f"{count} different keys in a row"
         return ContractBroken(
-            "The service answers, but not as Elevate does (HTML, no jid, or cut off), for "
-            f"{keys}. No customer key was marked failed. Check the cluster id or --base-url, then "
-            "run the same command again."
+            "The service answers, but not as Elevate does (HTML, no jid, cut off, or one jid "
+            f"for several keys), for {keys}. No customer key was marked failed. Check the cluster "
+            "id or --base-url, then run the same command again."
         )

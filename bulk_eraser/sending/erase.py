@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import (
+    NO_JOB,
     Answer,
     Kind,
     NetworkFault,
@@ -37,6 +38,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 from bulk_eraser.sending.counts import Tally
+from bulk_eraser.sending.given_jids import GivenJids
 from bulk_eraser.sending.pool import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
@@ -53,7 +55,7 @@ class Erasure:
     """The `Work` of a run: a decided survey, key by key, into the ledger.
 
     `facts` are those of the ledger before this run. The tally is told of every key that is about to
-    be sent.
+    be sent. Raises `LedgerWriteError` where the temporary folder is full. Close it when done.
     """
 
     def __init__(
@@ -73,6 +75,10 @@ class Erasure:
         self._tally = tally
         self._settings = settings
         self._rows = self._rows_to_do()
+        self._given = GivenJids(tally.to_send)
+
+    def close(self) -> None:
+        self._given.close()
 
     async def next_calls(self, most: int) -> list[Call]:
         """The next keys; on the way to them, rows that are not sent are recorded."""
@@ -92,10 +98,14 @@ class Erasure:
         await self._ledger.commit([Sent(**call.fields, attempt=call.announced) for call in calls])
 
     async def call(self, call: Call) -> Answer | NetworkFault:
-        return await self._client.create_removal_job(call.key)
+        return await self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
-        return classify(came, self._settings.api_version)
+        verdict = classify(came, self._settings.api_version)
+        # An accepted key is not sent again in this run, so it was given to another key.
+        if verdict.kind is Kind.ACCEPTED and not self._given.is_new(verdict.jid):
+            return NO_JOB
+        return verdict
 
     async def ask(self) -> Verdict | None:
         """The status of some job, of this run or an earlier one."""

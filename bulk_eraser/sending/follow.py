@@ -77,7 +77,7 @@ class Asking:
         """A question may be repeated as often as one likes."""
 
     async def call(self, call: Call) -> Answer | NetworkFault:
-        return await self._client.job_status(call.key)
+        return await self._client.job_status(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify_status(came, call.key, self._settings.api_version)

@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bulk_eraser.elevate.blackout import printable_detail
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, printable_detail
+from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace
 from bulk_eraser.settings import RunSettings
@@ -45,6 +46,8 @@ class Call:
     left, one fewer while the last one waits for its turn; `counted` those that are held against the
     key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
     an attempt may have been carried out, in this run or, if it `was_unknown`, in an earlier one.
+    `anew`: the next attempt is to take a new connection. `has_left`: the first byte of the last one
+    was written; before, it only connects.
     """
 
     key: str
@@ -55,8 +58,14 @@ class Call:
     counted: int = 0
     successes: int = 0
     maybe_done: bool = False
+    anew: bool = False
+    has_left: bool = False
     began: float = 0.0
     detail: str | None = None
+
+    def leaves(self) -> None:
+        """The first byte of this attempt is about to leave."""
+        self.has_left = True
 
 
 class Work(Protocol):
@@ -195,6 +204,7 @@ class Pool:
                 raise asyncio.CancelledError
             maybe_done_before = call.maybe_done
             call.maybe_done = True  # until the verdict says otherwise
+            call.has_left = False
             call.attempt += 1
             call.began = call.began or time.monotonic()
             self.in_flight[task] = call
@@ -202,11 +212,19 @@ class Pool:
             self.retries += call.attempt > 1
             try:
                 came = await self._work.call(call)
+            except asyncio.CancelledError:
+                if not call.has_left:  # it was about to connect: no attempt at all
+                    call.maybe_done = maybe_done_before
+                    self.requests -= 1
+                    self.retries -= call.attempt > 1
+                    call.attempt -= 1
+                raise
             finally:
                 del self.in_flight[task]
             verdict = self._work.classify(call, came)
             slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
         call.maybe_done = maybe_done_before or verdict.maybe_done
+        call.anew = verdict.at_once  # where one kept connection was dead, the others may be as well
         if verdict.kind is not Kind.ACCEPTED:
             call.detail = (
                 printable_detail(came.body, call.key) if isinstance(came, Answer) else None
@@ -317,11 +335,12 @@ class Pool:
         return self._stopping.is_set()
 
     async def _drain(self) -> None:
-        """Wait for what is in flight, 5 s at most, then give it up; all else ends at once."""
+        """Wait for what has left, 5 s at most, then give it up; all else ends at once."""
         await asyncio.sleep(0)  # a task that never began could not record how its key was left
         # 1. Whatever waits (for the gate, the budget, the ledger) ends at once.
         for task in self._tasks:
-            if task not in self.in_flight:
+            # What still connects would leave after the stop.
+            if task not in self.in_flight or not self.in_flight[task].has_left:
                 task.cancel()
         # 2. What is in flight may be carried out by now, so its answer is worth some seconds.
         hurry = asyncio.create_task(self._hurry.wait())

@@ -125,7 +125,8 @@ class Run:
             self.tally,
             self.settings,
         )
-        return (await session.perform(erasure, session.new_pace())).stopped_by
+        with closing(erasure):
+            return (await session.perform(erasure, session.new_pace())).stopped_by
 
     def committed(self, records: Sequence[Record]) -> BulkEraserError | None:
         """Counts are of what is on disk. Stops if too many keys failed."""

@@ -227,7 +227,7 @@ async def test_a_traceback_is_never_shown(desk: Any, service: Any, keys: list[st
     broken = (
         "import runpy\n"
         "from bulk_eraser.elevate import client\n"
-        "def create(self, key): raise ValueError(key + ' ' + self.__class__.__name__)\n"
+        "def create(self, key, **how): raise ValueError(key + ' ' + self.__class__.__name__)\n"
         "client.ElevateClient.create_removal_job = create\n"
         "sys.argv = ['bulk-eraser', *sys.argv[4:]]\n"
         "runpy.run_module('bulk_eraser', run_name='__main__')\n"

@@ -2,7 +2,10 @@
 
 import asyncio
 import signal
+import socket
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +77,66 @@ async def test_a_service_that_never_answers_is_not_waited_for(
         interrupted(desk.csv(keys[:300]), signal.SIGINT, 130),
         interrupted(desk.csv(keys[300:600], "second.csv"), signal.SIGTERM, 143),
     )
+
+
+def _connecting_to(port: int) -> int:
+    """How many connections to this port of 127.0.0.1 are not yet taken (Linux)."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    peers = [line.split()[2:4] for line in lines]
+    return peers.count([f"0100007F:{port:04X}", "02"])
+
+
+LOOK_UP_THAT_HANGS = """
+import runpy, socket, time
+def getaddrinfo(*_, **__):
+    open("asked", "w").close()
+    time.sleep(60)
+socket.getaddrinfo = getaddrinfo
+sys.argv = ["bulk-eraser", *sys.argv[4:]]
+runpy.run_module("bulk_eraser", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("hangs", ["name", "tcp", "tls"])
+async def test_what_still_connects_is_not_waited_for(desk: Any, keys: list[str], hangs: str):
+    """N14: a name server, a full backlog or a TLS handshake that hangs is left soon after the first
+    signal; nothing was sent, so no key is `unknown`, and the ledger says so."""
+    source = desk.csv(keys[:100])
+    with ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = server.getsockname()[1]
+        for _ in range(8 if hangs == "tcp" else 0):
+            connection = opened.enter_context(socket.socket())
+            connection.setblocking(False)
+            connection.connect_ex(server.getsockname())
+        connecting = _connecting_to(port)
+        url = {
+            "name": "https://name.example.com",
+            "tcp": f"http://127.0.0.1:{port}",
+            "tls": f"https://127.0.0.1:{port}",
+        }[hangs]
+        options = ("--base-url", url, "--yes", "--json", "--concurrency", 8)
+        before = LOOK_UP_THAT_HANGS if hangs == "name" else ""
+        running = await desk.start("run", source, *options, before=before)
+        if hangs == "name":
+            await desk.until((desk.folder / "asked").exists)
+        elif hangs == "tcp":
+            await desk.until(lambda: _connecting_to(port) == connecting + 8)
+        else:
+            server.setblocking(False)
+            taken, _ = await asyncio.get_running_loop().sock_accept(server)
+            opened.enter_context(taken)
+        began = time.monotonic()
+        running.signal(signal.SIGINT)
+        ended = await running.ended()
+        assert time.monotonic() - began < 3
+    ledger = desk.reconcile(source, ended)
+    assert (ended.code, ended.json["outcome"]) == (130, "interrupted")
+    assert ended.json["counts"]["not_reached"] == 100
+    assert ended.json["requests"] == 0
+    assert ledger.of("sent")
+    assert ledger.of("unknown") == []
+    assert ledger.sent().total() == 0
 
 
 @pytest.mark.parametrize(

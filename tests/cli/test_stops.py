@@ -449,6 +449,30 @@ async def test_something_else_answers_in_the_middle(desk: Any, service: Any, key
     assert len(service.calls) <= 100 + 40
 
 
+@pytest.mark.parametrize(("amount", "code"), [(6, 3), (400, 76)])
+async def test_one_answer_for_everybody(
+    desk: Any, service: Any, keys: list[str], amount: int, code: int
+):
+    """N15: where a gateway answers every key with the first one's job, one key is accepted, and the
+    others are not; many of them stop the run with 76."""
+    first = web.json_response({"jid": "the-first-one", "status": "created"}).body
+
+    def answer(call: Any) -> web.Response:
+        service.jids[call.key] = ["the-first-one"]
+        return web.Response(body=first, content_type="application/json")
+
+    service.answer = answer
+    source = desk.csv(keys[:amount])
+    ended = await desk.run(source, service, "--max-outage", 2, "--max-attempts", 2)
+    ledger = desk.reconcile(source, ended, service)
+    assert ended.code == code
+    assert ended.json["counts"]["accepted"] == 1
+    assert ledger.of("failed") == []
+    if code == 76:
+        assert "one jid for several keys" in ended.json["error"]
+        assert len(service.calls) < 400
+
+
 @pytest.mark.parametrize(
     ("allowed", "settled"), [("3", (4, 4 + 8)), ("10%", (100, 100 + 8)), ("0", (1, 1 + 8))]
 )

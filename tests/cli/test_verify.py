@@ -9,7 +9,6 @@ import signal
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from tests.cli.conftest import rechained
 
@@ -235,11 +234,21 @@ async def test_several_ledgers_account_together(desk: Any, service: Any, keys: l
 
 
 async def test_one_jid_for_two_keys_is_found(desk: Any, service: Any, keys: list[str]):
-    """A service that answers two keys with one jid made one job: 3, with the line that repeats."""
-    jid = {"jid": "the-same", "status": "created"}
-    service.answer = lambda call: web.json_response(jid) if call.key in keys[:2] else None
+    """A ledger in which two keys have one jid shows one job: 3, with the line that repeats."""
     source = desk.csv(keys[:5])
     assert (await desk.run(source, service, "--concurrency", 1)).code == 0
+    path = desk.folder / LEDGER
+    one_job = {key: {"jid": "the-same"} for key in keys[:2]}
+    path.write_bytes(
+        rechained(
+            path.read_bytes(),
+            lambda line: (
+                line | one_job[line["key"]]
+                if line["type"] == "accepted" and line["key"] in one_job
+                else line
+            ),
+        )
+    )
     code, found = await verify(desk, LEDGER, "--input", source)
     assert (code, found["findings"]["jid_of_several_keys"]["count"]) == (3, 1)
     (place,) = found["findings"]["jid_of_several_keys"]["lines"]

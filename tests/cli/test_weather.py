@@ -1,7 +1,9 @@
 """A service that throttles, is loaded, breaks down, or is reached in another way."""
 
 import asyncio
+import socket
 import ssl
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,35 @@ async def test_one_key_at_a_time_is_tried_while_it_is_down(
     assert ended.code == 0
     assert ledger.of("failed") == ledger.of("unknown") == []
     assert len(down) <= 2 * 32 + 3
+
+
+async def test_a_service_that_resets_every_connection_when_it_is_used_again(
+    desk: Any, keys: list[str]
+):
+    """N12: the request that met a dead connection goes on a new one: no key is `unknown`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        jid = b"jid-of-" + head.split(b" ", 2)[1].partition(b"=")[2]
+        body = b'{"jid":"%s","status":"created"}' % jid
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        if await reader.read(1):
+            linger = struct.pack("ii", 1, 0)
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    source = desk.csv(keys[:400])
+    options = ("--base-url", origin, "--yes", "--json", "--rate", 0)
+    async with server:
+        ended = await desk.call("run", source, *options)
+    ledger = desk.reconcile(source, ended)
+    assert ended.code == 0
+    assert ledger.of("unknown") == ledger.of("failed") == []
+    assert ended.json["retries"] > 50
+    assert max(line["attempts"] for line in ledger.of("accepted")) == 2
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import socket
+import threading
 import time
 import tracemalloc
 import warnings
@@ -148,6 +149,29 @@ async def test_a_kept_connection_may_be_dead_only_once(raw_server: Start, client
     await client.create_removal_job("one")
     assert await client.create_removal_job("two") == LOST._replace(at_once=True)
     assert await client.create_removal_job("two") == LOST
+
+
+async def test_a_repeat_takes_no_other_old_connection(raw_server: Start, client_of: Make) -> None:
+    """N12: where one kept connection was dead, the repeat goes on a new one, also when as many are
+    kept as there may be."""
+    together = asyncio.Barrier(4)
+
+    async def script(peer: Any) -> None:
+        head = await peer.request()
+        if peer.number <= 4:
+            await together.wait()
+        await peer.say(job(key_of(head)))
+        await peer.request()
+        peer.reset()
+
+    server = await raw_server(script)
+    client = client_of(server.origin, concurrency=4)
+    await asyncio.gather(*(client.create_removal_job(f"{number}") for number in range(4)))
+    async with asyncio.timeout(5):
+        assert accepted(await client.create_removal_job("all kept", anew=True)) == "all kept"
+        assert await client.create_removal_job("one dead") == LOST._replace(at_once=True)
+        assert accepted(await client.create_removal_job("one dead", anew=True)) == "one dead"
+    assert len(server.peers) == 6
 
 
 # ── what comes between two requests (N11) ───────────────────────────────────────────────────────
@@ -369,6 +393,36 @@ async def test_a_head_that_is_found_when_the_time_is_up(raw_server: Start, clien
     assert {task.result() for task in done} == {NetworkFault("timeout", maybe_done=True)}
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_answers_that_came_while_the_process_stood_still(
+    raw_server: Start, client_of: Make, trusted: Any, tls: bool, chunked: bool
+) -> None:
+    """N16: what is there when a process goes on that stood still for longer than the timeout is
+    read, and not thrown away."""
+    count = 8
+    asked = asyncio.Barrier(count + 1)
+    answer = job(b"late")
+    if chunked:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n22\r\n" + JOB + b"\r\n"
+        answer += b"0\r\n\r\n"
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await asked.wait()
+        await peer.hold()
+
+    server = await raw_server(script, tls=trusted.issue("127.0.0.1") if tls else None)
+    client = client_of(server.origin, timeout=TIMEOUT, concurrency=count)
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(client.create_removal_job(f"{n}")) for n in range(count)]
+        await asked.wait()
+        for peer in server.peers:
+            peer.push(answer)
+        time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
+    assert [classify(call.result()).kind for call in calls] == [Kind.ACCEPTED] * count
+
+
 async def test_a_switch_that_is_none(raw_server: Start, client_of: Make) -> None:
     """A 101 that names no other protocol may be followed by the answer, which is not the next
     key's: the connection carries no other key."""
@@ -511,6 +565,29 @@ async def test_a_name_that_does_not_resolve(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    came = await client_of("https://gateway.example.com").create_removal_job("key")
+    assert came == NetworkFault("dns", maybe_done=False)
+
+
+async def test_a_look_up_that_hangs(client_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N14: it is given up within the timeout, and nobody waits for its thread."""
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(60))
+    client = client_of("https://gateway.example.com", timeout=TIMEOUT)
+    came = await client.create_removal_job("key")
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "look-up"] == [True]
+    await client.__aexit__(None, None, None)
+    answered.set()
+
+
+async def test_no_thread_for_a_look_up(client_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many processes on this machine: nothing was sent."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
     came = await client_of("https://gateway.example.com").create_removal_job("key")
     assert came == NetworkFault("dns", maybe_done=False)
 
@@ -894,7 +971,7 @@ async def test_what_the_service_says_back_does_not_leak(
             assert not [secret for secret in [api_key, *secrets] if secret in everything(error)]
 
 
-@pytest.mark.parametrize("short_key", ["j", "id", "created", "job-1"])
+@pytest.mark.parametrize("short_key", ["j", "id", "reate", "ob-1"])
 async def test_an_accepted_answer_stays_as_it_came(
     raw_server: Start, client_of: Make, short_key: str
 ) -> None:
@@ -902,6 +979,43 @@ async def test_an_accepted_answer_stays_as_it_came(
     server = await raw_server(http())
     client = client_of(server.origin, key=short_key)
     assert accepted(await client.create_removal_job("key")) == "job-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"jid":"KEY","status":"created"}',
+        '{"jid":"job-KEY-1"}',
+        '{"jid":"job-1","status":"KEY"}',
+        '{"jid":"job-1","status":"not for KEY!"}',
+    ],
+)
+@pytest.mark.parametrize("numbers", [False, True])
+async def test_a_job_that_is_named_after_the_api_key(
+    raw_server: Start, client_of: Make, api_key: str, body: str, numbers: bool
+) -> None:
+    """X8: a jid or a status that holds the API key is no answer of Elevate's, and is not kept; no
+    more is it one to a question for the status."""
+    spelled = "".join(f"\\u{ord(char):04x}" for char in api_key) if numbers else ""
+    said = body.replace("KEY", spelled or json.dumps(api_key)[1:-1]).encode()
+    server = await raw_server(http(200, said))
+    client = client_of(server.origin)
+    for came in (await client.create_removal_job("key"), await client.job_status("job-1")):
+        assert came == Answer(200, b"", False)
+        assert classify(came).error == "bad_answer"
+
+
+async def test_an_api_key_that_breaks_off(raw_server: Start, client_of: Make, api_key: str) -> None:
+    """X8: a body that ends within the API key leaves nothing of it."""
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.say(http(400, b"you said " + api_key[:9].encode(), length=99))
+
+    server = await raw_server(script)
+    came = await client_of(server.origin).create_removal_job("key")
+    assert isinstance(came, Answer)
+    assert came.body == b"you said ***"
 
 
 # ── whatever comes ──────────────────────────────────────────────────────────────────────────────

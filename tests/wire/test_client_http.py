@@ -335,18 +335,57 @@ async def test_how_a_proxy_may_be_named(
     assert len(proxy.heads) == 1
 
 
-async def test_a_proxy_that_wants_a_password(
-    raw_server: Start, client_of: Make, environment: pytest.MonkeyPatch
+@pytest.mark.parametrize(("status", "password"), [(401, True), (403, False), (407, True)])
+async def test_a_proxy_that_refuses(
+    raw_server: Start,
+    client_of: Make,
+    environment: pytest.MonkeyPatch,
+    status: int,
+    password: bool,
 ) -> None:
-    """407 from a proxy stops the run, with advice about the proxy."""
-    proxy = await raw_server(b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n")
-    environment.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
+    """N13: 401, 403 and 407 of a proxy stop the run; it is named, and its password is not."""
+    proxy = await raw_server(b"HTTP/1.1 %d Who\r\nContent-Length: 0\r\n\r\n" % status)
+    environment.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
     verdict = classify(await client_of(GATEWAY).create_removal_job("key"))
-    assert (verdict.kind, verdict.http_status) == (Kind.STOP, 407)
-    assert "HTTPS_PROXY" in str(verdict.stop)
+    assert (verdict.kind, verdict.maybe_done) == (Kind.STOP, False)
+    assert verdict.stop is not None
+    assert verdict.stop.exit_code is ExitCode.CONTRACT_BROKEN
+    assert f"The proxy 127.0.0.1:{proxy.port} " in str(verdict.stop)
+    assert f"HTTP {status}" in str(verdict.stop)
+    assert ("HTTPS_PROXY" in str(verdict.stop)) == password
+    assert "hunter2" not in str(verdict.stop)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 503])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 4000 Bad\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"HTTP/1.1 200 Connected\r\nX",
+        b"HTTP/1.1 200 Connected\r\n\r\nno TLS",
+        b"",
+    ],
+)
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_proxy_that_speaks_no_http(
+    raw_server: Start, client_of: Make, environment: pytest.MonkeyPatch, said: bytes, end: str
+) -> None:
+    """N13: whatever comes in the place of a tunnel, nothing was carried out."""
+
+    async def script(peer: Any) -> None:
+        await peer.request()
+        await peer.say(said)
+        getattr(peer, end)()
+
+    proxy = await raw_server(script)
+    environment.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
+    came = await client_of(GATEWAY).create_removal_job("key")
+    assert came == NetworkFault("cannot_connect", maybe_done=False)
+    assert classify(came).connecting
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
 async def test_a_proxy_that_lets_nothing_through(
     raw_server: Start, client_of: Make, environment: pytest.MonkeyPatch, status: int
 ) -> None:

@@ -48,7 +48,11 @@ class Stream:
 
     def __init__(self, loop: Loop) -> None:
         self.ended_at: float | None = None
+        self.is_complete = False
         self._loop = loop
+
+    def is_eof(self) -> bool:
+        return self.is_complete
 
     def set_exception(self, error: BaseException) -> None:
         assert isinstance(error, TimeoutError)
@@ -128,6 +132,36 @@ def test_a_body_that_begins_when_the_time_is_up(limits: TimeLimits, loop: Loop) 
     body = Stream(loop)
     wait.add(body)
     assert body.ended_at == 102.0
+
+
+def test_a_process_that_stood_still(limits: TimeLimits, loop: Loop) -> None:
+    """Answers that came meanwhile are read first: the limit ends nothing before that could be, and
+    what does not come then all the same."""
+    read, answered = begun(limits, loop, 101.0)
+    _, silent = begun(limits, loop, 102.0)
+    _, later = begun(limits, loop, 160.0)
+    (_, look), loop.timers[:] = loop.timers[0], []
+    loop.now = 150.0
+    look()
+    assert (answered.ended_at, silent.ended_at) == (None, None)
+    limits.end(read)
+    loop.turn_to(151.0)
+    assert answered.ended_at is None
+    assert silent.ended_at is not None
+    assert silent.ended_at < 150.5
+    loop.turn_to(200.0)
+    assert later.ended_at == 160.0
+
+
+def test_what_is_complete_is_not_ended(limits: TimeLimits, loop: Loop) -> None:
+    """A body that came to its end before the limit only waits for being read."""
+    wait, _ = begun(limits, loop, 101.0)
+    body, other = Stream(loop), Stream(loop)
+    body.is_complete = other.is_complete = True
+    wait.add(body)
+    loop.turn_to(102.0)
+    wait.add(other)
+    assert body.ended_at is other.ended_at is None
 
 
 def test_a_timer_that_is_early(limits: TimeLimits, loop: Loop) -> None:

@@ -1,10 +1,6 @@
 """What an answer or a network fault means, against a table written from the contract."""
 
-import html
 import json
-import re
-from typing import Any
-from urllib.parse import quote, quote_plus
 
 import msgspec
 import pytest
@@ -17,15 +13,11 @@ from bulk_eraser.elevate.verdict import (
     Kind,
     NetworkFault,
     classify,
-    printable_detail,
-    spellings,
 )
 from bulk_eraser.errors import ConfigurationError, ExitCode
 from bulk_eraser.records import ATTEMPT_ERRORS
 
 JOB = b'{"jid":"job-1","status":"created"}'
-KEY = "5b1f9d3e-0c6b-4a53-9b1f-2f6d1c7a9e00"
-BLACK = "███"
 
 
 def by_contract(status: int) -> tuple[Kind, bool, ExitCode | None]:
@@ -193,103 +185,3 @@ def test_a_stop_says_what_to_do(status: int) -> None:
     assert stop is not None
     assert f"HTTP {status}" in str(stop)
     assert "secret-of-the-body" not in repr(stop)
-
-
-# ── what the ledger keeps of an answer ─────────────────────────────────────────────────────────
-
-KEYS = [
-    KEY,
-    KEY.upper(),
-    "a+b #c&d%e/f?g=h",
-    'quote"back\\slash',
-    "é😀",
-    "someone@example.com",
-    "a  b",
-    "%2F",
-    "(.*)[a-z]",
-    "A",
-]
-
-
-def in_lower_hex(encoded: str) -> str:
-    return re.sub("%..", lambda escape: escape[0].lower(), encoded)
-
-
-SPELLED: dict[str, Any] = {
-    "raw": str,
-    "percent": lambda key: quote(key, safe=""),
-    "percent_lower": lambda key: in_lower_hex(quote(key, safe="")),
-    "path": quote,
-    "form": quote_plus,
-    "json": lambda key: json.dumps(key, ensure_ascii=False)[1:-1],
-    "json_ascii": lambda key: json.dumps(key)[1:-1],
-    "json_slash": lambda key: json.dumps(key, ensure_ascii=False)[1:-1].replace("/", "\\/"),
-    "upper": str.upper,
-}
-
-
-@pytest.mark.parametrize("spelled", SPELLED)
-@pytest.mark.parametrize("key", KEYS)
-def test_evidence_holds_no_key(key: str, spelled: str) -> None:
-    """In the detail of an answer the key is blacked out, however it is written there."""
-    text = SPELLED[spelled](key)
-    assert printable_detail(f"12<{text}>34<{text}>".encode(), key) == f"12<{BLACK}>34<{BLACK}>"
-
-
-@pytest.mark.parametrize("left", [3, 4, 20, len(KEY) - 1])
-def test_evidence_that_breaks_off_within_the_key(left: int) -> None:
-    """A body that was cut within the key ends with its begin, which is blacked out as well."""
-    assert printable_detail(f"no such key: {KEY[:left]}".encode(), KEY) == f"no such key: {BLACK}"
-    assert (
-        printable_detail(f"{KEY} is not {KEY[:left].upper()}".encode(), KEY)
-        == f"{BLACK} is not {BLACK}"
-    )
-
-
-def test_evidence_in_a_page_holds_no_key() -> None:
-    """HTML writes some letters in another way."""
-    key = "k&<b>\"1'2"
-    page = f"<p>{html.escape(key)}</p><p>{html.escape(key, quote=False)}</p>"
-    assert printable_detail(page.encode(), key) == f"<p>{BLACK}</p><p>{BLACK}</p>"
-
-
-def test_evidence_is_cut_after_blacking_out() -> None:
-    """A key at the 200th character leaves no beginning of itself."""
-    for before in range(150, 201):
-        detail = printable_detail(b"." * before + KEY.encode() + b"." * 100, KEY)
-        assert detail == ("." * before + BLACK + "." * 100)[:200]
-
-
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        (b"", None),
-        (b" \r\n\t ", None),
-        (b"plain", "plain"),
-        (b"a\r\n\r\n  b\tc", "a b c"),
-        (b"\x1b[31mred\x1b[0m\x07", "[31mred [0m"),
-        ("zero\u200bwidth\u202eright".encode(), "zero width right"),
-        (b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),
-        ("é😀".encode(), "é😀"),
-        (b"\0\0", None),
-        (b"x" * 300, "x" * 200),
-    ],
-)
-def test_evidence_is_printable(body: bytes, detail: str | None) -> None:
-    """The detail of an answer is at most 200 printable characters on one line, or nothing."""
-    assert printable_detail(body, KEY) == detail
-
-
-@given(st.binary(max_size=400), st.text(st.characters(codec="utf-8"), min_size=4, max_size=40))
-def test_evidence_of_anything(body: bytes, key: str) -> None:
-    """Whatever stands around a key, its raw and percent-encoded forms are not in the detail."""
-    detail = printable_detail(body + key.encode() + quote(key, safe="").encode() + body, key) or ""
-    assert len(detail) <= 200
-    assert detail.isprintable()
-    if key == " ".join(key.split()) and key.isprintable() and BLACK not in key:
-        assert key not in detail.replace(BLACK, "\0")
-
-
-def test_spellings_begin_with_the_key_itself() -> None:
-    """A key without special characters has one spelling."""
-    assert spellings(KEY) == {KEY}

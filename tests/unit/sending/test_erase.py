@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -78,6 +78,8 @@ class Client:
         self.status: Answer | NetworkFault = REFUSED
         self.asked = 0
         self.in_flight = self.most_in_flight = self.fresh = 0
+        self.anew: list[str] = []
+        self.connect: Callable[[], Awaitable[None]] | None = None
         self._ledger = ledger
 
     def close_idle(self) -> None:
@@ -87,8 +89,14 @@ class Client:
         self.asked += 1
         return self.status
 
-    async def create_removal_job(self, key: str) -> Answer | NetworkFault:
+    async def create_removal_job(
+        self, key: str, *, anew: bool, leaves: Callable[[], None]
+    ) -> Answer | NetworkFault:
+        if self.connect is not None:
+            await self.connect()
+        leaves()
         self.calls[key] += 1
+        self.anew += [key] * anew
         sent = sum(record.key == key for record in self._ledger.of(Sent))
         assert sent >= self.calls[key], "a request left before its line"
         self.in_flight += 1
@@ -102,7 +110,9 @@ class Client:
             self.in_flight -= 1
         if isinstance(answer, Exception):
             raise answer
-        return answer or GOOD
+        if answer is None or answer is GOOD:
+            return Answer(200, f'{{"jid":"job-of-{key}","status":"created"}}'.encode(), True)
+        return answer
 
 
 @dataclass
@@ -463,16 +473,69 @@ async def test_nothing_leaves_the_gate_after_a_stop(stage: Any):
     assert sum(made.client.calls.values()) == calls
 
 
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_what_still_connects_has_not_left(stage: Any, hurry: bool):
+    """A stop takes back what was about to connect, at once, and no key is `unknown` for it, also
+    at a repeat."""
+    made = stage(20)
+    made.client.answer = lambda key, nth: Answer(429, b"", True)
+    hangs = asyncio.Event()
+
+    async def connect() -> None:
+        if made.pool.requests > 6:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    made.client.connect = connect
+    running = asyncio.create_task(made.run())
+    async with asyncio.timeout(10):
+        await hangs.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        made.pool.stop(Interrupted(2), hurry=hurry)
+        async with asyncio.timeout(1):
+            await running
+    assert made.ledger.of(Unknown) == []
+    assert made.pool.requests == made.client.calls.total() == 6
+    left = Counter(record.key for record in made.ledger.of(Sent))
+    left.subtract(record.key for record in made.ledger.of(Unsent))
+    assert +left == made.client.calls
+
+
 async def test_a_dead_connection_is_repeated_at_once(stage: Any):
-    """A keep-alive connection that was dead costs neither wait nor budget, the first time; and
-    repeats are not in flight beside --concurrency others."""
+    """A keep-alive connection that was dead costs neither wait nor budget, the first time; the
+    repeats take new ones, and are not in flight beside --concurrency others."""
     made = stage(200)
     made.client.answer = lambda key, nth: LOST if nth == 1 else GOOD
     await made.run()
     assert made.client.most_in_flight == 4
     assert made.states() == {"Accepted": 200}
+    assert sorted(made.client.anew) == made.keys
     assert sum(made.sleeps) == 0
     assert {record.attempts for record in made.ledger.of(Accepted)} == {2}
+
+
+async def test_a_jid_that_another_key_was_given(stage: Any):
+    """A job belongs to the first key that it was given for; a key whose answer broke off may be
+    given the same one again."""
+    made = stage(20, max_attempts=3)
+    first, second, third = made.keys[3], made.keys[9], made.keys[12]
+    whole = b'{"jid":"job-of-%s"}'
+
+    def answer(key: str, nth: int) -> Answer:
+        if key == second and nth < 3:
+            return Answer(200, whole % first.encode(), True)
+        if key == third and nth == 1:
+            return Answer(200, whole % third.encode(), False)
+        return GOOD
+
+    made.client.answer = answer
+    await made.run()
+    accepted = {record.key: record for record in made.ledger.of(Accepted)}
+    assert {key: record.jid for key, record in accepted.items()} == {
+        key: f"job-of-{key}" for key in made.keys
+    }
+    assert (accepted[second].attempts, accepted[third].attempts) == (3, 2)
 
 
 async def test_repeats_wait_for_the_budget(stage: Any):
