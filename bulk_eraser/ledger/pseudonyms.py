@@ -27,6 +27,8 @@ class KeyNaming:
         self._pepper = pepper
         self.kind = RAW if pepper is None else PSEUDONYMS
         self.pepper_check = None if pepper is None else self.name_of(_CHECK)
+        self.digest_of = digest_of if pepper is None else self._digest_of_name
+        """The 16 bytes under which the ledger's name of a key is remembered."""
 
     def name_of(self, key: str) -> str:
         """What stands in the ledger for `key`."""
@@ -34,9 +36,8 @@ class KeyNaming:
             return key
         return hmac.digest(self._pepper, key.encode(), "sha256").hex()
 
-    def digest_of(self, key: str) -> bytes:
-        """The 16 bytes under which the ledger's name of `key` is remembered."""
-        return digest_of(key if self._pepper is None else self.name_of(key))
+    def _digest_of_name(self, key: str) -> bytes:
+        return digest_of(self.name_of(key))
 
 
 RAW_KEYS = KeyNaming()

@@ -132,7 +132,7 @@ class Survey:
 
     def _decide(self, states: Callable[[int], dict[bytes, KeyState]], retry_failed: bool) -> None:
         code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
-        codes = self._codes
+        codes, flag_counts = self._codes, self._suspects.counts
         on_request = {state for state in KeyState if state.resend is Resend.ON_REQUEST}
         for partition in range(PARTITIONS):
             known = states(partition)
@@ -147,7 +147,7 @@ class Survey:
                 codes[place] = code_of[state]
                 if state in on_request:
                     self._note_kept(state, line)
-                self._suspects.count(flags)
+                flag_counts[flags] += 1
             self.keys_of_ledger += len(known)
             self.keys_in_common += len(known.keys() & first.keys())
             groups = self._look_alikes.groups(partition, first)

@@ -60,14 +60,15 @@ class Finding(NamedTuple):
 
 
 class Suspects:
-    """What single keys look like. `flags_of` is asked for each row, `count` for each key."""
+    """What single keys look like: `flags_of` is asked for each row, and `counts` of each flag are
+    those of different keys."""
 
     def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
         self._lines: dict[str, list[int]] = {}
-        self._counts: Counter[int] = Counter()
 
     def flags_of(self, key: str, line: int) -> int:
-        """What is odd about a key, as bits for `count`. Notes the first lines."""
+        """What is odd about a key, as a number for `counts`. Notes the first lines."""
         if _UUID.fullmatch(key):
             return _IS_UUID
         self._note("not_uuid", line)
@@ -87,12 +88,9 @@ class Suspects:
             self._note(_WORDS[flags], line)
         return flags
 
-    def count(self, flags: int) -> None:
-        self._counts[flags] += 1
-
     def found(self) -> dict[str, Finding]:
         """The words that apply, with their findings."""
-        counts, keys = self._counts, self._counts.total()
+        counts, keys = self.counts, self.counts.total()
         found = {word: counts[flag] for flag, word in _WORDS.items()}
         if 2 * counts[_IS_UUID] > keys:
             found["not_uuid"] = keys - counts[_IS_UUID]
