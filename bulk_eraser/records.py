@@ -53,7 +53,8 @@ ROW_ERRORS = {
 """Why a row was `rejected`; nothing was sent for it."""
 
 ATTEMPT_ERRORS = {
-    "bad_answer": "an answer, but not one that Elevate gives (HTML, no jid, not JSON, too large)",
+    "bad_answer": "an answer, but not one that Elevate gives (HTML, no jid or another key's, not "
+    "JSON, too large)",
     "cannot_connect": "no route to the service, or the network failed before anything was sent",
     "certificate": "the service's certificate is not valid for it",
     "connection_lost": "the connection broke after the request may have left",

@@ -78,7 +78,9 @@ async def test_in_flight_and_ahead_are_bounded(desk: Any, service: Any, keys: li
     assert service.in_flight == 5
     for number in range(1, 201):
         gate.release()
-        await service.saw(min(5 + number, 200))
+        await service.saw(
+            min(1 + number, 200)
+        )  # not more: slow answers may make the window smaller
     ended = await running.ended()
     desk.reconcile(source, ended, service)
     assert ended.code == 0
