@@ -70,14 +70,14 @@ async def test_pseudonyms_and_keys_do_not_mix(desk: Any, service: Any, keys: lis
     raw = ("--ledger", "raw.ledger.ndjson")
     await desk.run(source, service, "--limit", 2, *raw)
     before, sent = desk.everything(), len(service.calls)
-    endings = await desk.together(
-        desk.run(source, service),
-        desk.run(source, service, "--pseudonymize", env=other),
-        desk.run(source, service, "--pseudonymize", *raw, env=pepper),
-        desk.run(source, service, "--pseudonymize"),
-        desk.run(source, service, "--pseudonymize", "--dry-run", env=other),
-    )
-    for ended in endings:
+    for options, env in (
+        ([], None),
+        (["--pseudonymize"], other),
+        (["--pseudonymize", *raw], pepper),
+        (["--pseudonymize"], None),
+        (["--pseudonymize", "--dry-run"], other),
+    ):
+        ended = await desk.run(source, service, *options, env=env)
         assert (ended.code, ended.json["outcome"]) == (78, "refused")
     assert (desk.everything(), len(service.calls)) == (before, sent)
 
