@@ -411,7 +411,9 @@ def test_zeros_are_no_line_ends_and_no_blanks(read: Read) -> None:
     ("content", "code", "rows", "rejected"),
     [
         pytest.param(
-            "".join(f'{{"customerKey":"k","n":{n}}}\n' for n in JSON["number"]),
+            "".join(
+                f'{{"customerKey":"k{row}","n":{n}}}\n' for row, n in enumerate(JSON["number"])
+            ),
             0,
             21,
             0,
