@@ -75,7 +75,8 @@ class Erasure:
         self._tally = tally
         self._settings = settings
         self._rows = self._rows_to_do()
-        self._given = GivenJids(tally.to_send)
+        # Of earlier runs only the last jid is known, which is what a cache would answer with.
+        self._given = GivenJids(tally.to_send, [facts.last_jid] if facts.last_jid else [])
 
     def close(self) -> None:
         self._given.close()
@@ -102,7 +103,8 @@ class Erasure:
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         verdict = classify(came, self._settings.api_version)
-        # An accepted key is not sent again in this run, so it was given to another key.
+        # An accepted key is not sent again in this run, so it was given to another key (or, with
+        # --retry-failed, to this one before, and that job has failed).
         if verdict.kind is Kind.ACCEPTED and not self._given.is_new(verdict.jid):
             return NO_JOB
         return verdict
@@ -130,17 +132,19 @@ class Erasure:
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
         """The next run sends the key again.
 
-        1. An attempt that was announced and did not leave is taken back.
+        1. What was announced and did not leave is taken back: the last attempt, or, where none of
+           this run came to a connection, all of them. The key is then what it was before.
         2. One that may have been carried out makes the key `unknown`, unless the service was down
            for all: then `sent` stays its last line. What was unknown before stays so in any case.
         """
         if isinstance(stopped_by, LedgerWriteError):
             return
-        if call.announced > call.attempt:
-            key, line = call.fields["key"], call.fields["line"]
-            self._ledger.append(Unsent(key=key, line=line, attempt=call.announced))
+        key, line = call.fields["key"], call.fields["line"]
+        kept = call.attempt if call.ever_left else 0
+        for attempt in range(call.announced, kept, -1):
+            self._ledger.append(Unsent(key=key, line=line, attempt=attempt))
         was_down = isinstance(stopped_by, ServiceDown)
-        if call.attempt and call.maybe_done and (call.was_unknown or not was_down):
+        if call.ever_left and call.maybe_done and (call.was_unknown or not was_down):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────
