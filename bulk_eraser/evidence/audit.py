@@ -109,6 +109,9 @@ class Audit:
                 last = found[-1][2]
                 self.findings.note("key_with_several_jids", last[0], last[-1])
             states[digest] = min((state for (state, _), _, _ in found), key=_COUNTS_FIRST.index)
+            if len(self.ledgers) > 1:
+                for (state, _), first, _ in found:
+                    self.ledgers[first[0]].states[state] += 1
             if known is not None and digest not in known:
                 first = found[0][1]
                 self.extra += 1
@@ -134,10 +137,15 @@ class Audit:
         return max(account.facts.recorded_until(facts) for account in self.ledgers)
 
     def walk(self) -> Counter[KeyState]:
-        """Look at every key where there is no input to account for; how many are in which state."""
+        """Look at every key where there is no input to account for; how many are in which state.
+
+        Each ledger's own `states` are counted as well.
+        """
         counts: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
             counts.update(self.states(partition).values())
+        if len(self.ledgers) == 1:
+            self.ledgers[0].states = counts
         return counts
 
     def close(self) -> None:

@@ -245,9 +245,11 @@ def _account_for_keys(result: VerifyResult, audit: Audit) -> None:
     result.states = {state: 0 for state in STATES if state != "duplicate"}
     for state, count in counts.items():
         result.states[state.word] += count
-    facts = [account.facts for account in audit.ledgers]
-    result.states["not_reached"] = sum(each.not_reached(counts) for each in facts)
-    result.states["rejected"] = sum(each.last_input.rejected for each in facts if each.last_input)
+    result.states["not_reached"] = 0  # of those that the ledgers name, the last runs know as well
+    for account in audit.ledgers:
+        facts = account.facts
+        result.states["not_reached"] += facts.not_reached(account.states)
+        result.states["rejected"] += facts.last_input.rejected if facts.last_input else 0
 
 
 def _account_for_rows(

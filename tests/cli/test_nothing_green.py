@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -52,6 +53,56 @@ async def test_what_is_no_longer_on_hold_is_expected_to_be_done(
         *("verify", "keys.ledger.ndjson", "--input", source, "--expect-done", "--json")
     )
     assert ended.code == 3, ended.err
+
+
+def cut_after(path: Any, type_: str, which: int) -> None:
+    """Leave of a ledger what a kill right after the n-th line of a type may leave: whole groups."""
+    kept, seen = b"", 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        kept += line
+        seen += line.startswith(b'{"type":"%b"' % type_.encode())
+        if seen >= which and line.startswith(b'{"type":"commit"'):
+            break
+    path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("after", ["run_started", "accepted"])
+async def test_a_run_that_broke_off_reached_nobody_of_an_earlier_input(
+    desk: Any, service: Any, keys: list[str], after: str
+):
+    """The ledger holds 20 people of another input, all erased. That says nothing of the 202 of the
+    last one, of whom 2 were in the first as well: no command takes one for another."""
+    name = "keys.ledger.ndjson"
+    await desk.run(desk.csv(keys[:20]), service)
+    last = desk.csv(keys[18:220], "last.csv")
+    await desk.run(last, service, "--ledger", name, "--concurrency", 1)
+    cut_after(desk.folder / name, after, {"run_started": 2, "accepted": 23}[after])
+    named = Counter(line["type"] for line in desk.ledger(name).runs[1])
+    missing = 200 - named["sent"]
+    assert missing > 0
+    for _ in range(2):  # a follow in between changes nothing
+        ended = await desk.call("follow", name, "--now", "--json")
+        found = json.loads(ended.out)
+        assert (ended.code, found["without_job"].get("not_reached")) == (3, missing), ended.err
+    ended = await desk.call("verify", name, "--expect-done", "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, found["states"]["not_reached"]) == (3, missing)
+    await desk.run(last, service, "--ledger", name)
+    for command, *options in (("follow", "--now"), ("verify", "--expect-done")):
+        ended = await desk.call(command, name, *options)
+        assert ended.code == 0, ended.err
+
+
+async def test_of_several_ledgers_none_covers_for_another(desk: Any, service: Any, keys: list[str]):
+    """One ledger has 20 people, the other broke off before the first of its 8: 8 not reached."""
+    await desk.run(desk.csv(keys[:20]), service)
+    await desk.run(desk.csv(keys[20:28], "other.csv"), service)
+    names = ("keys.ledger.ndjson", "other.ledger.ndjson")
+    await desk.call("follow", names[0], "--now")
+    cut_after(desk.folder / names[1], "run_started", 1)
+    ended = await desk.call("verify", *names, "--expect-done", "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, found["erased"], found["states"]["not_reached"]) == (3, 20, 8)
 
 
 async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
