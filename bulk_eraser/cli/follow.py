@@ -32,8 +32,8 @@ __all__ = ["follow"]
 SHOWN = 5
 """Jobs of a list that are shown to people."""
 _LISTS = {
-    "error_jobs": "ended in error: `run --retry-failed` creates new jobs for them",
-    "not_found_jobs": "not found by the service: `run --retry-failed` creates new jobs for them",
+    "error_jobs": "ended in error: `run --retry-failed` creates a new job for each",
+    "not_found_jobs": "not found by the service: `run --retry-failed` creates a new job for each",
     "slow_jobs": "older than the service usually takes; still pending",
     "overdue_jobs": "overdue: the month for an answer is over",
     "at_risk_jobs": "at risk: the month for an answer is over within a week",

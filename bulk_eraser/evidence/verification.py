@@ -135,10 +135,11 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
             result.findings[word] = {"count": count, "lines": places}
         result.erased, result.held_too_late = result.states["erased"], audit.held_too_late
         _conclude(result, audit)
+        no_input = request.input_path is None
         result.attention = [
             Attention(state, count)
             for state, count in result.states.items()
-            if count and state in _NEEDS_ATTENTION
+            if count and (state in _NEEDS_ATTENTION or (no_input and state in _UNACCOUNTED))
         ]
         if result.unaccounted:
             lines = result.unaccounted_lines
