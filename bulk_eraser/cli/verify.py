@@ -27,6 +27,13 @@ class VerifyOptions(Bundle):
         multiple=True,
         env=False,
     )
+    receipt: tuple[str, ...] = option(
+        "FILE",
+        "A receipt that was kept: its head must be one of the commits, and what it says of its run "
+        "must be what the ledger says. Can be repeated.",
+        multiple=True,
+        env=False,
+    )
     expect_done: bool = flag(
         "End with 3 unless everybody who was to be erased is: every row of --input, or every key.",
         env=False,
@@ -63,6 +70,7 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
     return VerifyRequest(
         ledgers=given.ledger,
         heads=[_valid_head(head) for head in given.expect_head],
+        receipts=given.receipt,
         input_path=given.input,
         reading=reading,
         rows_path=given.rows,

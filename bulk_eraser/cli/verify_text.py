@@ -44,6 +44,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_ledger_lines(ledger)))
         for head, place in verified.expected_heads.items():
             output.result(_head_line(head, place))
+        for receipt in verified.receipts:
+            output.result(_receipt_line(receipt))
         if verified.input is not None:
             output.result("\n".join(_row_lines(verified)))
         elif verified.states:
@@ -144,6 +146,13 @@ def _head_line(head: str, place: dict[str, Any] | None) -> str:
         commits, lines = place["commits_after"], place["lines_after"]
         after = f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
     return f"Expected head {head}: commit {place['commit']:,}, {after}"
+
+
+def _receipt_line(receipt: dict[str, Any]) -> str:
+    agrees = "says of its run what the ledger says"
+    if receipt["differs"]:
+        agrees = f"differs from the ledger in {', '.join(receipt['differs'])}"
+    return printable(f"Receipt {receipt['receipt']}: {agrees}")
 
 
 def _row_lines(verified: VerifyResult) -> list[str]:

@@ -27,6 +27,8 @@ from bulk_eraser.errors import (
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
+from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
@@ -62,6 +64,7 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
+    `receipts` are files that `run` and `follow` wrote: their heads are expected as well.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -69,6 +72,7 @@ class VerifyRequest:
 
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
+    receipts: Sequence[str] = ()
     input_path: str | None = None
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
@@ -83,7 +87,8 @@ class VerifyResult(Result):
     `states` counts the rows of the input by what became of them (without an input, the keys of the
     ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
-    them. `held_too_late` counts the keys that came on hold when they may have been sent already,
+    them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
+    `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have.
     """
 
@@ -92,6 +97,7 @@ class VerifyResult(Result):
 
     ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     states: dict[str, int] = field(default_factory=dict)
@@ -124,8 +130,11 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     be looked at; what is wrong with a ledger raises nothing.
     """
     result.expect_done = request.expect_done
-    with closing(Audit(request.ledgers, request.heads)) as audit:
-        _note_ledgers(result, audit, request.heads)
+    receipts = {path: read_receipt(path) for path in request.receipts}
+    heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
+    with closing(Audit(request.ledgers, heads)) as audit:
+        _note_ledgers(result, audit, heads)
+        _note_receipts(result, audit, receipts)
         if request.input_path is None:
             _account_for_keys(result, audit)
         else:
@@ -155,9 +164,16 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
     if damaged:
         result.error = damaged[0].damage
     elif lost:
+        of = [it["receipt"] for it in result.receipts if it["head"] == lost[0]]
+        which = f", that of the receipt {of[0]}," if of else ""
         result.error = (
-            f"The expected head {lost[0][:12]}… is none of the commits: the ledger was cut off "
-            "before it, or rewritten."
+            f"The expected head {lost[0][:12]}…{which} is none of the commits: the ledger was cut "
+            "off before it, or rewritten."
+        )
+    elif wrong := [receipt for receipt in result.receipts if receipt["differs"]]:
+        result.error = (
+            f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
+            f"({', '.join(wrong[0]['differs'])}): it was changed, or is that of another ledger."
         )
     elif audit.findings.is_forged:
         result.error = "The ledger holds lines that no run writes; see the findings."
@@ -198,6 +214,13 @@ def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> N
                 "commits_after": account.commits - commit,
                 "lines_after": account.lines - line,
             }
+
+
+def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
+    runs = {run.started.run: run for account in audit.ledgers for run in account.runs}
+    for path, receipt in receipts.items():
+        about = {"receipt": path, "head": receipt.head or GENESIS, "run": receipt.run}
+        result.receipts.append(about | {"differs": differences(receipt, runs.get(receipt.run))})
 
 
 def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:

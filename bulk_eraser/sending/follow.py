@@ -180,6 +180,7 @@ class Follow:
         self.file = ledger.file
         self.to_send = 0
         self.settled = 0
+        self.run_started: RunStarted | None = None
         self._facts = ledger.facts
         self._book = ledger.book
         self._without_job = ledger.without_job()
@@ -202,7 +203,7 @@ class Follow:
         settings, recorded = self.settings, self.settings.recorded()
         asked = ("concurrency", "rate", "max_attempts", "timeout_s", "max_outage_s")
         order = {"now": self.request.now, "wait": self.request.wait}
-        return RunStarted(
+        self.run_started = RunStarted(
             run=str(uuid.uuid4()),
             command="follow",
             tool=f"bulk-eraser {__version__}",
@@ -218,6 +219,7 @@ class Follow:
             requester=None,
             reference=None,
         )
+        return self.run_started
 
     def simulator(self, api_key: str) -> Simulator | None:
         day_s = self.request.calendar.day_s
