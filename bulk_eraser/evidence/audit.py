@@ -240,6 +240,10 @@ class Audit:
                 sent[run] -= 1
                 if sent[run] < 0 or now[0] is not KeyState.SENT:
                     self.findings.note("unsent_without_sent", ledger, line)
+            elif (event >= KeyState.ERASED and now[1] != jid) and not _was_accepted(
+                jid, line, events
+            ):
+                self.findings.note("status_without_job", ledger, line)
             # 2. A hold that came too late, if it is still in force.
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
                 is_held_too_late = run == last_run
@@ -270,15 +274,24 @@ class _Reading:
         for line, record in enumerate(group.records, group.line):
             event = event_of(record)
             if event is not None:
-                if runs:
+                if runs and runs[-1].finished is None:
                     runs[-1].lines[type(record)] += 1
+                else:
+                    self._audit.findings.note("outside_of_run", self._ledger, line)
                 self._audit.remember(record, event, self._ledger, len(runs), line)
             elif isinstance(record, RunStarted):
                 self._begin_run(record)
-            elif isinstance(record, RunFinished) and runs:
-                runs[-1].finished = record
+            elif isinstance(record, RunFinished):
+                self._end_run(record, line)
             elif isinstance(record, DerivedFrom):
                 self._account.derived_from = record
+
+    def _end_run(self, finished: RunFinished, line: int) -> None:
+        run = self._account.runs[-1] if self._account.runs else None
+        if run is None or run.finished is not None or run.started.run != finished.run:
+            self._audit.findings.note("outside_of_run", self._ledger, line)
+        else:
+            run.finished = finished
 
     def _begin_run(self, started: RunStarted) -> None:
         if started.format != FORMAT:
@@ -287,6 +300,14 @@ class _Reading:
                 "cannot read."
             )
         self._account.runs.append(RunAccount(started))
+
+
+def _was_accepted(jid: int, before: int, events: list[_Event]) -> bool:
+    """Do the events of a key hold the `accepted` line of a job, before a line?"""
+    return any(
+        event == KeyState.IN_PROGRESS and of_job == jid and line < before
+        for _, event, _, _, of_job, line in events
+    )
 
 
 def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:

@@ -115,6 +115,28 @@ async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
     assert ended.err.count("nothing was erased") == 1, ended.err
 
 
+async def test_a_rehearsal_among_several_ledgers_is_never_done(
+    desk: Any, service: Any, keys: list[str]
+):
+    """All people of the real ledger are erased, in the rehearsal beside it nobody is: 3, with and
+    without an input, whatever the order."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    await desk.call("follow", "keys.ledger.ndjson", "--now")
+    await desk.call("run", source, "--rehearse")
+    real, rehearsal = "keys.ledger.ndjson", "keys.rehearsal.ndjson"
+    await desk.call("follow", rehearsal, "--now", "--wait", "--day", "0.01")
+    assert (await desk.call("verify", real, "--expect-done")).code == 0
+    for names in ((real, rehearsal), (rehearsal, real)):
+        ended = await desk.call("verify", *names, "--expect-done")
+        assert ended.code == 3, ended.err
+        assert "Not verified: this is a rehearsal, in which nothing was erased" in ended.err
+        assert "Erased so far" not in ended.err
+        ended = await desk.call("verify", *names, "--expect-done", "--input", source)
+        assert ended.code == 78
+        assert "different targets" in ended.err
+
+
 async def test_follow_proposes_the_keys_that_were_sent(desk: Any, service: Any, keys: list[str]):
     """The command that retries a refused key sends that key, and no other column."""
     rows = "".join(f"other-{key},{key}\n" for key in keys[:3])
