@@ -40,7 +40,10 @@ class VerifyOptions(Bundle):
     )
     input: str | None = option("FILE", "Account for every row of this file.", env=False)
     rows: str | None = option(
-        "FILE", "Write line, key and state of every row to FILE as CSV.", env=False
+        "FILE",
+        "Write every row to FILE as CSV: line, key, state, error, reference, received, jid, "
+        "accepted_at, job_status, due.",
+        env=False,
     )
 
 

@@ -17,6 +17,7 @@ from operator import itemgetter
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
+from bulk_eraser.evidence.row_table import LinePlaces
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
@@ -65,15 +66,23 @@ class Audit:
 
     `extra` counts the keys that the ledgers name and the input does not have, `held_too_late` those
     that came on hold when they may have been sent already; both are complete once `states` was
-    asked for every partition.
+    asked for every partition. `ledger_of` says of several ledgers which one told the state of a
+    key in the partition that was asked for last. `places`, if given, learns where lines stand.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
     different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
     nothing: see `damage` of its account, which holds what stands before the break.
     """
 
-    def __init__(self, paths: Sequence[str], expect: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        expect: Sequence[str] = (),
+        places: LinePlaces | None = None,
+    ) -> None:
         self.findings = Findings()
+        self.places = places
+        self.ledger_of: dict[bytes, int] = {}
         self.extra = 0
         self.extra_places: list[tuple[int, int]] = []
         self.held_too_late = 0
@@ -98,6 +107,7 @@ class Audit:
         keys on the way, and which of them are not among `known`, those of the input.
         """
         states: dict[bytes, KeyState] = {}
+        self.ledger_of = {}
         for digest, events in self._events_of(partition).items():
             found = [
                 (self._walk(number, of_one), of_one[0], of_one[-1])
@@ -112,6 +122,8 @@ class Audit:
             if len(self.ledgers) > 1:
                 for (state, _), first, _ in found:
                     self.ledgers[first[0]].states[state] += 1
+                    if state is states[digest]:
+                        self.ledger_of.setdefault(digest, first[0])
             if known is not None and digest not in known:
                 first = found[0][1]
                 self.extra += 1
@@ -271,6 +283,8 @@ class _Reading:
         scan, runs = self._scan, self._account.runs
         if scan.head in self._expect:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
+        if self._audit.places is not None:
+            self._audit.places.take(self._ledger, group)
         for line, record in enumerate(group.records, group.line):
             event = event_of(record)
             if event is not None:

@@ -4,12 +4,10 @@ One pass over each ledger, one survey of the input, and one more reading of its 
 what became of each and writes the table of rows, if one is asked for.
 """
 
-import csv
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from typing import Any
@@ -21,19 +19,19 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    LedgerWriteError,
     Result,
-    UsageError,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
+from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
 from bulk_eraser.ledger.chain import GENESIS
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
+from bulk_eraser.sources.rows import Reading, RejectedRow
 from bulk_eraser.survey.checks import Intake, read_survey
-from bulk_eraser.survey.survey import DecidedRow, Survey
+from bulk_eraser.survey.survey import Survey
 
 __all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
 
@@ -56,7 +54,6 @@ _UNACCOUNTED = ("sent", "not_reached")
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
-_FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,9 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     result.expect_done = request.expect_done
     receipts = {path: read_receipt(path) for path in request.receipts}
     heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
-    with closing(Audit(request.ledgers, heads)) as audit:
+    with ExitStack() as opened:
+        line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
+        audit = opened.enter_context(closing(Audit(request.ledgers, heads, line_places)))
         _note_ledgers(result, audit, heads)
         _note_receipts(result, audit, receipts)
         if request.input_path is None:
@@ -287,20 +286,40 @@ def _account_for_rows(
     naming = _naming(audit.ledgers, request.naming)
     reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
     intake = Intake(reader, naming=naming)
-    with closing(read_survey(intake, progress)) as survey:
-        survey.decide(lambda part: audit.states(part, survey.digests(part)), retry_failed=True)
-        _note_rows(result, audit, survey, request.rows_path)
+    with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
+
+        def states(partition: int) -> dict[bytes, KeyState]:
+            known = audit.states(partition, survey.digests(partition))
+            if audit.places is not None:
+                places = audit.places.of(partition, audit.ledger_of)
+                for digest, row in survey.places(partition):
+                    if digest in places:
+                        row_places.put(row, places[digest])
+            return known
+
+        survey.decide(states, retry_failed=True)
+        _note_rows(result, audit, survey, request.rows_path, row_places)
 
 
-def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: str | None) -> None:
+def _note_rows(
+    result: VerifyResult,
+    audit: Audit,
+    survey: Survey,
+    rows_path: str | None,
+    row_places: RowPlaces,
+) -> None:
     """What became of every row of the input, into `result` and into the table."""
     facts = survey.facts()
     result.input = msgspec.to_builtins(facts)
     states: Counter[str] = Counter()
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
-        note = opened.enter_context(_table(rows_path)) if rows_path else None
-        for row in survey.second_reading():
+        note = None
+        if rows_path:
+            paths = [account.path for account in audit.ledgers]
+            starts = [[run.started.at for run in account.runs] for account in audit.ledgers]
+            note = opened.enter_context(row_table(rows_path, paths, starts, row_places))
+        for number, row in enumerate(survey.second_reading()):
             states[row.decision.word] += 1
             unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
@@ -308,37 +327,10 @@ def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: st
                 if len(result.unaccounted_lines) < EXAMPLES:
                     result.unaccounted_lines.append(row.row.line)
             if note is not None:
-                note(row)
+                note(number, row)
     result.states = {state: states[state] for state in STATES}
     result.extra = audit.extra
     result.extra_lines = _places(audit, audit.extra_places)
-
-
-@contextmanager
-def _table(path: str) -> Iterator[Callable[[DecidedRow], None]]:
-    """A CSV of line, key and state of every row; read by a spreadsheet, no key is a formula.
-
-    Raises `UsageError` for a file that is there already, `LedgerWriteError` if it cannot be
-    written.
-    """
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(("line", "key", "state"))
-
-            def note(row: DecidedRow) -> None:
-                key = row.row.key if isinstance(row.row, KeyRow) else ""
-                guard = "'" if _FORMULA.match(key) else ""
-                table.writerow((row.row.line, guard + key, row.decision.word))
-
-            yield note
-    except FileExistsError:
-        raise UsageError(f"{path} already exists. Name another file with --rows.") from None
-    except OSError as error:
-        raise LedgerWriteError(
-            f"The table {path} cannot be written: {error.strerror}. Name another place with --rows."
-        ) from None
 
 
 def _naming(ledgers: list[LedgerAccount], pseudonyms: Callable[[], KeyNaming]) -> KeyNaming:

@@ -197,6 +197,10 @@ class Survey:
         """The digests of the input's keys in one partition."""
         return {entry[0] for entry in self._keys.read(partition)}
 
+    def places(self, partition: int) -> Iterator[tuple[bytes, int]]:
+        """The digests of one partition's keys, each with the place of its row, from 0."""
+        return ((entry[0], entry[1]) for entry in self._keys.read(partition))
+
     @property
     def suspects(self) -> dict[str, Finding]:
         """What is odd about keys, by the words of `survey.warnings`; after `decide`."""
