@@ -129,6 +129,7 @@ async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
     assert (again.code, "already exists" in again.err) == (2, True)
 
 
+OTHER = "other.ledger.ndjson"
 COLUMNS = [
     *("line", "key", "state", "error", "reference"),
     *("received", "jid", "accepted_at", "job_status", "due"),
@@ -141,7 +142,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-async def test_the_table_tells_all_of_a_row(desk: Any, service: Any, keys: list[str]):
+@pytest.mark.parametrize("names", [(LEDGER, OTHER), (OTHER, LEDGER)])
+async def test_the_table_tells_all_of_a_row(
+    desk: Any, service: Any, keys: list[str], names: tuple[str, str]
+):
     """Job, times, status and deadline are those of the key's last job, also where its key was sent
     by two ledgers; of an error its word; of a row that was sent again and refused no old job."""
     people = [f"{key},T-{n},2026-10-{n + 1:02d}" for n, key in enumerate(keys[:5])]
@@ -160,7 +164,6 @@ async def test_the_table_tells_all_of_a_row(desk: Any, service: Any, keys: list[
     await desk.run(other, service)
     table = desk.folder / "rows.csv"
     desk.may_hold_keys.add(table)
-    names = ("other.ledger.ndjson", LEDGER)
     await desk.call("verify", *names, "--input", source, *fields, "--rows", table)
     rows = rows_of(table)
     accepted = {line["jid"]: line["at"] for line in desk.ledger().of("accepted")}
