@@ -127,6 +127,8 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     `keys` is `raw` (customer keys stand as they are) or `hmac-sha256`; then `pepper_check` tells
     whether another run has the same pepper.
     `base` is what `--base-url` named (everything before `/api/…`), None for a cluster.
+    `sent_when_complete` is how many keys the ledger will have as sent, by this run or earlier, once
+    this run has sent all that it is to send: what is missing there was not reached.
     """
 
     format: int = 1
@@ -145,6 +147,7 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     requester: str | None
     reference: str | None
     plan: PlanFacts | None = None
+    sent_when_complete: int | None = None
 
 
 class DerivedFrom(Record, tag="derived_from", kw_only=True):

@@ -147,6 +147,8 @@ FIELDS = {
     "`tail_bytes` (after the last commit), `damage`, `being_written`, `derived_from`, and its "
     "`runs`",
     "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
+    "receipts": "for each `--receipt`: `receipt` (its path), its `head` and `run`, and `differs`: "
+    "the fields that the ledger says otherwise",
     "findings": "word → `count`, and the first places as `ledger` and `line`",
     "erased": "how many of `states` are erased",
     "expect_done": "was everybody expected to be erased?",

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, duration
+from bulk_eraser.cli.wording import counted, duration, printable
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
@@ -78,7 +78,7 @@ class Display:
         parts.append(f"{rate:,.0f}/s")
         if rate > 0:
             parts.append(f"{duration(left / rate)} left")
-        return " · ".join(parts) + self._holdup(pool, pace)
+        return printable(" · ".join(parts)) + self._holdup(pool, pace)  # words of the service
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.ending import as_typed, command_of, conclude, put_receipt
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     PaceOptions,
@@ -21,6 +21,7 @@ from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_o
 from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
+from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
@@ -32,8 +33,8 @@ __all__ = ["follow"]
 SHOWN = 5
 """Jobs of a list that are shown to people."""
 _LISTS = {
-    "error_jobs": "ended in error: `run --retry-failed` creates new jobs for them",
-    "not_found_jobs": "not found by the service: `run --retry-failed` creates new jobs for them",
+    "error_jobs": "ended in error: `run --retry-failed` creates a new job for each",
+    "not_found_jobs": "not found by the service: `run --retry-failed` creates a new job for each",
     "slow_jobs": "older than the service usually takes; still pending",
     "overdue_jobs": "overdue: the month for an answer is over",
     "at_risk_jobs": "at risk: the month for an answer is over within a week",
@@ -51,6 +52,11 @@ class FollowOptions(Bundle):
         "DATE",
         "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
         "[default: the day on which the run began]",
+        env=False,
+    )
+    receipt: str | None = option(
+        "FILE",
+        "Write head, counts, target and times of this follow to FILE, to be kept elsewhere.",
         env=False,
     )
     fail_if_overdue: bool = flag(
@@ -82,6 +88,8 @@ def follow(
     def work() -> FollowResult:
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
             settings = _settings(target, pace, ledger)
+            if given.receipt is not None:
+                receipt_must_be_writable(given.receipt, given.ledger)
             request = _request(given, service, settings)
             api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
             warn_of_end_of_life(settings.api_version, output)
@@ -89,6 +97,8 @@ def follow(
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 result = runner.run(pursued.carry_out(api_key, Display(output)))
+            if given.receipt is not None and pursued.run_started is not None:
+                put_receipt(given.receipt, pursued.run_started, result)
             result.next = _next(result)
             return result
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.ending import as_typed, command_of, conclude, put_receipt
 from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.options import (
     InputOptions,
@@ -30,9 +30,8 @@ from bulk_eraser.cli.wording import (
     printable,
 )
 from bulk_eraser.elevate.endpoints import Target
-from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
-from bulk_eraser.evidence.receipt import receipt_must_be_writable, receipt_of, write_receipt
-from bulk_eraser.records import RunStarted
+from bulk_eraser.errors import ExitCode, UsageError
+from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.survey.plan import read_plan
@@ -231,7 +230,7 @@ def _execute(
         with event_loop_runner() as runner:
             result = runner.run(prepared.carry_out(how.api_key, Display(output)))
         if how.receipt and prepared.run_started:
-            _put_receipt(how.receipt, prepared.run_started, result)
+            put_receipt(how.receipt, prepared.run_started, result)
         result.next = _next(prepared, result, how.follow_options)
         return result
 
@@ -247,16 +246,6 @@ def _next(run: "Run", result: RunResult, follow_options: list[str]) -> list[str]
     if run.has_pending_jobs and not run.settings.simulated:
         return command_of("follow", result.ledger or "", *follow_options)
     return None
-
-
-def _put_receipt(path: str, started: RunStarted, result: RunResult) -> None:
-    """Write the receipt; where that fails, the run ends as if its ledger could not be written."""
-    try:
-        write_receipt(path, receipt_of(started, result), result.ledger or "")
-    except LedgerWriteError as error:
-        before = result.error
-        result.fail(error, begun=True)
-        result.error = " ".join(filter(None, (before, str(error))))
 
 
 def _must_not_be_the_input(request: RunRequest) -> None:

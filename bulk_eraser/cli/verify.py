@@ -27,13 +27,23 @@ class VerifyOptions(Bundle):
         multiple=True,
         env=False,
     )
+    receipt: tuple[str, ...] = option(
+        "FILE",
+        "A receipt that was kept: its head must be one of the commits, and what it says of its run "
+        "must be what the ledger says. Can be repeated.",
+        multiple=True,
+        env=False,
+    )
     expect_done: bool = flag(
         "End with 3 unless everybody who was to be erased is: every row of --input, or every key.",
         env=False,
     )
     input: str | None = option("FILE", "Account for every row of this file.", env=False)
     rows: str | None = option(
-        "FILE", "Write line, key and state of every row to FILE as CSV.", env=False
+        "FILE",
+        "Write every row to FILE as CSV: line, key, state, error, reference, received, jid, "
+        "accepted_at, job_status, due.",
+        env=False,
     )
 
 
@@ -63,6 +73,7 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
     return VerifyRequest(
         ledgers=given.ledger,
         heads=[_valid_head(head) for head in given.expect_head],
+        receipts=given.receipt,
         input_path=given.input,
         reading=reading,
         rows_path=given.rows,

@@ -13,7 +13,7 @@ __all__ = ["tell"]
 _MEANING = {
     "erased": "erased: the removal job is done",
     "in_progress": "in progress: accepted, but the removal job is not finished",
-    "job_failed": "job failed: accepted, but the job ended in error or was not found",
+    "job_failed": "job failed: accepted, but the job's last status is error or not_found",
     "refused": "refused: the service refused the key permanently",
     "failed": "failed: certainly not carried out",
     "unknown": "unknown: may or may not have arrived",
@@ -25,6 +25,18 @@ _MEANING = {
 }
 
 
+_NOT_ERASED = {
+    "in_progress": "in progress",
+    "job_failed": "job failed",
+    "refused": "refused",
+    "failed": "failed",
+    "unknown": "unknown",
+    "sent": "sent without an outcome",
+    "not_reached": "not reached",
+}
+"""The states of keys that are to be erased and are not, in few words."""
+
+
 def tell(output: Output, verified: VerifyResult) -> None:
     """The findings on stdout, how it ended on stderr."""
     if not output.json:
@@ -32,6 +44,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_ledger_lines(ledger)))
         for head, place in verified.expected_heads.items():
             output.result(_head_line(head, place))
+        for receipt in verified.receipts:
+            output.result(_receipt_line(receipt))
         if verified.input is not None:
             output.result("\n".join(_row_lines(verified)))
         elif verified.states:
@@ -52,14 +66,16 @@ def tell(output: Output, verified: VerifyResult) -> None:
 
 
 def _erased(verified: VerifyResult) -> str:
-    """The auditor's one question."""
-    total = sum(verified.states.values())
-    if verified.input is None:  # rejected rows have no key
-        total -= verified.states["rejected"]
-    noun = "row" if verified.input else "key"
+    """The auditor's one question, and what became of all others who were to be erased."""
     if verified.rehearsal:
         return "This is a rehearsal: nothing was erased."
-    return f"Erased so far: {verified.erased:,} of {counted(total, noun)}."
+    states = verified.states
+    others = [f"{states[state]:,} {word}" for state, word in _NOT_ERASED.items() if states[state]]
+    keys = verified.erased + sum(states[state] for state in _NOT_ERASED)
+    if states["rejected"]:  # somebody's row, but nobody knows whose
+        others.append(f"{counted(states['rejected'], 'row')} rejected")
+    erased = f"Erased so far: {verified.erased:,} of {counted(keys, 'key')} to be erased."
+    return f"{erased} Not erased: {', '.join(others)}." if others else erased
 
 
 def _key_lines(verified: VerifyResult) -> list[str]:
@@ -130,6 +146,13 @@ def _head_line(head: str, place: dict[str, Any] | None) -> str:
         commits, lines = place["commits_after"], place["lines_after"]
         after = f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
     return f"Expected head {head}: commit {place['commit']:,}, {after}"
+
+
+def _receipt_line(receipt: dict[str, Any]) -> str:
+    agrees = "says of its run what the ledger says"
+    if receipt["differs"]:
+        agrees = f"differs from the ledger in {', '.join(receipt['differs'])}"
+    return printable(f"Receipt {receipt['receipt']}: {agrees}")
 
 
 def _row_lines(verified: VerifyResult) -> list[str]:

@@ -151,7 +151,7 @@ def attempt_meaning(word: str) -> str:
 
 _ATTENTION = {
     "refused": "permanently refused earlier; not sent again without --retry-failed",
-    "job_failed": "accepted, but the removal job ended in error or was not found",
+    "job_failed": "accepted, but the removal job's last status is error or not_found",
     "held_too_late": "on the hold list, but sent by an earlier run; contact Voyado at once",
     "not_reached": "not reached in this run",
 }

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bulk_eraser.ledger.history import LedgerFacts
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.records import (
     Accepted,
@@ -63,7 +64,7 @@ class LedgerAccount:
 
     `lines` and `bytes` are those of the proven prefix, `tail_bytes` the length of what stands
     behind it. `kept` has, for each expected head that is one of the commits, its number and the
-    lines up to it.
+    lines up to it. `states` counts the keys that the ledger names, once every key was looked at.
     """
 
     path: str
@@ -78,6 +79,7 @@ class LedgerAccount:
     runs: list[RunAccount] = field(default_factory=list)
     facts: LedgerFacts = field(default_factory=LedgerFacts)
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    states: Counter[KeyState] = field(default_factory=Counter)
 
     @property
     def last_input_run(self) -> int:

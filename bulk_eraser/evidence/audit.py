@@ -17,6 +17,7 @@ from operator import itemgetter
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
+from bulk_eraser.evidence.row_table import LinePlaces
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
@@ -65,15 +66,23 @@ class Audit:
 
     `extra` counts the keys that the ledgers name and the input does not have, `held_too_late` those
     that came on hold when they may have been sent already; both are complete once `states` was
-    asked for every partition.
+    asked for every partition. `ledger_of` says of several ledgers which one told the state of a
+    key in the partition that was asked for last. `places`, if given, learns where lines stand.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
     different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
     nothing: see `damage` of its account, which holds what stands before the break.
     """
 
-    def __init__(self, paths: Sequence[str], expect: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        expect: Sequence[str] = (),
+        places: LinePlaces | None = None,
+    ) -> None:
         self.findings = Findings()
+        self.places = places
+        self.ledger_of: dict[bytes, int] = {}
         self.extra = 0
         self.extra_places: list[tuple[int, int]] = []
         self.held_too_late = 0
@@ -98,6 +107,7 @@ class Audit:
         keys on the way, and which of them are not among `known`, those of the input.
         """
         states: dict[bytes, KeyState] = {}
+        self.ledger_of = {}
         for digest, events in self._events_of(partition).items():
             found = [
                 (self._walk(number, of_one), of_one[0], of_one[-1])
@@ -109,6 +119,11 @@ class Audit:
                 last = found[-1][2]
                 self.findings.note("key_with_several_jids", last[0], last[-1])
             states[digest] = min((state for (state, _), _, _ in found), key=_COUNTS_FIRST.index)
+            if len(self.ledgers) > 1:
+                for (state, _), first, _ in found:
+                    self.ledgers[first[0]].states[state] += 1
+                    if state is states[digest]:
+                        self.ledger_of.setdefault(digest, first[0])
             if known is not None and digest not in known:
                 first = found[0][1]
                 self.extra += 1
@@ -134,10 +149,15 @@ class Audit:
         return max(account.facts.recorded_until(facts) for account in self.ledgers)
 
     def walk(self) -> Counter[KeyState]:
-        """Look at every key where there is no input to account for; how many are in which state."""
+        """Look at every key where there is no input to account for; how many are in which state.
+
+        Each ledger's own `states` are counted as well.
+        """
         counts: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
             counts.update(self.states(partition).values())
+        if len(self.ledgers) == 1:
+            self.ledgers[0].states = counts
         return counts
 
     def close(self) -> None:
@@ -232,6 +252,10 @@ class Audit:
                 sent[run] -= 1
                 if sent[run] < 0 or now[0] is not KeyState.SENT:
                     self.findings.note("unsent_without_sent", ledger, line)
+            elif (event >= KeyState.ERASED and now[1] != jid) and not _was_accepted(
+                jid, line, events
+            ):
+                self.findings.note("status_without_job", ledger, line)
             # 2. A hold that came too late, if it is still in force.
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
                 is_held_too_late = run == last_run
@@ -259,18 +283,29 @@ class _Reading:
         scan, runs = self._scan, self._account.runs
         if scan.head in self._expect:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
+        if self._audit.places is not None:
+            self._audit.places.take(self._ledger, group)
         for line, record in enumerate(group.records, group.line):
             event = event_of(record)
             if event is not None:
-                if runs:
+                if runs and runs[-1].finished is None:
                     runs[-1].lines[type(record)] += 1
+                else:
+                    self._audit.findings.note("outside_of_run", self._ledger, line)
                 self._audit.remember(record, event, self._ledger, len(runs), line)
             elif isinstance(record, RunStarted):
                 self._begin_run(record)
-            elif isinstance(record, RunFinished) and runs:
-                runs[-1].finished = record
+            elif isinstance(record, RunFinished):
+                self._end_run(record, line)
             elif isinstance(record, DerivedFrom):
                 self._account.derived_from = record
+
+    def _end_run(self, finished: RunFinished, line: int) -> None:
+        run = self._account.runs[-1] if self._account.runs else None
+        if run is None or run.finished is not None or run.started.run != finished.run:
+            self._audit.findings.note("outside_of_run", self._ledger, line)
+        else:
+            run.finished = finished
 
     def _begin_run(self, started: RunStarted) -> None:
         if started.format != FORMAT:
@@ -279,6 +314,14 @@ class _Reading:
                 "cannot read."
             )
         self._account.runs.append(RunAccount(started))
+
+
+def _was_accepted(jid: int, before: int, events: list[_Event]) -> bool:
+    """Do the events of a key hold the `accepted` line of a job, before a line?"""
+    return any(
+        event == KeyState.IN_PROGRESS and of_job == jid and line < before
+        for _, event, _, _, of_job, line in events
+    )
 
 
 def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:

@@ -13,6 +13,8 @@ FINDINGS = {
     "settled_twice": "one run has two outcomes for the same key",
     "sent_after_accepted": "a key was sent again although its removal job was accepted before",
     "unsent_without_sent": "a run takes back a `sent` line that it has not written",
+    "status_without_job": "a job's status stands before the job was accepted, or for no job at all",
+    "outside_of_run": "a line stands before a run began, or after it had ended",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
@@ -23,6 +25,8 @@ FORGED = (
     "settled_twice",
     "sent_after_accepted",
     "unsent_without_sent",
+    "status_without_job",
+    "outside_of_run",
     "counts_differ",
 )
 

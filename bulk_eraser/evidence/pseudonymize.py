@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 
 from bulk_eraser import __version__
-from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.errors import LedgerDamaged, LedgerWriteError, UsageError
 from bulk_eraser.ledger.chain import GENESIS, commit_group
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, KeyNaming
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.replay import ledger_blocks
+from bulk_eraser.ledger.replay import KNOWN_FIELDS, ledger_blocks
 from bulk_eraser.records import DerivedFrom, time_text
 
 __all__ = ["pseudonymize"]
@@ -66,7 +66,7 @@ def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes
     """Each group's lines with their new keys, and the time that they share."""
     decoder, encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
     for group in groups:
-        lines: list[dict[str, Any]] = decoder.decode_lines(group)
+        lines = _decoded(decoder, group)
         for line in lines:
             if isinstance(key := line.get("key"), str):
                 line["key"] = naming.name_of(key)
@@ -75,6 +75,22 @@ def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes
             if line["type"] == "run_started":
                 line["keys"], line["pepper_check"] = naming.kind, naming.pepper_check
         yield encoder.encode_lines(lines), lines[0].get("at", "")
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], group: bytes) -> list[dict[str, Any]]:
+    """The lines of a group. Raises `LedgerDamaged` where a customer key may stand in a place that
+    this version does not know: it would stay in the new ledger."""
+    try:
+        lines: list[dict[str, Any]] = decoder.decode_lines(group)
+        if all(line.keys() <= KNOWN_FIELDS[line["type"]] for line in lines):
+            return lines
+    except (ValueError, TypeError, AttributeError, KeyError):  # no JSON, no object, another type
+        pass
+    raise LedgerDamaged(
+        "The ledger holds a line or field that this version does not know, and a customer key may "
+        "stand in it. Nothing was written. Use the version of bulk-eraser that wrote it, or a "
+        "newer one."
+    )
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""A receipt: what a run leaves outside of its ledger, so that the ledger cannot be replaced.
+"""A receipt: what a run or follow leaves outside of its ledger, which then cannot be replaced.
 
 A ledger proves its own lines, but not that it is all there is: it could be cut off at a commit, or
 written anew. Whoever keeps the head elsewhere can tell. A receipt holds it, and no customer key.
@@ -10,12 +10,23 @@ import msgspec
 
 from bulk_eraser.atomic_file import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
+from bulk_eraser.evidence.accounting import RunAccount
 from bulk_eraser.records import InputFacts, PlanFacts, RunStarted, time_text
-from bulk_eraser.sending.request import RunResult
+from bulk_eraser.sending.request import FollowResult, RunResult
 
-__all__ = ["Receipt", "receipt_must_be_writable", "receipt_of", "write_receipt"]
+__all__ = [
+    "Receipt",
+    "differences",
+    "read_receipt",
+    "receipt_must_be_writable",
+    "receipt_of",
+    "write_receipt",
+]
 
 MOST_BYTES = 1 << 20
+_AS_IT_BEGAN = ("command", "target", "base", "api", "simulated", "input", "exclude_sha256", "plan")
+_WHO_ORDERED = ("requester", "reference")
+_AS_IT_ENDED = ("outcome", "exit_code", "counts", "elapsed_s")
 
 
 class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="receipt"):
@@ -47,8 +58,8 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     reference: str | None
 
 
-def receipt_of(started: RunStarted, result: RunResult) -> Receipt:
-    """The receipt of a run that began and has ended."""
+def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt:
+    """The receipt of a run or follow that began and has ended."""
     return Receipt(
         tool=started.tool,
         ledger=os.path.basename(result.ledger or ""),
@@ -90,13 +101,43 @@ def receipt_must_be_writable(path: str, ledger: str) -> None:
         )
 
 
-def _is_receipt_of(path: str, ledger: str) -> bool:
-    if not os.path.isfile(path):
-        return False
+def read_receipt(path: str) -> Receipt:
+    """Raises `UsageError` for a file that is none."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for
+            raise ValueError
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(MOST_BYTES), type=Receipt).ledger == ledger
-    except (OSError, ValueError):
+            return msgspec.json.decode(file.read(MOST_BYTES), type=Receipt)
+    except OSError as error:
+        raise UsageError(f"The receipt {path} cannot be read: {error.strerror}.") from None
+    except ValueError:  # msgspec's errors and UnicodeDecodeError
+        raise UsageError(
+            f"{path} is no receipt as `run --receipt` and `follow --receipt` write it."
+        ) from None
+
+
+def differences(receipt: Receipt, run: RunAccount | None) -> list[str]:
+    """What the receipt says of its run that the ledger's lines say otherwise, by field.
+
+    `run` is the run with its id; None if the ledgers have none. Kinds of keys are not compared: a
+    ledger with pseudonyms may have been made from the one that the receipt is of.
+    """
+    if run is None:
+        return ["run"]
+    started, finished = run.started, run.finished
+    names = (*_AS_IT_BEGAN, *_WHO_ORDERED)
+    found = [name for name in names if getattr(receipt, name) != getattr(started, name)]
+    if receipt.started_at != started.at:
+        found.append("started_at")
+    if finished is None:  # only one whose last line could not be written has a receipt all the same
+        return found if receipt.outcome == "error" else [*found, "outcome"]
+    return found + [n for n in _AS_IT_ENDED if getattr(receipt, n) != getattr(finished, n)]
+
+
+def _is_receipt_of(path: str, ledger: str) -> bool:
+    try:
+        return read_receipt(path).ledger == ledger
+    except UsageError:
         return False
 
 

@@ -4,12 +4,10 @@ One pass over each ledger, one survey of the input, and one more reading of its 
 what became of each and writes the table of rows, if one is asked for.
 """
 
-import csv
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from typing import Any
@@ -21,17 +19,19 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    LedgerWriteError,
     Result,
-    UsageError,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
+from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
+from bulk_eraser.ledger.chain import GENESIS
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
+from bulk_eraser.sources.rows import Reading, RejectedRow
 from bulk_eraser.survey.checks import Intake, read_survey
-from bulk_eraser.survey.survey import DecidedRow, Survey
+from bulk_eraser.survey.survey import Survey
 
 __all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
 
@@ -54,7 +54,6 @@ _UNACCOUNTED = ("sent", "not_reached")
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
-_FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
+    `receipts` are files that `run` and `follow` wrote: their heads are expected as well.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -69,6 +69,7 @@ class VerifyRequest:
 
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
+    receipts: Sequence[str] = ()
     input_path: str | None = None
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
@@ -83,7 +84,8 @@ class VerifyResult(Result):
     `states` counts the rows of the input by what became of them (without an input, the keys of the
     ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
-    them. `held_too_late` counts the keys that came on hold when they may have been sent already,
+    them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
+    `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have.
     """
 
@@ -92,6 +94,7 @@ class VerifyResult(Result):
 
     ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     states: dict[str, int] = field(default_factory=dict)
@@ -124,8 +127,13 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     be looked at; what is wrong with a ledger raises nothing.
     """
     result.expect_done = request.expect_done
-    with closing(Audit(request.ledgers, request.heads)) as audit:
-        _note_ledgers(result, audit, request.heads)
+    receipts = {path: read_receipt(path) for path in request.receipts}
+    heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
+    with ExitStack() as opened:
+        line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
+        audit = opened.enter_context(closing(Audit(request.ledgers, heads, line_places)))
+        _note_ledgers(result, audit, heads)
+        _note_receipts(result, audit, receipts)
         if request.input_path is None:
             _account_for_keys(result, audit)
         else:
@@ -135,10 +143,11 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
             result.findings[word] = {"count": count, "lines": places}
         result.erased, result.held_too_late = result.states["erased"], audit.held_too_late
         _conclude(result, audit)
+        no_input = request.input_path is None
         result.attention = [
             Attention(state, count)
             for state, count in result.states.items()
-            if count and state in _NEEDS_ATTENTION
+            if count and (state in _NEEDS_ATTENTION or (no_input and state in _UNACCOUNTED))
         ]
         if result.unaccounted:
             lines = result.unaccounted_lines
@@ -154,9 +163,16 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
     if damaged:
         result.error = damaged[0].damage
     elif lost:
+        of = [it["receipt"] for it in result.receipts if it["head"] == lost[0]]
+        which = f", that of the receipt {of[0]}," if of else ""
         result.error = (
-            f"The expected head {lost[0][:12]}… is none of the commits: the ledger was cut off "
-            "before it, or rewritten."
+            f"The expected head {lost[0][:12]}…{which} is none of the commits: the ledger was cut "
+            "off before it, or rewritten."
+        )
+    elif wrong := [receipt for receipt in result.receipts if receipt["differs"]]:
+        result.error = (
+            f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
+            f"({', '.join(wrong[0]['differs'])}): it was changed, or is that of another ledger."
         )
     elif audit.findings.is_forged:
         result.error = "The ledger holds lines that no run writes; see the findings."
@@ -197,6 +213,13 @@ def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> N
                 "commits_after": account.commits - commit,
                 "lines_after": account.lines - line,
             }
+
+
+def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
+    runs = {run.started.run: run for account in audit.ledgers for run in account.runs}
+    for path, receipt in receipts.items():
+        about = {"receipt": path, "head": receipt.head or GENESIS, "run": receipt.run}
+        result.receipts.append(about | {"differs": differences(receipt, runs.get(receipt.run))})
 
 
 def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:
@@ -245,9 +268,11 @@ def _account_for_keys(result: VerifyResult, audit: Audit) -> None:
     result.states = {state: 0 for state in STATES if state != "duplicate"}
     for state, count in counts.items():
         result.states[state.word] += count
-    facts = [account.facts for account in audit.ledgers]
-    result.states["not_reached"] = sum(each.not_reached(counts) for each in facts)
-    result.states["rejected"] = sum(each.last_input.rejected for each in facts if each.last_input)
+    result.states["not_reached"] = 0  # of those that the ledgers name, the last runs know as well
+    for account in audit.ledgers:
+        facts = account.facts
+        result.states["not_reached"] += facts.not_reached(account.states)
+        result.states["rejected"] += facts.last_input.rejected if facts.last_input else 0
 
 
 def _account_for_rows(
@@ -261,20 +286,40 @@ def _account_for_rows(
     naming = _naming(audit.ledgers, request.naming)
     reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
     intake = Intake(reader, naming=naming)
-    with closing(read_survey(intake, progress)) as survey:
-        survey.decide(lambda part: audit.states(part, survey.digests(part)), retry_failed=True)
-        _note_rows(result, audit, survey, request.rows_path)
+    with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
+
+        def states(partition: int) -> dict[bytes, KeyState]:
+            known = audit.states(partition, survey.digests(partition))
+            if audit.places is not None:
+                places = audit.places.of(partition, audit.ledger_of)
+                for digest, row in survey.places(partition):
+                    if digest in places:
+                        row_places.put(row, places[digest])
+            return known
+
+        survey.decide(states, retry_failed=True)
+        _note_rows(result, audit, survey, request.rows_path, row_places)
 
 
-def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: str | None) -> None:
+def _note_rows(
+    result: VerifyResult,
+    audit: Audit,
+    survey: Survey,
+    rows_path: str | None,
+    row_places: RowPlaces,
+) -> None:
     """What became of every row of the input, into `result` and into the table."""
     facts = survey.facts()
     result.input = msgspec.to_builtins(facts)
     states: Counter[str] = Counter()
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
-        note = opened.enter_context(_table(rows_path)) if rows_path else None
-        for row in survey.second_reading():
+        note = None
+        if rows_path:
+            paths = [account.path for account in audit.ledgers]
+            starts = [[run.started.at for run in account.runs] for account in audit.ledgers]
+            note = opened.enter_context(row_table(rows_path, paths, starts, row_places))
+        for number, row in enumerate(survey.second_reading()):
             states[row.decision.word] += 1
             unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
@@ -282,37 +327,10 @@ def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: st
                 if len(result.unaccounted_lines) < EXAMPLES:
                     result.unaccounted_lines.append(row.row.line)
             if note is not None:
-                note(row)
+                note(number, row)
     result.states = {state: states[state] for state in STATES}
     result.extra = audit.extra
     result.extra_lines = _places(audit, audit.extra_places)
-
-
-@contextmanager
-def _table(path: str) -> Iterator[Callable[[DecidedRow], None]]:
-    """A CSV of line, key and state of every row; read by a spreadsheet, no key is a formula.
-
-    Raises `UsageError` for a file that is there already, `LedgerWriteError` if it cannot be
-    written.
-    """
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(("line", "key", "state"))
-
-            def note(row: DecidedRow) -> None:
-                key = row.row.key if isinstance(row.row, KeyRow) else ""
-                guard = "'" if _FORMULA.match(key) else ""
-                table.writerow((row.row.line, guard + key, row.decision.word))
-
-            yield note
-    except FileExistsError:
-        raise UsageError(f"{path} already exists. Name another file with --rows.") from None
-    except OSError as error:
-        raise LedgerWriteError(
-            f"The table {path} cannot be written: {error.strerror}. Name another place with --rows."
-        ) from None
 
 
 def _naming(ledgers: list[LedgerAccount], pseudonyms: Callable[[], KeyNaming]) -> KeyNaming:

@@ -29,7 +29,6 @@ _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
 _NEVER_SENT = NEVER_NAMED[2:]
-_ON_HOLD = {KeyState.EXCLUDED}
 _OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
 
@@ -54,20 +53,31 @@ class LedgerFacts:
         self.is_hold_list_in_force = False
         self._last_run = ""
         self._last_counts: dict[str, int] | None = None
+        self._sent_when_complete: int | None = None
+        self._is_of_one_input = True
         self._recorded: dict[tuple[object, ...], int] = {}
 
     def not_reached(self, states: Mapping[KeyState, int]) -> int:
-        """How many keys of the last input were never sent. `states` counts the keys of the ledger.
+        """How many keys of the last input were never sent. `states` counts the keys of the ledger,
+        those of other inputs as well.
 
-        As the last run said at its end; where it broke off, what the ledger does not name.
+        Never 0 where there may be such keys, unless one of `states` says that not all is well.
         """
         if self.last_input is None:
             return 0
-        if self._last_counts is not None:  # which counts keys that are `sent` as not reached
+        was_sent = sum(count for state, count in states.items() if state.was_sent)
+        # 1. Exact, whether the run broke off or not, and whatever else is in the ledger.
+        if self._sent_when_complete is not None:
+            return max(0, self._sent_when_complete - was_sent)
+        # 2. An older ledger: as the run said at its end, with those that are `sent`.
+        if self._last_counts is not None:
             return max(0, self._last_counts.get("not_reached", 0) - states.get(KeyState.SENT, 0))
-        not_named = {KeyState.NOT_SENT} | (set() if self.is_hold_list_in_force else _ON_HOLD)
-        named = sum(count for state, count in states.items() if state not in not_named)
-        return max(0, self.last_input.keys - named)
+        # 3. An older ledger whose last run broke off: of its keys all those may be missing that
+        #    cannot be shown to be there, because the ledger may name the keys of other inputs.
+        if not self._is_of_one_input:
+            return self.last_input.keys
+        on_hold = states.get(KeyState.EXCLUDED, 0) if self.is_hold_list_in_force else 0
+        return max(0, self.last_input.keys - was_sent - on_hold)
 
     def recorded_until(self, facts: InputFacts) -> int:
         """Up to which line `rejected` and `duplicate` rows of this input are in the ledger."""
@@ -91,8 +101,11 @@ class LedgerFacts:
             self.target, self.base = started.target, started.base
             self.keys_kind, self.pepper_check = started.keys, started.pepper_check
         if started.input is not None:
+            if self.last_input and self.last_input.identity() != started.input.identity():
+                self._is_of_one_input = False
             self.last_input = started.input
             self._last_run, self._last_counts = started.run, None
+            self._sent_when_complete = started.sent_when_complete
             self.is_hold_list_in_force = started.exclude_sha256 is not None
             self.had_hold_list |= self.is_hold_list_in_force
 

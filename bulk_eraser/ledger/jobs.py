@@ -38,6 +38,8 @@ class JobState(IntEnum):
         return self >= JobState.DONE
 
 
+_SUPERSEDED = 255
+"""Beside the numbers of `JobState`: the key was sent again, so this job is not its last word."""
 _STATES = tuple(JobState)
 _STATE_OF = {"done": JobState.DONE, "error": JobState.ERROR, "not_found": JobState.NOT_FOUND}
 
@@ -84,6 +86,10 @@ class JobBook:
         state = _STATE_OF.get(record.status, JobState.PENDING)
         self._add(record.key, record.jid, state, self._times[record.next_check_at], 0, 0, 0)
 
+    def supersede(self, digest: bytes) -> None:
+        """Leave out the job of a key, if it has one: the key was sent again and has no new job."""
+        self._add_event(digest, 0, _SUPERSEDED, 0, 0, 0, 0)
+
     def jobs(self, first_check_at: Callable[[float], float]) -> Iterator[KnownJob]:
         """Every key's last job, in no order that means anything.
 
@@ -97,6 +103,8 @@ class JobBook:
                     due_at = first_check_at(at)
                     job = KnownJob(place, at, due_at, JobState.NEVER_ASKED, day, run)
                     last[digest] = jid, job
+                elif number == _SUPERSEDED:
+                    last.pop(digest, None)
                 elif (known := last.get(digest)) and known[0] == jid:
                     last[digest] = jid, known[1]._replace(due_at=at, state=_STATES[number])
             for _, job in last.values():
@@ -114,8 +122,11 @@ class JobBook:
     def _add(
         self, key: str, jid: str, state: JobState, at: float, place: int, received: int, run: int
     ) -> None:
+        self._add_event(digest_of(key), jid_number(jid), state, at, place, received, run)
+
+    def _add_event(self, digest: bytes, *values: float) -> None:
         try:
-            self._events.add(digest_of(key), jid_number(jid), state, at, place, received, run)
+            self._events.add(digest, *values)
         except OSError as error:
             raise no_temporary_room(error) from None
 

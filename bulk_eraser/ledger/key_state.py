@@ -84,6 +84,11 @@ class KeyState(IntEnum):
         return state
 
     @property
+    def was_sent(self) -> bool:
+        """Is there a `sent` line of the key that was not taken back?"""
+        return self is not KeyState.NOT_SENT and self is not KeyState.EXCLUDED
+
+    @property
     def has_job(self) -> bool:
         """Did the service create a removal job for the key, and is it the key's last?"""
         return self >= KeyState.IN_PROGRESS

@@ -32,7 +32,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 
-__all__ = ["Fold", "Group", "ledger_blocks", "replay"]
+__all__ = ["KNOWN_FIELDS", "Fold", "Group", "ledger_blocks", "replay"]
 
 BLOCK = 1 << 20
 
@@ -55,6 +55,11 @@ _decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
 _KNOWN = tuple(
     b'{"type":"%b"' % str(kind.__struct_config__.tag).encode() for kind in _Line.__args__
 )
+KNOWN_FIELDS = {
+    str(kind.__struct_config__.tag): frozenset({"type", *kind.__struct_fields__})
+    for kind in _Line.__args__
+}
+"""By the type of a line, what this version knows of it."""
 _OF_A_LATER_VERSION = Record()
 
 

@@ -46,6 +46,27 @@ EXAMPLES = 3
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
 
 
+class Answers:
+    """How often each status word was the answer, for the display, in little memory: the words are
+    the service's, of any length and number."""
+
+    MOST_WORDS = 20
+    MOST_CHARACTERS = 40
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._words: Counter[str] = Counter()
+
+    def note(self, status: str) -> None:
+        self.total += 1
+        word = status[: self.MOST_CHARACTERS]
+        if word in self._words or len(self._words) < self.MOST_WORDS:
+            self._words[word] += 1
+
+    def most_common(self) -> list[str]:
+        return [f"{count:,} {word}" for word, count in self._words.most_common(4)]
+
+
 class Asking:
     """The `Work` of a follow: one pass over the jobs that are due.
 
@@ -125,11 +146,18 @@ class FollowedLedger:
     def without_job(self) -> Counter[str]:
         """How many keys have no removal job, by the word of their state; without those on hold.
 
-        Also those that the last run left for a later one, of which the ledger need not know.
+        Also those that the last run left for a later one, of which the ledger need not know. A key
+        that was sent again after its job had failed is one of them: that job is followed no more.
         """
         states: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
-            states.update(self._history.states(partition).values())
+            of_keys = self._history.states(partition)
+            in_state = Counter(of_keys.values())
+            states += in_state
+            if any(state.was_sent and not state.has_job for state in in_state):
+                for digest, state in of_keys.items():
+                    if state.was_sent and not state.has_job:
+                        self.book.supersede(digest)
         lacking = Counter({state.word: n for state, n in states.items() if not state.has_job})
         del lacking["excluded"]
         lacking["not_reached"] = self.facts.not_reached(states)
@@ -152,10 +180,11 @@ class Follow:
         self.file = ledger.file
         self.to_send = 0
         self.settled = 0
+        self.run_started: RunStarted | None = None
         self._facts = ledger.facts
         self._book = ledger.book
         self._without_job = ledger.without_job()
-        self._answers: Counter[str] = Counter()
+        self._answers = Answers()
         self._errors: Counter[str] = Counter()
         self._due = self._places_due()
 
@@ -174,7 +203,7 @@ class Follow:
         settings, recorded = self.settings, self.settings.recorded()
         asked = ("concurrency", "rate", "max_attempts", "timeout_s", "max_outage_s")
         order = {"now": self.request.now, "wait": self.request.wait}
-        return RunStarted(
+        self.run_started = RunStarted(
             run=str(uuid.uuid4()),
             command="follow",
             tool=f"bulk-eraser {__version__}",
@@ -190,6 +219,7 @@ class Follow:
             requester=None,
             reference=None,
         )
+        return self.run_started
 
     def simulator(self, api_key: str) -> Simulator | None:
         day_s = self.request.calendar.day_s
@@ -221,12 +251,12 @@ class Follow:
             if isinstance(record, JobStatus):
                 self._book.note(record)
                 self.settled += 1
-                self._answers[record.status] += 1
+                self._answers.note(record.status)
 
     async def result(self, error: BulkEraserError | None, session: Session) -> FollowResult:
         result = FollowResult(ledger=self.file.path, rehearsal=self.settings.simulated)
         result.elapsed_s = session.elapsed_s
-        result.asked, result.unanswered = self._answers.total(), self._errors.total()
+        result.asked, result.unanswered = self._answers.total, self._errors.total()
         result.requests, result.retries = session.requests, session.retries
         result.without_job |= self._without_job
         try:
@@ -245,7 +275,7 @@ class Follow:
     def summary(self) -> list[str]:
         """How far it is, for the display."""
         parts = [f"{self.settled:,} of {self.to_send:,} jobs asked about"]
-        return parts + [f"{count:,} {status}" for status, count in self._answers.most_common(4)]
+        return parts + self._answers.most_common()
 
     # ── which jobs ──────────────────────────────────────────────────────────────────────────
 

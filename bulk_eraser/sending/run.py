@@ -110,6 +110,7 @@ class Run:
             requester=self.request.requester,
             reference=self.request.reference,
             plan=plan.facts if plan else None,
+            sent_when_complete=self.survey.keys_sent_before + self.survey.keys_never_sent,
         )
         return self.run_started
 

@@ -52,7 +52,8 @@ class Survey:
     the first lines of keys in the states that only --retry-failed sends again, and
     `held_too_late_lines` those of keys on hold that an earlier run may have sent. `is_end_torn`
     tells that the last key seems to be cut off. `keys_of_ledger` counts the keys that the ledger
-    names, `keys_in_common` those of them that the input has as well.
+    names, `keys_sent_before` those of them that were sent, `keys_in_common` those that the input
+    has as well.
     """
 
     def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
@@ -71,6 +72,7 @@ class Survey:
         self._look_alikes = LookAlikes(naming)
         self.is_end_torn = False
         self.keys_of_ledger = 0
+        self.keys_sent_before = 0
         self.keys_in_common = 0
         self._first_lines: IO[bytes] | None = None
         self.held_too_late_lines: list[int] = []
@@ -149,6 +151,8 @@ class Survey:
                     self._note_kept(state, line)
                 flag_counts[flags] += 1
             self.keys_of_ledger += len(known)
+            in_state = Counter(known.values())
+            self.keys_sent_before += sum(n for state, n in in_state.items() if state.was_sent)
             self.keys_in_common += len(known.keys() & first.keys())
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
@@ -176,6 +180,15 @@ class Survey:
         )
 
     @property
+    def keys_never_sent(self) -> int:
+        """How many keys are to be sent for the first time."""
+        return sum(
+            rows
+            for decision, rows in self.decisions.items()
+            if decision.is_sent and not decision.state.was_sent
+        )
+
+    @property
     def held_too_late(self) -> int:
         """How many keys on hold an earlier run may have sent."""
         return sum(rows for decision, rows in self.decisions.items() if decision.is_held_too_late)
@@ -183,6 +196,10 @@ class Survey:
     def digests(self, partition: int) -> set[bytes]:
         """The digests of the input's keys in one partition."""
         return {entry[0] for entry in self._keys.read(partition)}
+
+    def places(self, partition: int) -> Iterator[tuple[bytes, int]]:
+        """The digests of one partition's keys, each with the place of its row, from 0."""
+        return ((entry[0], entry[1]) for entry in self._keys.read(partition))
 
     @property
     def suspects(self) -> dict[str, Finding]:

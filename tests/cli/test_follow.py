@@ -135,6 +135,31 @@ async def test_unknown_words_are_kept_and_pending(desk: Any, service: Any, keys:
     assert {line["status"] for line in desk.ledger().of("job_status")} == {"Archivé \u200b"}
 
 
+async def test_a_word_of_the_service_does_nothing_to_a_terminal(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Escapes and line breaks in it, and 60 kB of it, are shown as harmless, few characters."""
+    gate = asyncio.Event()
+    source = desk.csv(keys[:2])
+    await desk.run(source, service)
+    odd = "\x1b]0;mine\x07\n::error::" + "x" * 60_000
+    first = service.jids[keys[0]][0]
+
+    async def status(jid: str) -> web.Response:
+        if jid != first:
+            await gate.wait()
+        return web.json_response({"jid": jid, "status": odd})
+
+    service.status = status
+    terminal = await desk.on_terminal("follow", LEDGER, "--now")
+    await terminal.saw("::error::")
+    gate.set()
+    shown = (await terminal.ended()).err
+    assert "\x1b]0" not in shown
+    assert "\n::error" not in shown
+    assert "x" * 40 not in shown
+
+
 @pytest.mark.parametrize(
     "body",
     [

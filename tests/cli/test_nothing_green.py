@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -54,6 +55,56 @@ async def test_what_is_no_longer_on_hold_is_expected_to_be_done(
     assert ended.code == 3, ended.err
 
 
+def cut_after(path: Any, type_: str, which: int) -> None:
+    """Leave of a ledger what a kill right after the n-th line of a type may leave: whole groups."""
+    kept, seen = b"", 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        kept += line
+        seen += line.startswith(b'{"type":"%b"' % type_.encode())
+        if seen >= which and line.startswith(b'{"type":"commit"'):
+            break
+    path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("after", ["run_started", "accepted"])
+async def test_a_run_that_broke_off_reached_nobody_of_an_earlier_input(
+    desk: Any, service: Any, keys: list[str], after: str
+):
+    """The ledger holds 20 people of another input, all erased. That says nothing of the 202 of the
+    last one, of whom 2 were in the first as well: no command takes one for another."""
+    name = "keys.ledger.ndjson"
+    await desk.run(desk.csv(keys[:20]), service)
+    last = desk.csv(keys[18:220], "last.csv")
+    await desk.run(last, service, "--ledger", name, "--concurrency", 1)
+    cut_after(desk.folder / name, after, {"run_started": 2, "accepted": 23}[after])
+    named = Counter(line["type"] for line in desk.ledger(name).runs[1])
+    missing = 200 - named["sent"]
+    assert missing > 0
+    for _ in range(2):  # a follow in between changes nothing
+        ended = await desk.call("follow", name, "--now", "--json")
+        found = json.loads(ended.out)
+        assert (ended.code, found["without_job"].get("not_reached")) == (3, missing), ended.err
+    ended = await desk.call("verify", name, "--expect-done", "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, found["states"]["not_reached"]) == (3, missing)
+    await desk.run(last, service, "--ledger", name)
+    for command, *options in (("follow", "--now"), ("verify", "--expect-done")):
+        ended = await desk.call(command, name, *options)
+        assert ended.code == 0, ended.err
+
+
+async def test_of_several_ledgers_none_covers_for_another(desk: Any, service: Any, keys: list[str]):
+    """One ledger has 20 people, the other broke off before the first of its 8: 8 not reached."""
+    await desk.run(desk.csv(keys[:20]), service)
+    await desk.run(desk.csv(keys[20:28], "other.csv"), service)
+    names = ("keys.ledger.ndjson", "other.ledger.ndjson")
+    await desk.call("follow", names[0], "--now")
+    cut_after(desk.folder / names[1], "run_started", 1)
+    ended = await desk.call("verify", *names, "--expect-done", "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, found["erased"], found["states"]["not_reached"]) == (3, 20, 8)
+
+
 async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
     """In a rehearsal nobody is erased, so nobody is expected to be who is not."""
     await desk.call("run", desk.csv(keys[:3]), "--rehearse", "--json")
@@ -62,6 +113,28 @@ async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
     ended = await desk.call("verify", name, "--expect-done", "--json")
     assert ended.code == 3, ended.err
     assert ended.err.count("nothing was erased") == 1, ended.err
+
+
+async def test_a_rehearsal_among_several_ledgers_is_never_done(
+    desk: Any, service: Any, keys: list[str]
+):
+    """All people of the real ledger are erased, in the rehearsal beside it nobody is: 3, with and
+    without an input, whatever the order."""
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    await desk.call("follow", "keys.ledger.ndjson", "--now")
+    await desk.call("run", source, "--rehearse")
+    real, rehearsal = "keys.ledger.ndjson", "keys.rehearsal.ndjson"
+    await desk.call("follow", rehearsal, "--now", "--wait", "--day", "0.01")
+    assert (await desk.call("verify", real, "--expect-done")).code == 0
+    for names in ((real, rehearsal), (rehearsal, real)):
+        ended = await desk.call("verify", *names, "--expect-done")
+        assert ended.code == 3, ended.err
+        assert "Not verified: this is a rehearsal, in which nothing was erased" in ended.err
+        assert "Erased so far" not in ended.err
+        ended = await desk.call("verify", *names, "--expect-done", "--input", source)
+        assert ended.code == 78
+        assert "different targets" in ended.err
 
 
 async def test_follow_proposes_the_keys_that_were_sent(desk: Any, service: Any, keys: list[str]):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bulk_eraser.ledger.chain import commit_group
+
 PEPPER = b"a pepper of more than sixteen bytes"
 NEW = "keys.pseudonyms.ledger.ndjson"
 
@@ -179,6 +181,32 @@ async def test_only_a_whole_ledger_is_converted(desk: Any, service: Any, keys: l
     assert ended.code == 75
     running.signal(9)
     await running.ended()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type":"merged","at":"","keys":["KEY"]}',
+        '{"type":"merged","at":"","key":"KEY","line":2}',
+        '{"type":"sent","at":"","key":"KEY","line":2,"attempt":1,"was":"KEY"}',
+        '["KEY"]',
+        "KEY",
+    ],
+)
+async def test_a_key_in_a_place_that_is_not_known_is_not_kept(
+    desk: Any, service: Any, keys: list[str], line: str
+):
+    """A line or field of a later version may hold customer keys: 79, and nothing is written."""
+    await desk.run(desk.csv(keys[:3]), service)
+    path = desk.folder / "keys.ledger.ndjson"
+    content = line.replace("KEY", keys[0]).encode() + b"\n"
+    group, _ = commit_group(desk.ledger().head, content, "2026-01-01T00:00:00.000Z")
+    path.write_bytes(path.read_bytes() + group)
+    before = desk.everything()
+    ended = await desk.call("pseudonymize", path.name, "--json", env=pepper_in(desk))
+    assert (ended.code, json.loads(ended.out)["outcome"]) == (79, "refused")
+    assert "does not know" in ended.err
+    assert {*desk.everything()} - {*before} == {desk.folder / "pepper"}
 
 
 async def test_a_column_of_keys_is_no_reference(desk: Any, service: Any, keys: list[str]):

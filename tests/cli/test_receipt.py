@@ -95,3 +95,97 @@ async def test_a_receipt_that_is_lost_is_told(desk: Any, service: Any, keys: lis
     assert ledger.head in ended.json["error"]
     assert ledger.of("run_finished")[0]["exit_code"] == 0
     assert ended.json["counts"]["accepted"] == 6
+
+
+# ── verify --receipt, follow --receipt ──────────────────────────────────────────────────────────
+
+LEDGER = "keys.ledger.ndjson"
+
+
+async def verify(desk: Any, *options: object) -> tuple[int, dict[str, Any]]:
+    ended = await desk.call("verify", LEDGER, "--json", *options)
+    return ended.code, json.loads(ended.out)
+
+
+async def test_a_receipt_is_checked_against_the_ledger(desk: Any, service: Any, keys: list[str]):
+    """Of a run and of a follow: head, counts, target and all else agree, also when more follows."""
+    source = desk.csv(keys[:6])
+    await desk.run(source, service, "--receipt", "run.json", "--limit", 2, "--requester", "Ada")
+    await desk.run(source, service)
+    followed = await desk.call("follow", LEDGER, "--now", "--receipt", "follow.json", "--json")
+    receipt = json.loads((desk.folder / "follow.json").read_text())
+    ending = json.loads(followed.out)
+    assert receipt["command"] == "follow"
+    for name in ("head", "counts", "exit_code", "outcome", "requests"):
+        assert receipt[name] == ending[name]
+    receipts = ("--receipt", "run.json", "--receipt", "follow.json")
+    code, found = await verify(desk, *receipts)
+    assert (code, [each["differs"] for each in found["receipts"]]) == (0, [[], []])
+    assert found["expected_heads"][receipt["head"]]["commits_after"] == 0
+    ended = await desk.call("verify", LEDGER, *receipts)
+    assert "Receipt run.json: says of its run what the ledger says" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("counts", {"rows": 6, "accepted": 6}, "counts"),
+        ("target", "wother", "target"),
+        ("exit_code", 3, "exit_code"),
+        ("requester", "Eve", "requester"),
+        ("run", "another", "run"),
+        ("started_at", "2026-01-01T00:00:00.000Z", "started_at"),
+    ],
+)
+async def test_a_receipt_that_says_otherwise_is_79(
+    desk: Any, service: Any, keys: list[str], name: str, value: Any, word: str
+):
+    """The head is a commit, but what is said of the run is not what the ledger says."""
+    await desk.run(desk.csv(keys[:6]), service, "--receipt", "receipt.json")
+    path = desk.folder / "receipt.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    code, found = await verify(desk, "--receipt", path)
+    assert (code, found["receipts"][0]["differs"]) == (79, [word])
+    ended = await desk.call("verify", LEDGER, "--receipt", "receipt.json")
+    assert f"The receipt receipt.json does not say what the ledger says of its run ({word})" in (
+        ended.err
+    )
+
+
+async def test_a_ledger_that_was_cut_off_is_found_by_its_receipt(
+    desk: Any, service: Any, keys: list[str]
+):
+    """As with --expect-head: 79, and the receipt is named. So is the receipt of another ledger."""
+    source = desk.csv(keys[:6])
+    await desk.run(source, service, "--limit", 2)
+    before = (desk.folder / LEDGER).read_bytes()
+    await desk.run(source, service, "--receipt", "receipt.json")
+    (desk.folder / LEDGER).write_bytes(before)
+    code, found = await verify(desk, "--receipt", "receipt.json")
+    assert code == 79
+    assert "…, that of the receipt receipt.json, is none of the commits" in found["error"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1]", None])
+async def test_a_file_that_is_no_receipt_is_refused(
+    desk: Any, service: Any, keys: list[str], content: bytes | None
+):
+    """2, and it is named; so is one that is not there."""
+    await desk.run(desk.csv(keys[:6]), service)
+    if content is not None:
+        (desk.folder / "receipt.json").write_bytes(content)
+    code, found = await verify(desk, "--receipt", "receipt.json")
+    assert code == 2
+    assert "receipt.json" in found["error"]
+
+
+async def test_the_receipt_of_a_follow_replaces_nothing_else(
+    desk: Any, service: Any, keys: list[str]
+):
+    """The ledger's own name, or another file: 2 before anything is asked or written."""
+    await desk.run(desk.csv(keys[:6]), service)
+    before = desk.everything()
+    for place in (LEDGER, "keys.csv", "absent/receipt.json"):
+        ended = await desk.call("follow", LEDGER, "--now", "--receipt", place)
+        assert ended.code == 2
+    assert (desk.everything(), service.asked.total()) == (before, 0)

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +61,10 @@ async def test_it_is_told_to_people(desk: Any, service: Any, keys: list[str]):
         assert words in ended.out
     assert "2 rows unaccounted for (lines 5 and 6)" in ended.out
     assert "nothing follows it" in ended.out
-    verdict = "Not verified: 2 rows unaccounted for. Erased so far: 0 of 5 rows.\n"
+    verdict = (
+        "Not verified: 2 rows unaccounted for. Erased so far: 0 of 5 keys to be erased. "
+        "Not erased: 3 in progress, 2 not reached.\n"
+    )
     assert ended.err.endswith(verdict)
     await desk.run(source, service)
     ended = await desk.call("verify", LEDGER, "--input", source, "--expect-head", ran.json["head"])
@@ -107,9 +112,116 @@ async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
     ]
     shown = [*keys[:4], keys[0], "", "'=1+1", "'@SUM"]
     lines = map(str, range(2, 10))
-    assert rows == [["line", "key", "state"], *map(list, zip(lines, shown, states, strict=True))]
+    assert rows[0][:3] == ["line", "key", "state"]
+    assert [row[:3] for row in rows[1:]] == [
+        list(cells) for cells in zip(lines, shown, states, strict=True)
+    ]
+    assert [row[3] for row in rows[1:]] == [
+        "",
+        "http_400",
+        "http_500",
+        *[""] * 2,
+        "empty_key",
+        "",
+        "",
+    ]
     again = await desk.call("verify", LEDGER, "--input", source, "--rows", table)
     assert (again.code, "already exists" in again.err) == (2, True)
+
+
+OTHER = "other.ledger.ndjson"
+COLUMNS = [
+    *("line", "key", "state", "error", "reference"),
+    *("received", "jid", "accepted_at", "job_status", "due"),
+]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    head, *rows = csv.reader(path.read_text().splitlines())
+    assert head == COLUMNS
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("names", [(LEDGER, OTHER), (OTHER, LEDGER)])
+async def test_the_table_tells_all_of_a_row(
+    desk: Any, service: Any, keys: list[str], names: tuple[str, str]
+):
+    """Job, times, status and deadline are those of the key's last job, also where its key was sent
+    by two ledgers; of an error its word; of a row that was sent again and refused no old job."""
+    people = [f"{key},T-{n},2026-10-{n + 1:02d}" for n, key in enumerate(keys[:5])]
+    source = desk.file("keys.csv", "\n".join(["customerKey,ticket,asked", *people, ""]))
+    fields = ("--reference-field", "ticket", "--received-field", "asked")
+    service.answer = lambda call: 400 if call.key == keys[1] else None
+    await desk.run(source, service, *fields)
+    old = service.jids[keys[2]][0], service.jids[keys[3]][0]
+    service.status = lambda jid: "error" if jid in old else "working"
+    await desk.call("follow", LEDGER, "--now")
+    service.answer = lambda call: 422 if call.key == keys[3] else None
+    await desk.run(source, service, *fields, "--retry-failed")
+    service.status = lambda jid: "done"
+    await desk.call("follow", LEDGER, "--now")
+    other = desk.csv(keys[:1], "other.csv")  # the first ledger has told its end
+    await desk.run(other, service)
+    table = desk.folder / "rows.csv"
+    desk.may_hold_keys.add(table)
+    await desk.call("verify", *names, "--input", source, *fields, "--rows", table)
+    rows = rows_of(table)
+    accepted = {line["jid"]: line["at"] for line in desk.ledger().of("accepted")}
+    for n, (row, key) in enumerate(zip(rows, keys, strict=False)):
+        assert (row["key"], row["reference"]) == (key, f"T-{n}")
+        assert (row["received"], row["due"]) == (f"2026-10-{n + 1:02d}", f"2026-11-{n + 1:02d}")
+        if n == 3:
+            assert (row["state"], row["error"], row["jid"]) == ("refused", "http_422", "")
+        else:
+            assert (row["state"], row["job_status"], row["error"]) == ("erased", "done", "")
+            jid = service.jids[key][0 if n == 0 else -1]
+            assert (row["jid"], row["accepted_at"]) == (jid, accepted[jid])
+
+
+async def test_a_row_without_a_date_is_due_a_month_after_its_run(
+    desk: Any, service: Any, keys: list[str]
+):
+    """As `follow` counts it; a row that was not sent has neither job nor day."""
+    source = desk.csv(keys[:2])
+    await desk.run(source, service, "--limit", 1)
+    started = date.fromisoformat(desk.ledger().of("run_started")[0]["at"][:10])
+    table = desk.folder / "rows.csv"
+    desk.may_hold_keys.add(table)
+    await desk.call("verify", LEDGER, "--input", source, "--rows", table)
+    sent, left = rows_of(table)
+    assert 28 <= (date.fromisoformat(sent["due"]) - started).days <= 31
+    assert (sent["state"], sent["job_status"], sent["jid"]) == (
+        "in_progress",
+        "",
+        service.jids[keys[0]][0],
+    )
+    assert left == dict.fromkeys(COLUMNS, "") | {
+        "line": "3",
+        "key": keys[1],
+        "state": "not_reached",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("a;=1+1", "a;'=1+1"),
+        ("a; +1", "a;' +1"),
+        ('a;"=1+1"', 'a;\'"=1+1"'),
+        ("=1;-2", "'=1;'-2"),
+        ("a;b=1", "a;b=1"),
+    ],
+)
+async def test_no_cell_is_a_formula_whatever_separates_them(
+    desk: Any, service: Any, keys: list[str], key: str, shown: str
+):
+    """A spreadsheet that splits at `;`, too, finds no formula behind it."""
+    source = desk.ndjson([*keys[:3], key])
+    await desk.run(source, service)
+    table = desk.folder / "rows.csv"
+    desk.may_hold_keys.add(table)
+    await desk.call("verify", LEDGER, "--input", source, "--rows", table)
+    assert rows_of(table)[-1]["key"] == shown
 
 
 async def test_a_killed_run_is_not_accounted_for(desk: Any, service: Any, keys: list[str]):

@@ -105,6 +105,27 @@ async def test_keys_without_a_job_are_not_complete(desk: Any, service: Any, keys
     assert service.per_key[keys[3]] == 2
 
 
+async def test_a_failed_job_that_was_retried_counts_once(desk: Any, service: Any, keys: list[str]):
+    """The job failed, the key was sent again and refused: one person, who has no job now. The old
+    job is neither counted nor listed nor asked about."""
+    source = desk.csv(keys[:4])
+    await desk.run(source, service)
+    failed = {service.jids[key][0] for key in keys[:2]}
+    service.status = lambda jid: "error" if jid in failed else "done"
+    assert (await follow(desk, "--now"))[1]["counts"]["error"] == 2
+    service.answer = lambda call: 400 if call.key == keys[0] else None
+    service.status = lambda jid: "done"
+    await desk.run(source, service, "--retry-failed")
+    asked = service.asked.copy()
+    code, found = await follow(desk, "--now")
+    assert (code, found["without_job"]["refused"]) == (3, 1)
+    assert found["counts"] == {"jobs": 3, "done": 3, "error": 0, "not_found": 0, "pending": 0}
+    assert found["error_jobs"] == []
+    assert service.asked - asked == {service.jids[keys[1]][1]: 1}
+    ended = await desk.call("follow", LEDGER)
+    assert "all 3 jobs are done, 3 erased. 1 key of this ledger has no job (1 refused)" in ended.err
+
+
 async def test_a_key_on_hold_counts_as_settled(desk: Any, service: Any, keys: list[str]):
     """Nobody expects a job of a key that is on hold."""
     source, hold = desk.csv(keys[:5]), desk.csv([keys[2]], "hold.csv")
@@ -135,7 +156,10 @@ async def test_only_done_is_erased(desk: Any, service: Any, keys: list[str]):
         code, _ = await verify(desk, *options, "--expect-done")
         assert code == 3
     ended = await desk.call("verify", LEDGER, "--input", source, "--expect-done")
-    assert "Not verified: 1 not erased. Erased so far: 5 of 7 rows." in ended.err
+    assert (
+        "Not verified: 1 not erased. Erased so far: 5 of 6 keys to be erased. "
+        "Not erased: 1 job failed."
+    ) in ended.err
     service.status = lambda jid: "done"
     await desk.run(source, service, "--retry-failed")
     days_ago(desk.folder / LEDGER, 2)
@@ -143,6 +167,40 @@ async def test_only_done_is_erased(desk: Any, service: Any, keys: list[str]):
     for options in ((), ("--input", source)):
         code, found = await verify(desk, *options, "--expect-done")
         assert (code, found["erased"]) == (0, 6)
+
+
+async def test_a_chain_that_is_intact_is_no_word_about_people(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Without an input `verify` proves the chain (0), and says in its last line, in its table and
+    in --json what became of everybody: one is erased, nine are not, and nothing sounds like all."""
+    bad = {keys[1]: 400, keys[2]: service.HANG_UP, keys[3]: 429}
+    service.answer = lambda call: bad.get(call.key)
+    source = desk.csv([*keys[:6], "", keys[0]])
+    await desk.run(source, service, "--max-attempts", 1, "--max-failures", 100)
+    jids = {line["key"]: line["jid"] for line in desk.ledger().of("accepted")}
+    service.status = {jids[keys[0]]: "done", jids[keys[4]]: "error"}.get
+    service.status = lambda jid, of=service.status: of(jid) or "running"
+    await follow(desk, "--now")
+    gate = asyncio.Event()
+    service.answer = lambda call: gate.wait()
+    more = desk.csv([*keys[:6], *keys[10:14]], "more.csv")
+    running = await desk.start_run(more, service, "--ledger", LEDGER, "--concurrency", 2)
+    await service.saw(8)
+    running.signal(signal.SIGKILL)
+    await running.process.communicate()
+    code, found = await verify(desk)
+    assert (code, found["erased"], found["states"]["sent"] > 1) == (0, 1, True)
+    of = {word: count for word, count in found["states"].items() if count}
+    assert sum(of.values()) == 10
+    ended = await desk.call("verify", LEDGER, "--quiet")
+    told = f"Not erased: {of['in_progress']} in progress, 1 job failed, 1 refused"
+    assert ended.err.startswith("Verified: the chain is intact. Erased so far: 1 of 10 keys to be ")
+    assert told in ended.err
+    assert f"{of['sent']} sent without an outcome" in ended.err
+    assert f"{of['sent']}  sent, without a recorded outcome: may have arrived" in ended.out
+    reasons = {item["reason"]: item["count"] for item in found["attention"]}
+    assert reasons.get("sent") == of["sent"]
 
 
 async def test_a_ledger_that_is_being_written_is_told_so(desk: Any, service: Any, keys: list[str]):

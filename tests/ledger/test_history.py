@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -393,6 +394,49 @@ def test_a_ledger_that_had_a_hold_list_keeps_asking_for_it(
     assert known.had_hold_list
     replayed([begins()], known)
     assert known.had_hold_list
+
+
+# ── who was not reached ─────────────────────────────────────────────────────────────────────────
+
+
+def not_reached(groups: Iterable[bytes]) -> int:
+    """As who followed the ledger would be told."""
+    history, facts = KeyHistory(), LedgerFacts()
+    replayed(groups, history, facts)
+    states = Counter(
+        state for partition in range(PARTITIONS) for state in history.states(partition).values()
+    )
+    return facts.not_reached(states)
+
+
+def accepted_keys(*keys: str) -> bytes:
+    return encoded([LINES[name] | {"key": key} for key in keys for name in ("sent", "accepted")])
+
+
+def test_a_run_says_at_its_begin_how_many_it_will_have_sent(begins: Callable[..., bytes]) -> None:
+    """Whoever is missing there was not reached, whatever other keys the ledger names: those of an
+    earlier input, and those on hold. What was taken back was not reached either."""
+    first = [begins(sent_when_complete=3), accepted_keys("a", "b", "c")]
+    assert not_reached(first) == 0
+    held = encoded([LINES["excluded"] | {"key": key} for key in ("h", "i")])
+    broke_off = [*first, begins(sent_when_complete=3 + 4), held, accepted_keys("d")]
+    assert not_reached(broke_off) == 3
+    sent = [LINES["sent"] | {"key": "e"}, {"type": "unsent", "key": "e", "line": 2, "attempt": 1}]
+    assert not_reached([*broke_off, encoded(sent[:1])]) == 2
+    assert not_reached([*broke_off, encoded(sent)]) == 3
+    assert not_reached([*broke_off, accepted_keys("e", "f", "g")]) == 0
+
+
+def test_of_an_older_ledger_that_broke_off_only_one_input_can_be_told(
+    begins: Callable[..., bytes], facts: InputFacts
+) -> None:
+    """It does not say how many it will have sent. With keys of two inputs none of the last can be
+    shown to be there."""
+    other = msgspec.structs.replace(facts, sha256="cd" * 32)
+    keys = [f"k{number}" for number in range(facts.keys)]
+    assert not_reached([begins(), accepted_keys(*keys[:-1])]) == 1
+    assert not_reached([begins(), begins(), accepted_keys(*keys)]) == 0
+    assert not_reached([begins(), accepted_keys(*keys), begins(input=other)]) == facts.keys
 
 
 def test_replay_in_parts_is_replay_of_the_whole(

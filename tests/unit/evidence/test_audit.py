@@ -16,7 +16,9 @@ from bulk_eraser.records import (
     Excluded,
     Failed,
     InputFacts,
+    JobStatus,
     Record,
+    Recovered,
     RunFinished,
     RunStarted,
     Sent,
@@ -41,15 +43,15 @@ FACTS = InputFacts(
 )
 
 
-def started() -> RunStarted:
+def started(command: str = "run") -> RunStarted:
     return RunStarted(
         run="r",
-        command="run",
+        command=command,
         tool="t",
         api="v4",
         target="c",
         simulated=False,
-        input=FACTS,
+        input=FACTS if command == "run" else None,
         exclude_sha256=None,
         settings={},
         requester=None,
@@ -57,10 +59,14 @@ def started() -> RunStarted:
     )
 
 
-def finished(outcome: str = "complete", **counts: int) -> RunFinished:
+def status(key: str, word: str, jid: str = "") -> JobStatus:
+    return JobStatus(key=key, jid=jid or f"jid-of-{key}", status=word, next_check_at=None)
+
+
+def finished(outcome: str = "complete", run: str = "r", **counts: int) -> RunFinished:
     usual = {"rows": 3, "accepted": 2, "rejected": 1}
     whole = dict.fromkeys(COUNTS, 0) | usual | counts
-    return RunFinished(run="r", outcome=outcome, exit_code=3, counts=whole, elapsed_s=1.0)
+    return RunFinished(run=run, outcome=outcome, exit_code=3, counts=whole, elapsed_s=1.0)
 
 
 def sent(key: str, attempt: int = 1) -> Sent:
@@ -131,6 +137,11 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
     assert findings(started(), sent("a"), unsent("a"), started(), sent("a"), accepted("a")) == {}
     held = Excluded(key="a", line=2)
     assert findings(*TWO, finished(), started(), held) == {}
+    followed = [*TWO, finished(), started("follow"), status("a", "running"), status("a", "error")]
+    assert findings(*followed) == {}
+    assert findings(*followed, started("follow"), held, status("a", "done")) == {}
+    again = [started(), sent("a"), accepted("a", "j2"), status("a", "done", "j2")]
+    assert findings(*followed, *again) == {}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +174,13 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
             "counts_differ",
         ),
         ([*TWO, Excluded(key="c", line=4), finished()], "counts_differ"),
+        ([*TWO, finished(), finished()], "outside_of_run"),
+        ([*TWO, finished(), status("a", "done")], "outside_of_run"),
+        ([*TWO, finished(run="another")], "outside_of_run"),
+        ([Recovered(bytes=1, sha256="", file=""), finished(), *TWO], "outside_of_run"),
+        ([started(), status("a", "done"), *TWO[1:]], "status_without_job"),
+        ([*TWO, status("a", "done", "jid-of-b")], "status_without_job"),
+        ([*TWO, status("c", "done")], "status_without_job"),
     ],
 )
 def test_what_no_run_writes_is_found(findings: Any, records: list[Record], word: str):
