@@ -143,6 +143,8 @@ FIELDS = {
     "jid": "the job's id at the service",
     "created_at": "when the job was accepted (UTC)",
     "deadline": "day by which an answer is due",
+    "deadline_from": "what the deadline counts from: `row`, `option` (`--received`), or `run` (its "
+    "day, for want of another)",
     "ledgers": "of each ledger: `ledger` (path), `head`, `commits`, `lines`, `bytes`, "
     "`tail_bytes` (after the last commit), `damage`, `being_written`, `derived_from`, and its "
     "`runs`",

@@ -353,5 +353,6 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
         encoding=None if known.format == "xlsx" else known.encoding,
         sheet=known.sheet,
         received_field=known.received_field,
+        received_format=known.received_format,
         reference_field=known.reference_field,
     )

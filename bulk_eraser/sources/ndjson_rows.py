@@ -62,7 +62,8 @@ def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Itera
             yield RejectedRow(error.word, number)
         else:
             row = clean_key(key, number)
-            yield with_facts(row, received, reference) if asked.has_facts else row
+            form = asked.received_format
+            yield with_facts(row, received, reference, form) if asked.has_facts else row
 
 
 def _is_nested_too_deep(line: str) -> bool:

@@ -77,6 +77,7 @@ class XlsxRows:
 
     def __iter__(self) -> Iterator[Row]:
         columns, has_facts = self._columns, self._asked.has_facts
+        form = self._asked.received_format
         to_compare = MOST_TITLE_LINES if columns.assumed else 0
         for line, cells in self._rows:
             if columns.assumed:
@@ -86,7 +87,11 @@ class XlsxRows:
                 is_first = to_compare == MOST_TITLE_LINES
                 columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
                 to_compare -= 1
-            yield with_facts(row, *self._facts(line, cells)) if has_facts else row
+            yield (
+                with_facts(row, *self._facts(line, cells), received_format=form)
+                if has_facts
+                else row
+            )
 
     def _filled_rows(self, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
         """The rows that are not blank, with their numbers, each from column A on."""

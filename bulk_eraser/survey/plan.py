@@ -49,6 +49,7 @@ _READING = {
     "delimiter": "--delimiter",
     "encoding": "--encoding",
     "received_field": "--received-field",
+    "received_format": "--received-format",
     "reference_field": "--reference-field",
 }
 

@@ -518,6 +518,7 @@ class Desk:
             "encoding": "utf-8",
             "sheet": None,
             "received_field": None,
+            "received_format": None,
             "reference_field": None,
             "rows": len(input_.rows),
             "keys": len(keys),

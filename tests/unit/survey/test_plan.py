@@ -130,6 +130,7 @@ def test_the_ledger_does_not_make_it_another(survey: Callable[..., Survey]):
         ({"delimiter": ";"}, "--delimiter"),
         ({"encoding": "cp1252"}, "--encoding"),
         ({"received_field": "asked"}, "--received-field"),
+        ({"received_format": "%d.%m.%Y"}, "--received-format"),
         ({"reference_field": "asked"}, "--reference-field"),
         (
             {"hold_list": plan_module.HoldFacts(path="h", name="h", sha256="0" * 64, keys=1)},
