@@ -154,6 +154,7 @@ FIELDS = {
     "expect_done": "was everybody expected to be erased?",
     "states": "rows of the input by what became of them; without an input, keys of the ledgers",
     "held_too_late": "keys that came on hold when they may have been sent already",
+    "other_sheets": "sheets of the input's workbook that were not read",
     "unaccounted": "rows that were not reached or have no outcome in the ledgers",
     "unaccounted_lines": "the first lines of such rows",
     "extra": "keys of the ledgers that the input does not have",

@@ -54,7 +54,8 @@ class RunOptions(Bundle):
     ledger: str | None = option(
         "PATH",
         "Where every step is recorded, and from where an interrupted run continues. "
-        "[default: the input's name with .ledger.ndjson]",
+        "[default: the input's name, of one sheet of several its name as well, with "
+        ".ledger.ndjson]",
     )
     strict: bool = flag("Send nothing if any row is rejected.")
     # Not from the environment, where they would switch their guards off for good.
@@ -191,10 +192,11 @@ def _request(
     if source.exclude and given.no_exclude:
         raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
     naming = naming_of(given.pseudonymize, output)
+    intake = source.intake(strict=given.strict, naming=naming)
     request = RunRequest(
-        intake=source.intake(strict=given.strict, naming=naming),
+        intake=intake,
         ledger_path=ledger_path_of(
-            source.input_path,
+            intake.reader,
             given.ledger,
             is_format_given=source.format is not None,
             rehearse=given.rehearse,

@@ -94,6 +94,7 @@ class VerifyResult(Result):
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
+    other_sheets: list[str] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     held_too_late: int = 0
     unaccounted: int = 0
@@ -270,6 +271,7 @@ def _note_rows(result: VerifyResult, audit: Audit, survey: Survey, rows_path: st
     """What became of every row of the input, into `result` and into the table."""
     facts = survey.facts()
     result.input = msgspec.to_builtins(facts)
+    result.other_sheets = survey.reader.other_sheets
     states: Counter[str] = Counter()
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:

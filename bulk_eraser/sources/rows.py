@@ -102,7 +102,7 @@ def clean_key(raw: str, line: int) -> Row:
 
 
 def with_facts(
-    row: Row, received: object, reference: object, received_format: str | None = None
+    row: Row, received: object, reference: object, *, received_format: str | None = None
 ) -> Row:
     """`row` with what else it says of the request, or rejected where that cannot stand.
 
