@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 ROW_ERRORS = {
-    "bad_received": "the received date is not YYYY-MM-DD",
+    "bad_received": "the received date is not a date in the form YYYY-MM-DD, or in that which "
+    "--received-format names",
     "bad_reference": "the reference is not text of at most 200 characters, or a whole number",
     "control_character": "the key holds a control character, a NUL or a line break",
     "duplicate_member": "the JSON object names the key twice",
@@ -92,6 +93,7 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     encoding: str
     sheet: str | None = None
     received_field: str | None = None
+    received_format: str | None = None
     reference_field: str | None = None
     rows: int
     keys: int
@@ -109,6 +111,7 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
             self.encoding,
             self.sheet,
             self.received_field,
+            self.received_format,
             self.reference_field,
         )
 

@@ -143,6 +143,8 @@ FIELDS = {
     "jid": "the job's id at the service",
     "created_at": "when the job was accepted (UTC)",
     "deadline": "day by which an answer is due",
+    "deadline_from": "what the deadline counts from: `row`, `option` (`--received`), or `run` (its "
+    "day, for want of another)",
     "ledgers": "of each ledger: `ledger` (path), `head`, `commits`, `lines`, `bytes`, "
     "`tail_bytes` (after the last commit), `damage`, `being_written`, `derived_from`, and its "
     "`runs`",
@@ -154,6 +156,7 @@ FIELDS = {
     "expect_done": "was everybody expected to be erased?",
     "states": "rows of the input by what became of them; without an input, keys of the ledgers",
     "held_too_late": "keys that came on hold when they may have been sent already",
+    "other_sheets": "sheets of the input's workbook that were not read",
     "unaccounted": "rows that were not reached or have no outcome in the ledgers",
     "unaccounted_lines": "the first lines of such rows",
     "extra": "keys of the ledgers that the input does not have",

@@ -39,11 +39,11 @@ def main() -> int:
     with start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:
         assert simulator.stdout is not None
         origin = simulator.stdout.readline().strip()
-        planned = ["keys.csv", "--base-url", origin, "--rate", "400", "--plan", "plan.json"]
-        run = ["run", *planned, "--yes"]
+        checked = ["keys.csv", "--base-url", origin, "--plan", "plan.json"]
+        run = ["run", "--plan", "plan.json", "--rate", "400", "--yes"]
 
         step("2. Somebody checks the file, which sends nothing, and writes a plan.")
-        with start(["check", *planned], shown=True) as check:
+        with start(["check", *checked], shown=True) as check:
             check.wait()
 
         step(f"3. The plan is carried out, and killed (kill -9) after {KILL_AFTER:,} keys.")

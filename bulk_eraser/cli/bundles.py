@@ -31,10 +31,16 @@ _MAKE = "make"
 class Bundle:
     """Options that belong together.
 
-    `typed` names those that stood on the command line, not in the environment.
+    `typed` names those that stood on the command line; `variables` has those that came from the
+    environment, each with its variable.
     """
 
     typed: frozenset[str] = frozenset()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def said_by(self, name: str) -> str | None:
+        """What says it, the option or the variable; None if nothing does."""
+        return _option_name(name) if name in self.typed else self.variables.get(name)
 
 
 # ── one option ──────────────────────────────────────────────────────────────────────────────────
@@ -88,16 +94,18 @@ def flag(text: str, *, env: bool = True) -> Any:
     return field(default=False, metadata={_MAKE: make})
 
 
-def argument(metavar: str, text: str, *, several: bool = False) -> Any:
-    """A field that is an argument, which must be given; of `several` at least one."""
+def argument(metavar: str, text: str, *, several: bool = False, required: bool = True) -> Any:
+    """A field that is an argument; of `several` at least one is given, of one not `required` the
+    empty text is what stands for none."""
 
     def make(name: str) -> click.Argument:
         return click.Argument(
             [name],
-            required=True,
-            metavar=f"{metavar}..." if several else metavar,
+            required=required,
+            metavar=f"{metavar}..." if several else metavar if required else f"[{metavar}]",
             help=text,
             nargs=-1 if several else 1,
+            **({} if required else {"default": ""}),
         )
 
     return field(metadata={_MAKE: make})
@@ -187,9 +195,17 @@ def command(execute: Callable[..., int]) -> click.Command:
     del bundles["return"]
 
     def build(**values: Any) -> int:
-        source_of = click.get_current_context().get_parameter_source
-        typed = frozenset(name for name in values if source_of(name) is ParameterSource.COMMANDLINE)
-        return execute(**{name: _filled(bundle, values, typed) for name, bundle in bundles.items()})
+        context = click.get_current_context()
+        typed, variables = set(), {}
+        for parameter in context.command.params:
+            name = parameter.name or ""
+            match context.get_parameter_source(name):
+                case ParameterSource.COMMANDLINE:
+                    typed.add(name)
+                case ParameterSource.ENVIRONMENT:
+                    variables[name] = str(parameter.envvar)
+        made = {name: _filled(bundle, values, typed, variables) for name, bundle in bundles.items()}
+        return execute(**made)
 
     return click.Command(
         execute.__name__,
@@ -203,6 +219,12 @@ def _parameters(bundle: type[Bundle]) -> list[click.Parameter]:
     return [each.metadata[_MAKE](each.name) for each in fields(bundle) if _MAKE in each.metadata]
 
 
-def _filled(bundle: type[Bundle], values: Mapping[str, Any], typed: frozenset[str]) -> Bundle:
+def _filled(
+    bundle: type[Bundle], values: Mapping[str, Any], typed: set[str], variables: dict[str, str]
+) -> Bundle:
     own = {each.name for each in fields(bundle) if _MAKE in each.metadata}
-    return bundle(typed=typed & own, **{name: values[name] for name in own})
+    return bundle(
+        typed=frozenset(typed & own),
+        variables={name: variable for name, variable in variables.items() if name in own},
+        **{name: values[name] for name in own},
+    )

@@ -1,7 +1,5 @@
 """`bulk-eraser check`: read everything, send nothing, say what was found; write a plan if asked."""
 
-import getpass
-import os
 import sys
 import time
 from contextlib import closing
@@ -22,6 +20,7 @@ from bulk_eraser.cli.options import (
     text_of,
 )
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.planned import login_name
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
@@ -29,7 +28,7 @@ from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
-from bulk_eraser.survey.plan import Plan, made_from, must_be_free, write_plan
+from bulk_eraser.survey.plan import Author, Plan, made_from, must_be_free, write_plan
 from bulk_eraser.survey.survey import Survey
 
 __all__ = ["CheckResult", "check"]
@@ -66,12 +65,13 @@ class CheckOptions(Bundle):
 
 @dataclass(frozen=True)
 class NewPlan:
-    """The plan to be written."""
+    """The plan to be written; `rate` is the option that was typed, if it was, for the run."""
 
     path: str
     target: Target
     api_version: ApiVersion
     made_by: str
+    rate: list[str]
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,13 @@ def _request(
     intake = source.intake()
     must_be_within("--rate", pace.rate, *RATES)
     plan = None
-    made_by = text_of("--author", given.author or _login_name()) or ""
+    made_by = text_of("--author", given.author or login_name()) or ""
     if given.plan is not None:
-        plan = NewPlan(given.plan, target.target(), target.api_version, made_by)
+        rate = ["--rate", f"{pace.rate:g}"] if "rate" in pace.typed else []
+        plan = NewPlan(given.plan, target.target(), target.api_version, made_by, rate)
         must_be_free(plan.path)
     has_target = bool(target.cluster_id or target.base_url)
     return CheckRequest(intake, pace.rate, has_target, plan)
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container without a name for its user
-        return f"uid {os.getuid()}"
 
 
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
@@ -141,26 +135,30 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
         result.survey_s = round(time.monotonic() - began, 3)
         _describe(output, survey, request.rate)
         must_be_usable(survey, request.intake)
-        if request.plan is not None:
-            made = _write(request.plan, survey)
-            result.plan, result.keys_sha256 = request.plan.path, made.keys_sha256
-            _tell_of_plan(output, request.plan.path, made, request.intake.reader.file.path)
-        result.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
-        result.next = command_of(*_run_arguments())
-        if request.plan is None:
+        if plan := request.plan:
+            made = _write(plan, survey, request.intake)
+            result.plan, result.keys_sha256 = plan.path, made.keys_sha256
+            result.next = command_of(*_planned_arguments(plan, request.intake, made))
+            _tell_of_plan(output, plan.path, made, result.next)
+        else:
+            result.next = command_of(*_run_arguments())
             target = "" if request.has_target else " --cluster-id ID"
             output.say(f"Send it with: {as_typed(result.next)}{target} --api-key-file FILE")
+        result.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
     return result
 
 
-def _write(plan: NewPlan, survey: Survey) -> Plan:
+def _write(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
+    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    login = login_name().encode(errors="replace").decode()
     made = made_from(
         survey,
+        intake,
         plan.target,
         plan.api_version,
+        path=plan.path,
         tool=f"bulk-eraser {__version__}",
-        made_by=plan.made_by,
-        made_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        author=Author(plan.made_by, login, made_at),
     )
     write_plan(plan.path, made)
     return made
@@ -209,15 +207,22 @@ def _describe(output: Output, survey: Survey, rate: float) -> None:
     warn_of_hold_list(survey, output)
 
 
-def _tell_of_plan(output: Output, path: str, plan: Plan, input_path: str) -> None:
+def _tell_of_plan(output: Output, path: str, plan: Plan, run: list[str]) -> None:
     output.say(
         f"Plan {printable(path)}: {counted(plan.keys, 'key')} for {printable(plan.target)}, API "
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
-    is_pipe = input_path == "-" or not os.path.isfile(input_path)
-    again, ledger = (" (pipe in the same input)", " --ledger FILE") if is_pipe else ("", "")
-    run = as_typed(command_of(*_run_arguments()))
-    output.say(f"Carry it out with{again}: {run}{ledger} --api-key-file FILE")
+    again, ledger = (" (pipe in the same input)", " --ledger FILE") if not plan.path else ("", "")
+    output.say(f"Carry it out with{again}: {as_typed(run)}{ledger} --api-key-file FILE")
+
+
+def _planned_arguments(plan: NewPlan, intake: Intake, made: Plan) -> list[str]:
+    """The plan, for `run`, and what it does not hold: the rate, and what cannot be found again."""
+    source = [] if made.path is not None else [intake.reader.file.path]
+    hold = []
+    if intake.hold_list and made.hold_list and made.hold_list.path is None:
+        hold = ["--exclude", intake.hold_list.file.path]
+    return ["run", *source, "--plan", plan.path, *hold, *plan.rate]
 
 
 def _run_arguments() -> list[str]:

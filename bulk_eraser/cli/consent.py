@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.planned import tell_of_plan
 from bulk_eraser.cli.survey_text import at_least, describe_input
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import Interrupted, UsageError
@@ -42,6 +43,8 @@ class Consent(Enum):
 def describe(run: "Run", output: Output, *, verbose: bool) -> None:
     """What the survey found, what the ledger knows, what this run will do."""
     describe_input(run.survey, output)
+    if run.request.plan is not None:
+        tell_of_plan(run.request.plan, output)
     _describe_ledger(run, output)
     if verbose:
         for name, value in run.settings.recorded().items():

@@ -303,4 +303,5 @@ def _tell_counts(output: Output, ending: FollowResult) -> None:
 
 def _job(job: ListedJob) -> str:
     due = calendar_day(date.fromisoformat(job.deadline))
-    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {due}"
+    guess = " if received on the day of the run" if job.deadline_from == "run" else ""
+    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {due}{guess}"

@@ -1,33 +1,46 @@
 """Where the ledger of a run is, if nobody says so."""
 
 import os
+import re
 
 from bulk_eraser.errors import UsageError
 from bulk_eraser.sources.compression import without_packing
-from bulk_eraser.sources.reader import FORMATS
+from bulk_eraser.sources.reader import FORMATS, InputReader
 
 __all__ = ["LEDGER_SUFFIX", "ledger_path_of"]
 
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
+MOST_OF_A_SHEET = 100
+"""Bytes; Excel allows 31 characters, and a file system 255 bytes."""
 
 
 def ledger_path_of(
-    input_path: str, ledger: str | None, *, is_format_given: bool, rehearse: bool
+    reader: InputReader, ledger: str | None, *, is_format_given: bool, rehearse: bool
 ) -> str:
-    """`ledger` if it is named, else beside the input; a rehearsal always has one of its own.
+    """`ledger` if it is named, else beside the input; a rehearsal always has one of its own, and so
+    has each sheet of a workbook with several.
 
     Raises `UsageError` for an empty name, and for a pipe without one.
     """
     if ledger == "":
         raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
     if ledger is None:
+        input_path = reader.file.path
         if input_path == "-" or (not os.path.isfile(input_path) and os.path.exists(input_path)):
             raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
-        ledger = _stem(input_path, is_format_given=is_format_given) + LEDGER_SUFFIX
+        sheet = reader.asked_sheet_of_several()
+        part = f".{_in_a_name(sheet)}" if sheet is not None else ""
+        ledger = _stem(input_path, is_format_given=is_format_given) + part + LEDGER_SUFFIX
     if not rehearse:
         return ledger
     return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX
+
+
+def _in_a_name(sheet: str) -> str:
+    """The sheet's name as a part of the name of a file."""
+    plain = re.sub(r"[^\w.()-]+", "_", sheet).encode(errors="replace")[:MOST_OF_A_SHEET]
+    return plain.decode(errors="ignore")
 
 
 def _stem(path: str, *, is_format_given: bool) -> str:

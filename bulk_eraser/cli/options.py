@@ -1,5 +1,6 @@
 """The options that commands share, and what they come to in the words of the parts below."""
 
+import re
 from dataclasses import dataclass, replace
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
@@ -49,6 +50,11 @@ class ReadingOptions(Bundle):
         "NAME",
         "Column with the date of the person's request (YYYY-MM-DD); recorded in the ledger.",
     )
+    received_format: str | None = option(
+        "FORMAT",
+        "How these dates are written, if not YYYY-MM-DD: %d day, %m month, %Y year, such as "
+        "%d.%m.%Y; behind them %H, %M and %S, if there is a time.",
+    )
     reference_field: str | None = option(
         "NAME", "Column with a reference for the request; recorded in the ledger."
     )
@@ -74,8 +80,25 @@ class ReadingOptions(Bundle):
             encoding=self.encoding,
             sheet=self.sheet,
             received_field=self.received_field,
+            received_format=self._received_format(),
             reference_field=self.reference_field,
         )
+
+    def _received_format(self) -> str | None:
+        """Raises `UsageError` for what is not the form of a date."""
+        form = self.received_format
+        if form is None:
+            return None
+        if self.received_field is None:
+            raise UsageError("--received-format needs --received-field, the column with the dates.")
+        codes = re.findall(r"%(.?)", form)
+        is_date = all(codes.count(code) == 1 for code in "dmY")
+        if not is_date or len(set(codes)) < len(codes) or not set(codes) <= set("dmYHMS"):
+            raise UsageError(
+                "--received-format must have %d (day), %m (month) and %Y (year) once each, such as "
+                "%d.%m.%Y, and may have %H, %M and %S."
+            )
+        return form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +140,12 @@ class InputOptions(ReadingOptions):
         is_named = without_packing(self.exclude).lower().endswith(tuple(FORMATS))
         format_ = None if is_named else reading.format
         keys_alone = replace(
-            reading, format=format_, sheet=None, received_field=None, reference_field=None
+            reading,
+            format=format_,
+            sheet=None,
+            received_field=None,
+            received_format=None,
+            reference_field=None,
         )
         return InputReader(self.exclude, keys_alone)
 

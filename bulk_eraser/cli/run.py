@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.bundles import Bundle, Number, command, flag, option
+from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.ending import as_typed, command_of, conclude, put_receipt
 from bulk_eraser.cli.ledger_path import ledger_path_of
@@ -20,6 +20,7 @@ from bulk_eraser.cli.options import (
     text_of,
 )
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.planned import as_planned
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
 from bulk_eraser.cli.wording import (
@@ -34,7 +35,7 @@ from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
-from bulk_eraser.survey.plan import read_plan
+from bulk_eraser.survey.plan import PlanFile, read_plan
 
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run
@@ -52,7 +53,8 @@ class RunOptions(Bundle):
     ledger: str | None = option(
         "PATH",
         "Where every step is recorded, and from where an interrupted run continues. "
-        "[default: the input's name with .ledger.ndjson]",
+        "[default: the input's name, of one sheet of several its name as well, with "
+        ".ledger.ndjson]",
     )
     strict: bool = flag("Send nothing if any row is rejected.")
     # Not from the environment, where they would switch their guards off for good.
@@ -72,7 +74,9 @@ class RunOptions(Bundle):
         env=False,
     )
     plan: str | None = option(
-        "FILE", "Send only if everything is as in this plan, which `check --plan` wrote."
+        "FILE",
+        "Send what this plan says, or nothing. `check --plan` wrote it; input, options and target "
+        "are taken from it.",
     )
     requester: str | None = option("TEXT", "Who ordered the erasure; recorded in the ledger.")
     reference: str | None = option("TEXT", "Ticket or case; recorded in the ledger.")
@@ -89,6 +93,18 @@ class RunOptions(Bundle):
     )
     dry_run: bool = flag("Read everything and show what would be sent; send and write nothing.")
     yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannableInputOptions(InputOptions):
+    """The input, which a plan may name as well."""
+
+    input_path: str = argument(
+        "INPUT",
+        "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input. With --plan it can "
+        "be left out.",
+        required=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,7 @@ def run(
     target: TargetOptions,
     given: RunOptions,
     service: ServiceOptions,
-    source: InputOptions,
+    source: PlannableInputOptions,
     pace: PaceOptions,
     told: VerboseOutputOptions,
 ) -> int:
@@ -120,17 +136,25 @@ def run(
     output = told.output()
 
     def work() -> RunResult:
-        settings = _settings(given, target, pace)
+        plan = None if given.plan is None else read_plan(given.plan)
+        if plan is not None:
+            asked, where = as_planned(plan, source, target, no_exclude=given.no_exclude)
+        elif source.said_by("input_path"):
+            asked, where = source, target
+        else:
+            raise UsageError("No INPUT given. Name the file with the customer keys, or use --plan.")
+        settings = _settings(given, where, pace)
         is_sent = not (given.rehearse or given.dry_run)
         how = HowToRun(
             api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
             consent=_consent(given),
-            follow_options=_follow_options(target, service),
+            follow_options=_follow_options(where, service),
             receipt=given.receipt,
             dry_run=given.dry_run,
             verbose=told.verbose,
         )
-        return _execute(_request(given, source, service, settings, output), settings, how, output)
+        request = _request(given, asked, service, settings, plan, output)
+        return _execute(request, settings, how, output)
 
     tell = partial(_tell, given, source.input_path)
     return conclude(output, RunResult(ledger=given.ledger), work, tell, tell)
@@ -161,15 +185,17 @@ def _request(
     source: InputOptions,
     service: ServiceOptions,
     settings: RunSettings,
+    plan: PlanFile | None,
     output: Output,
 ) -> RunRequest:
     if source.exclude and given.no_exclude:
         raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
     naming = naming_of(given.pseudonymize, output)
+    intake = source.intake(strict=given.strict, naming=naming)
     request = RunRequest(
-        intake=source.intake(strict=given.strict, naming=naming),
+        intake=intake,
         ledger_path=ledger_path_of(
-            source.input_path,
+            intake.reader,
             given.ledger,
             is_format_given=source.format is not None,
             rehearse=given.rehearse,
@@ -177,7 +203,7 @@ def _request(
         no_hold_list=given.no_exclude,
         is_same_batch=given.same_batch,
         route=service.route(settings.target, settings.api_version),
-        plan=None if given.plan is None else read_plan(given.plan),
+        plan=plan,
         requester=text_of("--requester", given.requester),
         reference=text_of("--reference", given.reference),
     )

@@ -160,8 +160,11 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     width = max(6, len(f"{facts['rows']:,}"))
     lines = [
         f"Input {printable(facts['name'])}: {facts['bytes']:,} bytes, SHA-256 {facts['sha256']}",
-        f"{facts['rows']:>{width},}  rows",
     ]
+    if others := verified.other_sheets:
+        names = ", ".join(map(printable, others))
+        lines.append(f"Sheet {printable(facts['sheet'])} was read. Not read: {names}")
+    lines.append(f"{facts['rows']:>{width},}  rows")
     for state, count in verified.states.items():
         if count:
             lines.append(f"{count:>{width},}  {_MEANING[state]}")

@@ -1,6 +1,6 @@
 """Words for people: numbers, lines, times, states. What programs read is in `--json`, exact."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from bulk_eraser.errors import Attention, lines_of
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
@@ -19,6 +19,7 @@ __all__ = [
     "printable",
     "row_error",
     "suspect",
+    "time_in_words",
 ]
 
 LABELS = {
@@ -130,6 +131,15 @@ def moment(when: datetime, now: datetime) -> str:
     on, time = f"{when.day} {when:%b}", f"from {when:%H:%M} UTC"
     word = {0: "today", 1: "tomorrow"}.get((when.date() - now.date()).days)
     return f"{word} ({on}, {time})" if word else f"on {on} ({time})"
+
+
+def time_in_words(text: str) -> str:
+    """`24 Dec 2026, 10:15 UTC` of a time in RFC 3339; what is none stays as it is."""
+    try:
+        when = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return text
+    return f"{calendar_day(when)}, {when:%H:%M} UTC"
 
 
 # ── reasons ─────────────────────────────────────────────────────────────────────────────────────

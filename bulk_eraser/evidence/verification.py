@@ -97,6 +97,7 @@ class VerifyResult(Result):
     receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
+    other_sheets: list[str] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     held_too_late: int = 0
     unaccounted: int = 0
@@ -311,6 +312,7 @@ def _note_rows(
     """What became of every row of the input, into `result` and into the table."""
     facts = survey.facts()
     result.input = msgspec.to_builtins(facts)
+    result.other_sheets = survey.reader.other_sheets
     states: Counter[str] = Counter()
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
@@ -371,5 +373,6 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
         encoding=None if known.format == "xlsx" else known.encoding,
         sheet=known.sheet,
         received_field=known.received_field,
+        received_format=known.received_format,
         reference_field=known.reference_field,
     )

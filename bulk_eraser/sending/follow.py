@@ -351,7 +351,10 @@ class Follow:
 
     def listed(self, job: KnownJob, deadline: date) -> ListedJob:
         accepted = accepted_at(self.file.read_at, job.place)
-        return ListedJob(accepted.line, accepted.jid, accepted.at, deadline.isoformat())
+        counted_from = "row" if job.received else "option" if self.request.received else "run"
+        return ListedJob(
+            accepted.line, accepted.jid, accepted.at, deadline.isoformat(), counted_from
+        )
 
 
 class _Lists:

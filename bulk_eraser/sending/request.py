@@ -70,12 +70,17 @@ class FollowRequest:
 
 @dataclass(frozen=True)
 class ListedJob:
-    """A job that somebody should look at; `line` is that of its row, `deadline` YYYY-MM-DD."""
+    """A job that somebody should look at; `line` is that of its row, `deadline` YYYY-MM-DD.
+
+    `deadline_from` is what it counts from: `row`, `option` (--received) or `run` (its day, because
+    nothing else is known).
+    """
 
     line: int
     jid: str
     created_at: str
     deadline: str
+    deadline_from: str
 
 
 @dataclass

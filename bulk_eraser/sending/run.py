@@ -242,9 +242,6 @@ def prepare(
     """
     began = time.monotonic()
     intake, plan = request.intake, request.plan
-    if plan is not None:
-        target = None if settings.simulated else settings.target
-        plan.must_suit(intake.reader.asked, target, settings.api_version)
     with ExitStack() as opened:  # whatever refuses the run, Ctrl-C as well, all is given back
         history = opened.enter_context(closing(KeyHistory()))
         facts = LedgerFacts()

@@ -191,7 +191,7 @@ class CsvRows:
     def _with_facts(self, row: Row, fields: list[str]) -> Row:
         places = (self._columns.received, self._columns.reference)
         facts = (fields[p] if p is not None and p < len(fields) else None for p in places)
-        return with_facts(row, *facts)
+        return with_facts(row, *facts, received_format=self._asked.received_format)
 
     # ── broken quotes ───────────────────────────────────────────────────────────────────────
 

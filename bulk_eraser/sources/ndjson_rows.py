@@ -62,7 +62,10 @@ def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Itera
             yield RejectedRow(error.word, number)
         else:
             row = clean_key(key, number)
-            yield with_facts(row, received, reference) if asked.has_facts else row
+            if asked.has_facts:
+                form = asked.received_format
+                row = with_facts(row, received, reference, received_format=form)
+            yield row
 
 
 def _is_nested_too_deep(line: str) -> bool:

@@ -1,6 +1,7 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
 import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from bulk_eraser.sources.file import InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
+from bulk_eraser.sources.xlsx_parts import DAMAGE, worksheets
 from bulk_eraser.sources.xlsx_rows import XlsxRows
 
 __all__ = ["FORMATS", "InputReader", "format_of"]
@@ -30,7 +32,8 @@ FORMATS = {
 class InputReader:
     """An input and how to read it: `asked`, and `reading`, complete once `survey_rows` was begun.
 
-    `ends_within_a_row`, known once all rows were read, tells that no line end follows the last one.
+    `ends_within_a_row`, known once all rows were read, tells that no line end follows the last one;
+    `other_sheets` names those of a workbook that are not read.
 
     Raises `UsageError` when the format cannot be told from the name, `InputError` as the parts
     below do.
@@ -40,7 +43,19 @@ class InputReader:
         self.asked = replace(reading, format=reading.format or format_of(path))
         self.reading = self.asked
         self.ends_within_a_row = False
+        self.other_sheets: list[str] = []
         self.file = InputFile(path)
+
+    def asked_sheet_of_several(self) -> str | None:
+        """The sheet that was asked for, if the workbook has others; None also if it cannot be
+        read, which the first reading tells."""
+        if self.asked.format != "xlsx" or self.asked.sheet is None:
+            return None
+        try:
+            with open(self.file.open_raw(), "rb") as raw, zipfile.ZipFile(raw) as archive:
+                return self.asked.sheet if len(worksheets(archive)) > 1 else None
+        except (OSError, *DAMAGE):
+            return None
 
     def survey_rows(self) -> Iterator[Row]:
         """The rows, read for the first time; at the end the file is remembered as it was."""
@@ -64,6 +79,7 @@ class InputReader:
         self.reading = replace(
             self.asked, key_field=sheet.key_field, sheet=sheet.sheet, encoding="xlsx"
         )
+        self.other_sheets = sheet.other_sheets
         yield from sheet
 
     def _text_rows(self, *, survey: bool) -> Iterator[Row]:

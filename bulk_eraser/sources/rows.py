@@ -62,7 +62,8 @@ Row = KeyRow | RejectedRow
 class Reading:
     """How to read an input. None means: find it out from the file (and then say so).
 
-    For `received_field` and `reference_field` it means that there is no such column.
+    For `received_field` and `reference_field` it means that there is no such column, for
+    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
     """
 
     format: str | None = None
@@ -72,6 +73,7 @@ class Reading:
     encoding: str | None = None
     sheet: str | None = None
     received_field: str | None = None
+    received_format: str | None = None
     reference_field: str | None = None
 
     @property
@@ -99,16 +101,19 @@ def clean_key(raw: str, line: int) -> Row:
     return KeyRow(key, line, len(key) != len(raw))
 
 
-def with_facts(row: Row, received: object, reference: object) -> Row:
+def with_facts(
+    row: Row, received: object, reference: object, *, received_format: str | None = None
+) -> Row:
     """`row` with what else it says of the request, or rejected where that cannot stand.
 
-    None and blank text mean that it says nothing. `received` is `YYYY-MM-DD` (a time behind it is
-    left out) or a `date`, `reference` text of at most 200 characters or a whole number.
+    None and blank text mean that it says nothing. `received` is a `date` or text in
+    `received_format`, without one `YYYY-MM-DD` (a time behind it is left out). `reference` is text
+    of at most 200 characters or a whole number.
     """
     if isinstance(row, RejectedRow):
         return row
     try:
-        day = _day(received)
+        day = _day(received, received_format)
     except ValueError:
         return RejectedRow("bad_received", row.line)
     try:
@@ -118,10 +123,12 @@ def with_facts(row: Row, received: object, reference: object) -> Row:
     return row._replace(received=day or None, reference=text or None)
 
 
-def _day(value: object) -> str:
+def _day(value: object, form: str | None) -> str:
     if isinstance(value, date):  # a datetime is one, too
         return value.isoformat()[:10]
     text = _text(value)
+    if text and form is not None:
+        return datetime.strptime(text, form).date().isoformat()
     # fromisoformat() alone takes more than a spreadsheet or a person writes, such as 20260105.
     if text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]+)?", text):
         raise ValueError("not a date")

@@ -42,15 +42,16 @@ _ERROR = object()
 class XlsxRows:
     """Iterate to get the rows; `line` is the row's number in the sheet.
 
-    `key_field` and `sheet` hold what was found; without a header, columns are numbered as in the
-    sheet (A is 1). Raises `InputError` when the workbook cannot be read or the sheet or the key's
-    column cannot be told.
+    `key_field` and `sheet` hold what was found, `other_sheets` the names of those that are not
+    read; without a header, columns are numbered as in the sheet (A is 1). Raises `InputError` when
+    the workbook cannot be read or the sheet or the key's column cannot be told.
     """
 
     def __init__(self, content: bytes, name: str, asked: Reading) -> None:
         self._name = name
         self._asked = asked
         self._scan = SheetScan()
+        self.other_sheets: list[str] = []
         sheet = self._open(content)
         self.sheet = str(sheet.name)
         self._rows = self._filled_rows(sheet)
@@ -77,6 +78,7 @@ class XlsxRows:
 
     def __iter__(self) -> Iterator[Row]:
         columns, has_facts = self._columns, self._asked.has_facts
+        form = self._asked.received_format
         to_compare = MOST_TITLE_LINES if columns.assumed else 0
         for line, cells in self._rows:
             if columns.assumed:
@@ -86,7 +88,9 @@ class XlsxRows:
                 is_first = to_compare == MOST_TITLE_LINES
                 columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
                 to_compare -= 1
-            yield with_facts(row, *self._facts(line, cells)) if has_facts else row
+            if has_facts:
+                row = with_facts(row, *self._facts(line, cells), received_format=form)
+            yield row
 
     def _filled_rows(self, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
         """The rows that are not blank, with their numbers, each from column A on."""
@@ -169,6 +173,7 @@ class XlsxRows:
             trouble = f"has {'several sheets' if chosen else 'no sheet'} {wanted}"
         # calamine looks a sheet up by its name, so of two with one name neither is certain.
         if len(chosen) == 1 and names.count(chosen[0].name) == 1:
+            self.other_sheets = [name for name in names if name != chosen[0].name]
             return chosen[0]
         there = f": {', '.join(names)}. Name the one that you mean with --sheet" if names else ""
         raise InputError(f"{self._name} {trouble}{there}.")

@@ -236,6 +236,7 @@ class Survey:
             encoding=reading.encoding or "",
             sheet=reading.sheet,
             received_field=reading.received_field,
+            received_format=reading.received_format,
             reference_field=reading.reference_field,
             rows=self.rows,
             keys=self.rows - rejected - duplicate,
@@ -300,7 +301,13 @@ class Survey:
             return f"{name} holds no rows: there is nothing to erase."
         reasons = ", ".join(f"{word} ({count})" for word, count in self.errors.most_common())
         advice = "Look at --key-field, --delimiter and --format."
-        if self.reader.reading.format == "xlsx":
+        if set(self.errors) == {"bad_received"}:
+            field = self.reader.reading.received_field
+            advice = (
+                f"The dates in {field} are not in the form that was asked for. Use "
+                "--received-format to name it, such as %d.%m.%Y."
+            )
+        elif self.reader.reading.format == "xlsx":
             advice = "Look at --key-field and --sheet; keys must be stored as text, not as numbers."
         return f"{name} holds {self.rows} rows, but not one usable key: {reasons}. {advice}"
 

@@ -518,6 +518,7 @@ class Desk:
             "encoding": "utf-8",
             "sheet": None,
             "received_field": None,
+            "received_format": None,
             "reference_field": None,
             "rows": len(input_.rows),
             "keys": len(keys),
@@ -527,10 +528,14 @@ class Desk:
         host = target if "://" in target else f"https://{target}.elevate-api.cloud"
         plan: dict[str, object] = {
             "type": "plan",
-            "format": 1,
+            "format": 2,
             "tool": "bulk-eraser 0",
             "made_by": "Ada",
             "made_at": "2030-01-02T03:04:05Z",
+            "login": "ada",
+            "path": input_.path.name,
+            "reading": {"format": facts["format"], "header": True},
+            "allow": [],
             "input": facts,
             "hold_list": None,
             "keys": len(keys),

@@ -257,3 +257,48 @@ async def test_what_changes_behind_the_survey_is_not_sent(
         desk.reconcile(source, again, service)
         assert again.code == 0
         assert set(service.per_key) == set(keys[:60])
+
+
+# ── dates in another form ───────────────────────────────────────────────────────────────────────
+
+
+async def test_dates_as_a_spreadsheet_writes_them(desk: Any, service: Any, keys: list[str]):
+    """With --received-format the dates are read in that form, recorded as YYYY-MM-DD, and any other
+    one is rejected; `verify` reads the file as the run did."""
+    dates = ["05.01.2026", "5.1.2026", "2026-01-05", "31.02.2026", "01/05/2026", ""]
+    lines = [f"{key},{day}\n" for key, day in zip(keys, dates, strict=False)]
+    source = desk.file("keys.csv", f"customerKey,asked\n{''.join(lines)}")
+    form = ("--received-field", "asked", "--received-format", "%d.%m.%Y")
+    ended = await desk.run(source, service, *form)
+    assert (ended.code, ended.json["counts"]["rejected"]) == (3, 3)
+    ledger = desk.ledger()
+    received = {line["key"]: line.get("received") for line in ledger.of("accepted")}
+    assert received == {keys[0]: "2026-01-05", keys[1]: "2026-01-05", keys[5]: None}
+    assert {line["error"] for line in ledger.of("rejected")} == {"bad_received"}
+    assert ledger.of("run_started")[0]["input"]["received_format"] == "%d.%m.%Y"
+    verified = await desk.call("verify", "keys.ledger.ndjson", "--input", source, "--json")
+    states = json.loads(verified.out)["states"]
+    assert (states["rejected"], states["in_progress"]) == (3, 3)
+
+
+async def test_a_form_that_is_none(desk: Any, keys: list[str]):
+    """What is no form of a date, or has no column, is 2 and says how it is written."""
+    source = desk.file("keys.csv", f"customerKey,asked\n{keys[0]},05.01.2026\n")
+    column = ("--received-field", "asked")
+    forms = ["", "DD.MM.YYYY", "%d.%m", "%d.%m.%y", "%d.%m.%Y %p", "%d.%m.%Y %d", "%", "%%d %m %Y"]
+    cases = [(*column, "--received-format", form) for form in forms]
+    cases.append(("--received-format", "%d.%m.%Y"))
+    endings = await desk.together(*(desk.check(source, *case) for case in cases))
+    for case, ended in zip(cases, endings, strict=True):
+        assert (ended.code, ended.findings["outcome"]) == (2, "refused"), case
+        assert "--received-format" in ended.findings["error"]
+
+
+async def test_a_column_of_other_dates(desk: Any, keys: list[str]):
+    """Where every row is rejected for its date, the advice is the form of the dates, not the column
+    with the keys."""
+    source = desk.file("keys.csv", f"customerKey,asked\n{keys[0]},05.01.2026\n")
+    ended = await desk.check(source, "--received-field", "asked")
+    assert ended.code == 65
+    assert "--received-format" in ended.findings["error"]
+    assert "--key-field" not in ended.findings["error"]

@@ -249,7 +249,11 @@ async def test_deadlines(desk: Any, service: Any, keys: list[str]):
     assert [job["line"] for job in found["at_risk_jobs"]] == [3]
     code, found = await follow(desk, "--now", "--received", ago(90), "--fail-if-overdue")
     assert (code, [job["line"] for job in found["overdue_jobs"]]) == (3, [2, 5])
+    assert [job["deadline_from"] for job in found["overdue_jobs"]] == ["row", "option"]
     days_ago(desk.folder / LEDGER, 35)
+    told = await desk.call("follow", LEDGER)
+    guessed = [line for line in told.out.splitlines() if "if received on the day of" in line]
+    assert [line.split(",")[0].strip() for line in guessed if "due by" in line] == ["line 5"] * 2
     code, found = await follow(desk, "--fail-if-overdue")
     assert (code, [job["line"] for job in found["overdue_jobs"]]) == (3, [2, 5])
     assert [job["line"] for job in found["slow_jobs"]] == [2, 3, 4, 5]

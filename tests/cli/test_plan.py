@@ -59,6 +59,10 @@ async def test_a_plan_binds_what_was_checked(desk: Any, rows: list[str], keys: l
     ended = await desk.check(source, *options)
     assert ended.code == 3
     plan = json.loads((desk.folder / "plan.json").read_text())
+    assert plan.pop("login") == pwd.getpwuid(os.getuid()).pw_name
+    assert plan.pop("path") == str(source.path)  # as it was typed
+    asked = plan.pop("reading")
+    assert asked == dict.fromkeys(asked) | {"format": "csv", "header": True}
     assert ended.findings["plan"] == "plan.json"
     assert ended.findings["keys_sha256"] == plan["keys_sha256"] == of_keys(keys[:15])
     assert plan.pop("tool").startswith("bulk-eraser ")
@@ -66,7 +70,7 @@ async def test_a_plan_binds_what_was_checked(desk: Any, rows: list[str], keys: l
     assert timedelta(0) <= datetime.now(UTC) - made_at < timedelta(minutes=1)
     expected = json.loads(desk.plan(source, "acme", name="mine.json").read_text())
     assert plan == {name: expected[name] for name in plan}
-    assert set(expected) == {*plan, "tool", "made_at"}
+    assert set(expected) == {*plan, "tool", "made_at", "login", "path", "reading"}
 
 
 async def test_a_plan_binds_the_hold_list(desk: Any, rows: list[str], keys: list[str]):
@@ -76,7 +80,8 @@ async def test_a_plan_binds_the_hold_list(desk: Any, rows: list[str], keys: list
     options = ("--plan", "plan.json", "--cluster-id", "acme", "--api-version", "v3")
     await desk.check(desk.csv(rows), "--exclude", hold, *options)
     plan = json.loads((desk.folder / "plan.json").read_text())
-    assert plan["hold_list"] == {"name": "hold.csv", "sha256": of_file(hold), "keys": 3}
+    held = {"path": str(hold), "name": "hold.csv", "sha256": of_file(hold), "keys": 3}
+    assert plan["hold_list"] == held
     assert plan["keys"] == 13
     assert plan["keys_sha256"] == of_keys([*keys[1:3], *keys[4:15]])
     assert (plan["target"], plan["api"], plan["input"]["keys"]) == ("acme", "v3", 15)
@@ -135,7 +140,7 @@ async def test_a_plan_replaces_nothing_else(desk: Any, service: Any, keys: list[
     """An input, hold list, ledger or any other thing named by mistake stays as it was: 2."""
     source, hold = desk.csv(keys[:5]), desk.csv(keys[4:6], "hold.csv")
     await desk.run(source, service)
-    desk.plan(source, "acme", name="newer.json", format=2)
+    desk.plan(source, "acme", name="newer.json", format=3)
     os.mkfifo(desk.folder / "fifo")
     before = desk.everything()
     names = ["keys.csv", "hold.csv", "keys.ledger.ndjson", "newer.json", "fifo", "/dev/stdout"]
@@ -286,7 +291,7 @@ async def test_a_plan_can_be_rehearsed(desk: Any, keys: list[str]):
     assert ledger.of("run_started")[0]["target"] == "rehearsal"
     before = desk.everything()
     refused = await desk.call("run", source, *options, "--api-version", "v3")
-    assert (refused.code, "API version" in refused.json["error"]) == (2, True)
+    assert (refused.code, "--api-version says 'v3'" in refused.json["error"]) == (2, True)
     assert desk.everything() == before
 
 
@@ -302,8 +307,117 @@ async def test_a_dry_run_compares_too(desk: Any, service: Any, keys: list[str]):
     )
     assert (good.code, good.json["counts"]["not_reached"]) == (0, 20)
     assert (refused.code, refused.json["outcome"]) == (2, "refused")
-    assert "target" in refused.json["error"]
+    assert "but the plan has 'acme'" in refused.json["error"]
     assert desk.everything() == before
+    assert service.calls == []
+
+
+# ── nothing has to be said again ────────────────────────────────────────────────────────────────
+
+
+async def test_a_plan_says_all_that_was_said(desk: Any, service: Any, keys: list[str]):
+    """Input, how it is read, hold list, what is let through, target and version come from the plan;
+    `next` gives `follow` the version, which it cannot know."""
+    days = [f"2024-05-{n:02}" for n in range(1, 8)]
+    content = "".join(f"x|{key}\n" for key in [*days, *keys[:3]])
+    desk.file("all.txt", content)
+    desk.file("hold.txt", f"x|{keys[1]}\n")
+    (desk.folder / "plans").mkdir()
+    reading = ("--no-header", "--key-field", "2", "--delimiter", "|", "--allow", "dates")
+    target = ("--base-url", service.origin, "--api-version", "v3")
+    options = (*reading, *target, "--exclude", "hold.txt", "--plan", "plans/all.json")
+    made = await desk.check("all.txt", *options)
+    assert made.code == 0, made.err
+    plan = json.loads((desk.folder / "plans" / "all.json").read_text())
+    assert (plan["path"], plan["hold_list"]["path"]) == ("../all.txt", "../hold.txt")
+    ended = await desk.call("run", "--plan", "plans/all.json", "--json", "--rate", "0")
+    assert ended.code == 0, ended.err
+    assert set(service.per_key) == {*days, keys[0], keys[2]}
+    assert {call.path.split("/")[3] for call in service.calls} == {"v3"}
+    assert ended.json["ledger"] == "all.ledger.ndjson"
+    assert ended.json["next"][-2:] == ["--api-version", "v3"]
+
+
+async def test_who_made_the_plan_is_shown(desk: Any, service: Any, keys: list[str]):
+    """A run names author and time, says that the plan matches, and warns where the login is that
+    of the author, whatever name the plan has."""
+    source, me = desk.csv(keys[:3]), pwd.getpwuid(os.getuid()).pw_name
+    other = desk.plan(source, service.origin, made_by="Ada", login="ada")
+    same = desk.plan(source, service.origin, name="same.json", made_by="Ada", login=me)
+    by_other, by_me = await desk.together(
+        *(desk.call("run", "--dry-run", "--plan", plan) for plan in (other, same))
+    )
+    assert f"Plan {other} by Ada, 2 Jan 2030, 03:04 UTC: matches\n" in by_other.err
+    assert "Four eyes" not in by_other.err
+    assert f"Plan {same} by Ada, 2 Jan 2030, 03:04 UTC: matches\n" in by_me.err
+    assert f"was made with the login that runs it ({me}). Four eyes" in by_me.err
+
+
+async def test_the_environment_must_agree_as_well(desk: Any, service: Any, keys: list[str]):
+    """A variable counts as said: where it says something else it is 2 and is named; where it says
+    the same, or is empty, it is no matter."""
+    source = desk.csv(keys[:3])
+    plan = desk.plan(source, service.origin)
+    hold = desk.csv(keys[:1], "hold.csv").path
+    others = {
+        "BULK_ERASER_KEY_FIELD": "note",
+        "BULK_ERASER_DELIMITER": ";",
+        "BULK_ERASER_NO_HEADER": "1",
+        "BULK_ERASER_API_VERSION": "v3",
+        "BULK_ERASER_ALLOW": "dates",
+        "BULK_ERASER_EXCLUDE": str(hold),
+        "ELEVATE_BASE_URL": "https://gateway.example.com",
+        "ELEVATE_CLUSTER_ID": "acme",
+    }
+    options = ("run", "--json", "--plan", plan)
+    before = desk.everything()
+    endings = await desk.together(
+        *(desk.call(*options, env={name: value}) for name, value in others.items())
+    )
+    for name, ended in zip(others, endings, strict=True):
+        assert (ended.code, ended.json["outcome"]) == (2, "refused"), name
+        assert f"{name} says " in ended.json["error"]
+    assert (service.calls, desk.everything()) == ([], before)
+    env = {
+        "BULK_ERASER_KEY_FIELD": "customerKey",
+        "BULK_ERASER_DELIMITER": "comma",
+        "BULK_ERASER_NO_HEADER": "0",
+        "BULK_ERASER_ENCODING": "UTF8",
+        "BULK_ERASER_API_VERSION": "v4",
+        "BULK_ERASER_SHEET": "",
+        "ELEVATE_BASE_URL": f"{service.origin}/",
+    }
+    ended = await desk.call(*options, env=env)
+    assert ended.code == 0, ended.err
+    assert len(service.calls) == 3
+
+
+async def test_an_input_that_was_moved(desk: Any, service: Any, keys: list[str]):
+    """It is 2, with the place where it was; named as INPUT it is carried out, by whatever name,
+    as long as its bytes are the planned ones."""
+    source = desk.csv(keys[:4])
+    plan = desk.plan(source, service.origin)
+    moved = source.path.rename(desk.folder / "moved.data")
+    desk.may_hold_keys.add(moved)
+    gone = await desk.call("run", "--json", "--plan", plan)
+    assert (gone.code, gone.json["outcome"]) == (2, "refused")
+    assert f"there is no {source.path}. If it was moved, name it with INPUT" in gone.json["error"]
+    other = desk.csv(keys[4:8], "other.csv")
+    wrong = await desk.call("run", other, "--json", "--plan", plan)
+    assert (wrong.code, "is another one" in wrong.json["error"]) == (2, True)
+    assert service.calls == []
+    ended = await desk.call("run", moved, "--json", "--plan", plan)
+    assert (ended.code, len(service.calls)) == (0, 4)
+
+
+async def test_what_came_from_a_pipe_must_be_named(desk: Any, service: Any, keys: list[str]):
+    """A plan of a pipe says that it needs INPUT, and so does `run` without a plan."""
+    plan = desk.plan(desk.csv(keys[:4]), service.origin, path=None)
+    for options, told in ((("--plan", plan), "from a pipe"), ((), "No INPUT given")):
+        ended = await desk.call("run", "--json", *options)
+        assert (ended.code, ended.json["outcome"]) == (2, "refused")
+        assert told in ended.json["error"]
+        assert "INPUT" in ended.json["error"]
     assert service.calls == []
 
 
@@ -447,8 +561,8 @@ async def test_another_target_or_version_is_refused(desk: Any, service: Any, row
     source = desk.csv(rows)
     plan = desk.plan(source, service.origin)
     cases = {
-        "target": (source, plan, ("--base-url", "http://127.0.0.1:1")),
-        "API version": (source, plan, ("--api-version", "v3")),
+        "--base-url": (source, plan, ("--base-url", "http://127.0.0.1:1")),
+        "--api-version": (source, plan, ("--api-version", "v3")),
     }
     for what, reason in zip(cases, await refused(desk, service, cases), strict=True):
         assert what in reason
@@ -464,16 +578,17 @@ async def test_a_cluster_is_one_target(desk: Any, keys: list[str]):
         *(desk.call("run", source, *options, cluster) for cluster in ("ACME", "acme2"))
     )
     assert (good.code, other.code) == (0, 2)
-    assert "'acme' in the plan, 'acme2' in this run" in other.json["error"]
+    assert "--cluster-id says 'acme2', but the plan has 'acme'" in other.json["error"]
 
 
 async def test_another_hold_list_is_refused(
     desk: Any, service: Any, rows: list[str], keys: list[str]
 ):
-    """A hold list that is missing, another one, changed, or added is 2 and is named, even where
-    it holds the same keys back; by another name it is the same."""
+    """A hold list that is gone, another one, changed, added or taken away is 2 and is named, even
+    where it holds the same keys back; by another name it is the same."""
     source, hold = desk.csv(rows), desk.csv(keys[:3], "hold.csv").path
-    facts = {"name": "hold.csv", "sha256": of_file(hold), "keys": 3}
+    facts = {"path": "hold.csv", "name": "hold.csv", "sha256": of_file(hold), "keys": 3}
+    gone = desk.plan(source, service.origin, name="gone.json", hold_list=facts | {"path": "g.csv"})
     held = {"hold_list": facts, "keys": 12, "keys_sha256": of_keys(keys[3:15])}
     plan = desk.plan(source, service.origin, **held)
     without = desk.plan(source, service.origin, name="without.json")
@@ -486,11 +601,15 @@ async def test_another_hold_list_is_refused(
         name: (source, plan, ("--exclude", desk.csv(content, f"{n}.csv")))
         for n, (name, content) in enumerate(lists.items())
     }
-    cases["missing"] = (source, plan, ())
+    cases["gone"] = (source, gone, ())
+    cases["taken away"] = (source, plan, ("--no-exclude",))
     cases["added"] = (source, without, ("--exclude", hold))
     reasons = await refused(desk, service, cases)
     assert all("hold list" in reason for reason in reasons)
-    assert "--exclude" in reasons[list(cases).index("missing")]
+    told = dict(zip(cases, reasons, strict=True))
+    assert f"there is no {desk.folder / 'g.csv'}" in told["gone"]
+    assert "--no-exclude says no hold list, but the plan has the hold list" in told["taken away"]
+    assert "--exclude says the hold list" in told["added"]
     renamed = desk.csv(keys[:3], "renamed.csv")
     ended = await desk.call(*command(service, source, "--plan", plan, "--exclude", renamed))
     desk.reconcile(source, ended, service, held=keys[:3])
@@ -502,14 +621,17 @@ async def test_a_plan_edited_by_hand_is_refused(
 ):
     """Whatever is changed in a plan of what it binds is 2, and is named."""
     source = desk.csv(rows)
-    hold = {"name": "hold.csv", "sha256": "0" * 64, "keys": 1}
+    hold_path = desk.csv(keys[:1], "hold.csv").path
+    hold = {"path": str(hold_path), "name": "hold.csv", "sha256": "0" * 64, "keys": 1}
     edits: list[tuple[str, object, str]] = [
         ("keys", 14, "number of keys: 14"),
         ("keys_sha256", of_keys(reversed(keys[:15])), "keys_sha256"),
         ("hold_list", hold, "hold list"),
-        ("target", "acme", "target: 'acme'"),
+        ("target", "acme", "but the plan has 'acme'"),
+        ("base", "https://a.example/api/admin/v4", "has 'https://a.example/api"),
         ("key_field", "note", "--key-field: 'note'"),
-        ("format", 2, "newer version"),
+        ("format", 3, "newer version"),
+        ("format", 1, "older version"),
     ]
     cases = {
         (n, field): (
@@ -544,7 +666,7 @@ async def test_a_plan_binds_the_whole_address(desk: Any, service: Any, keys: lis
     other = ("--base-url", f"{service.origin}/tenant-b", "--plan", plan)
     ended = await desk.call("run", source, *other, "--json")
     assert ended.code == 2
-    assert "address" in ended.json["error"]
+    assert "/tenant-b/api/admin/v4', but the plan has" in ended.json["error"]
     assert service.calls == []
 
 

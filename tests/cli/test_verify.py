@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from tests.cli.conftest import rechained
@@ -485,3 +486,40 @@ async def test_a_full_temporary_folder_is_74(desk: Any, service: Any, keys: list
     ended = await desk.call("verify", LEDGER, before=limit)
     assert ended.code == 74
     assert "temporary folder" in ended.err
+
+
+# ── one sheet of several ────────────────────────────────────────────────────────────────────────
+
+
+async def test_each_sheet_has_a_ledger(desk: Any, service: Any, keys: list[str]):
+    """The default ledger of one sheet of several has the sheet's name, as far as it can stand in
+    the name of a file; `verify` names the sheet that it read and those that it did not. A workbook
+    with one sheet keeps the plain name."""
+    sheets = {"May": keys[:3], "June: <all>/2": keys[3:5]}
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, part in sheets.items():
+        sheet = book.create_sheet("x")
+        sheet.title = "".join(char for char in title if char not in ":/")
+        for row in ["customerKey", *part]:
+            sheet.append([row])
+    book.save(desk.folder / "book.xlsx")
+    single = openpyxl.Workbook()
+    single.active.title = "Keys"
+    for row in ["customerKey", *keys[5:7]]:
+        single.active.append([row])
+    single.save(desk.folder / "one.xlsx")
+    desk.may_hold_keys |= {desk.folder / "book.xlsx", desk.folder / "one.xlsx"}
+    ledgers = []
+    for path, title in (("book.xlsx", "May"), ("book.xlsx", "June <all>2"), ("one.xlsx", "Keys")):
+        options = ("--sheet", title, "--base-url", service.origin, "--rate", "0", "--yes")
+        ended = await desk.call("run", path, *options, "--json")
+        assert ended.code == 0, ended.err
+        ledgers.append(ended.json["ledger"])
+    names = ["book.May.ledger.ndjson", "book.June_all_2.ledger.ndjson", "one.ledger.ndjson"]
+    assert ledgers == names
+    told = await desk.call("verify", names[0], "--input", "book.xlsx")
+    assert told.code == 0, told.err
+    assert "Sheet May was read. Not read: June <all>2\n" in told.out
+    alone = await desk.call("verify", names[2], "--input", "one.xlsx", "--json")
+    assert json.loads(alone.out)["other_sheets"] == []

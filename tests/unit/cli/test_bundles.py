@@ -73,7 +73,15 @@ def test_each_bundle_gets_its_own_values_and_what_was_typed_of_it():
 def test_the_environment_is_not_typed():
     """A variable sets its option, and it shows that nobody typed it; what is typed is stronger."""
     how = paint_of(BULK_ERASER_COLOUR="blue", PAINT_LITRES="0.5", BULK_ERASER_WET="yes")
-    assert how == Paint(colour=Colour.BLUE, litres=0.5, wet=True)
+    variables = {
+        "colour": "BULK_ERASER_COLOUR",
+        "litres": "PAINT_LITRES",
+        "wet": "BULK_ERASER_WET",
+    }
+    assert how == Paint(colour=Colour.BLUE, litres=0.5, wet=True, variables=variables)
+    assert how.said_by("litres") == "PAINT_LITRES"
+    assert how.said_by("coats") is None
+    assert paint_of("--also-on", "roof").said_by("also_on") == "--also-on"
     assert paint_of("--colour", "green", BULK_ERASER_COLOUR="blue").colour is Colour.GREEN
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,17 @@ from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey import plan as plan_module
-from bulk_eraser.survey.checks import Intake, survey_of
-from bulk_eraser.survey.plan import Plan, PlanFile, made_from, must_be_free, read_plan, write_plan
+from bulk_eraser.survey.checks import Allow, Intake, survey_of
+from bulk_eraser.survey.plan import (
+    Author,
+    Plan,
+    PlanFile,
+    Said,
+    made_from,
+    must_be_free,
+    read_plan,
+    write_plan,
+)
 from bulk_eraser.survey.survey import Survey
 
 ACME = Target.of_cluster("acme")
@@ -60,8 +68,17 @@ def survey(tmp_path: Path) -> Iterator[Callable[..., Survey]]:
 
 def made(survey: Survey, **other: Any) -> Plan:
     """The plan for a survey; `other` takes the place of fields of it, or of its `input`."""
+    held = survey.hold_list and InputReader(
+        str(Path(survey.reader.file.path).parent / "hold.csv"), Reading()
+    )
     plan = made_from(
-        survey, ACME, ApiVersion.V4, tool="t", made_by="Ada", made_at="2030-01-01T00:00:00Z"
+        survey,
+        Intake(survey.reader, held or None),
+        ACME,
+        ApiVersion.V4,
+        path="plan.json",
+        tool="t",
+        author=Author("Ada", "ada", "2030-01-01T00:00:00Z"),
     )
     of_plan = {name: value for name, value in other.items() if name in OF_PLAN}
     facts = {name: value for name, value in other.items() if name not in of_plan}
@@ -77,11 +94,11 @@ def file_of(plan: Plan) -> PlanFile:
 
 
 def test_what_was_planned_matches(survey: Callable[..., Survey]):
-    """A plan suits and matches the input that it was made from, read again in the same way."""
+    """A plan matches the input that it was made from, read again in the same way."""
     options = {"received_field": "asked", "hold": "customerKey\nk-2\n"}
     plan = file_of(made(survey(**options)))
     again = survey(**options)
-    plan.must_suit(again.reader.asked, ACME, ApiVersion.V4)
+    assert plan.target == ACME
     plan.must_match(again)
 
 
@@ -113,8 +130,12 @@ def test_the_ledger_does_not_make_it_another(survey: Callable[..., Survey]):
         ({"delimiter": ";"}, "--delimiter"),
         ({"encoding": "cp1252"}, "--encoding"),
         ({"received_field": "asked"}, "--received-field"),
+        ({"received_format": "%d.%m.%Y"}, "--received-format"),
         ({"reference_field": "asked"}, "--reference-field"),
-        ({"hold_list": plan_module.HoldFacts(name="h", sha256="0" * 64, keys=1)}, "hold list h"),
+        (
+            {"hold_list": plan_module.HoldFacts(path="h", name="h", sha256="0" * 64, keys=1)},
+            "hold list was changed",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -149,12 +170,22 @@ def test_all_differences_are_named_at_once(survey: Callable[..., Survey]):
     plan = file_of(made(survey(hold="customerKey\nk-2\n")))
     with pytest.raises(UsageError) as caught:
         plan.must_match(survey(ROWS + "k-4,\n", received_field="asked"))
-    for told in ("input was changed", "--received-field", "hold list hold.csv", "2 in the plan"):
+    for told in ("input was changed", "--received-field", "hold list was changed", "2 in the plan"):
         assert told in str(caught.value)
-    asked = Reading(format="csv", key_field="id", delimiter=";")
+    said = [
+        Said("--key-field", "key_field", "id"),
+        Said("BULK_ERASER_DELIMITER", "delimiter", ";"),
+        Said("--cluster-id", "target", "acme2"),
+        Said("--api-version", "api", ApiVersion.V3),
+    ]
     with pytest.raises(UsageError) as caught:
-        plan.must_suit(asked, Target.of_cluster("acme2"), ApiVersion.V3)
-    for told in ("--key-field 'customerKey'", "--delimiter ','", "'acme2'", "'v3'"):
+        plan.must_suit(said)
+    for told in (
+        "--key-field says 'id', but the plan has 'customerKey'",
+        "BULK_ERASER_DELIMITER says ';', but the plan has ','",
+        "--cluster-id says 'acme2', but the plan has 'acme'",
+        "--api-version says 'v3', but the plan has 'v4'",
+    ):
         assert told in str(caught.value)
 
 
@@ -179,28 +210,32 @@ def test_an_encoding_has_many_names(
     plan = file_of(made(survey(content, encoding=planned)))
     for encoding in same:
         again = survey(content, encoding=encoding)
-        plan.must_suit(again.reader.asked, None, ApiVersion.V4)
+        plan.must_suit([Said("--encoding", "encoding", encoding)])
         plan.must_match(again)
     for encoding in other:
         with pytest.raises(UsageError, match="--encoding"):
-            plan.must_suit(Reading(format="csv", encoding=encoding), None, ApiVersion.V4)
+            plan.must_suit([Said("--encoding", "encoding", encoding)])
 
 
 def test_an_unknown_encoding_is_for_the_reader_to_tell(survey: Callable[..., Survey]):
     """What no encoding is called is not said to be a difference."""
-    file_of(made(survey())).must_suit(
-        Reading(format="csv", encoding="klingon"), None, ApiVersion.V4
-    )
+    file_of(made(survey())).must_suit([Said("--encoding", "encoding", "klingon")])
 
 
-def test_what_is_not_asked_for_is_found_in_the_file(survey: Callable[..., Survey]):
-    """An option that is left out is no difference in itself; what is then found may be one."""
-    plan = file_of(made(survey(ROWS.replace("customerKey", "id"), key_field="id")))
-    plan.must_suit(Reading(format="csv"), None, ApiVersion.V4)
-    with pytest.raises(UsageError, match="without --received-field"):
-        plan.must_suit(Reading(format="csv", received_field="asked"), None, ApiVersion.V4)
-    with pytest.raises(UsageError, match="without --no-header"):
-        plan.must_suit(Reading(format="csv", header=False), None, ApiVersion.V4)
+def test_what_was_found_in_the_file_may_be_said(survey: Callable[..., Survey]):
+    """What was not asked for then and is said now agrees if it is what was found."""
+    plan = file_of(made(survey()))
+    for field, value, other in (
+        ("delimiter", ",", ";"),
+        ("key_field", "customerKey", "asked"),
+        ("header", True, False),
+        ("received_field", None, "asked"),
+        ("allow", (), (Allow.DATES,)),
+        ("hold_list", None, "hold.csv"),
+    ):
+        plan.must_suit([Said("--it", field, value)])
+        with pytest.raises(UsageError, match="--it says"):
+            plan.must_suit([Said("--it", field, other)])
 
 
 def test_an_input_that_changes_under_the_check(survey: Callable[..., Survey], tmp_path: Path):
@@ -349,10 +384,20 @@ def test_a_plan_of_a_newer_version(survey: Callable[..., Survey], tmp_path: Path
     """What it binds may mean something else then: refused, and not replaced."""
     path = tmp_path / "plan.json"
     write_plan(str(path), made(survey()))
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 3'))
     for refuse in (lambda: read_plan(str(path)), lambda: must_be_free(str(path))):
         with pytest.raises(UsageError, match="newer version"):
             refuse()
+
+
+def test_a_plan_of_an_older_version(survey: Callable[..., Survey], tmp_path: Path):
+    """It does not say all that a run needs: refused, and a new one may take its place."""
+    path = tmp_path / "plan.json"
+    path.write_text('{"type":"plan","format":1,"tool":"bulk-eraser 0.1"}')
+    with pytest.raises(UsageError, match="older version"):
+        read_plan(str(path))
+    write_plan(str(path), made(survey()))
+    assert read_plan(str(path)).plan.format == 2
 
 
 def test_a_field_that_is_not_known_is_ignored(survey: Callable[..., Survey], tmp_path: Path):
@@ -363,12 +408,11 @@ def test_a_field_that_is_not_known_is_ignored(survey: Callable[..., Survey], tmp
     assert read_plan(str(path)).plan == plan
 
 
-def test_a_rehearsal_has_no_target_to_compare(survey: Callable[..., Survey]):
-    """Without a target all else is compared."""
-    plan = file_of(made(survey()))
-    asked = survey().reader.asked
-    plan.must_suit(asked, None, ApiVersion.V4)
-    with pytest.raises(UsageError, match="API version"):
-        plan.must_suit(asked, None, ApiVersion.V3)
-    with pytest.raises(UsageError, match="--format 'csv', this run has 'ndjson'"):
-        plan.must_suit(replace(asked, format="ndjson"), None, ApiVersion.V4)
+@pytest.mark.parametrize(
+    "other", [{"target": "other"}, {"base": "https://acme.example.com/api/admin/v4"}]
+)
+def test_target_and_address_belong_together(survey: Callable[..., Survey], other: dict[str, str]):
+    """A plan in which only one of them was changed by hand has no target."""
+    plan = file_of(msgspec.structs.replace(made(survey()), **other))
+    with pytest.raises(UsageError, match="was changed by hand"):
+        _ = plan.target
