@@ -3,9 +3,12 @@
 import errno
 import fcntl
 import os
+import time
 
 __all__ = ["Disk", "is_being_written", "network_file_system"]
 
+LOOK_S = 0.02
+"""Far longer than `is_being_written` holds the lock that it looks with."""
 _OVER_THE_NETWORK = {
     "9p",
     "afs",
@@ -37,7 +40,11 @@ class Disk:
 
     def lock(self, fd: int) -> None:
         """Take the file for this process alone. Raises `BlockingIOError` when another has it."""
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # it may be one that only looks, see `is_being_written`
+            time.sleep(LOOK_S)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def chmod(self, fd: int, mode: int) -> None:
         os.fchmod(fd, mode)

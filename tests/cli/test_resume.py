@@ -168,9 +168,13 @@ async def test_retry_failed_looks_at_the_last_job_status(
     ledger = desk.ledger()
     jid = ledger.of("accepted")[0]["jid"]
     of_job = {"at": "2030-01-01T00:00:00.000Z", "key": keys[0], "jid": jid, "status": status}
-    line = json.dumps({"type": "job_status"} | of_job | {"next_check_at": None}).encode() + b"\n"
+    begun = ledger.of("run_started")[0] | {"run": "f", "command": "follow", "input": None}
+    told = {"type": "job_status"} | of_job | {"next_check_at": None}
+    line = b"".join(
+        json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in (begun, told)
+    )
     digest = sha256(ledger.head.encode() + line).hexdigest()
-    commit = f'{{"type":"commit","at":"2030-01-01T00:00:00.000Z","lines":1,"sha256":"{digest}"}}\n'
+    commit = f'{{"type":"commit","at":"2030-01-01T00:00:00.000Z","lines":2,"sha256":"{digest}"}}\n'
     with (desk.folder / "keys.ledger.ndjson").open("ab") as file:
         file.write(line + commit.encode())
     lost = status in ("error", "not_found")
