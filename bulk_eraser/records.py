@@ -92,6 +92,7 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     delimiter: str | None
     encoding: str
     sheet: str | None = None
+    header_row: int | None = None
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
@@ -110,6 +111,7 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
             self.delimiter,
             self.encoding,
             self.sheet,
+            self.header_row,
             self.received_field,
             self.received_format,
             self.reference_field,

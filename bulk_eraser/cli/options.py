@@ -39,6 +39,11 @@ class ReadingOptions(Bundle):
         "--no-header, the column's number. [default: customerKey, else the only column]",
     )
     no_header: bool = flag("The CSV has no header: its first line is a row.")
+    header_row: int | None = option(
+        "N",
+        "Line with the column names, if a title stands above it. [default: the first one]",
+        type=Number(3),
+    )
     delimiter: str | None = option(
         "CHAR", "What separates the columns: a character, or tab. [default: detected]"
     )
@@ -68,6 +73,11 @@ class ReadingOptions(Bundle):
                 "--key-field, --sheet, --received-field and --reference-field each need a name. "
                 "Is a variable empty?"
             )
+        if self.header_row is not None and (self.no_header or self.header_row < 1):
+            raise UsageError(
+                "--header-row must be the number of a line, from 1 on, and cannot be used with "
+                "--no-header."
+            )
         names = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
         delimiter = names.get(self.delimiter, self.delimiter) if self.delimiter else None
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
@@ -76,6 +86,7 @@ class ReadingOptions(Bundle):
             format=self.format,
             key_field=self.key_field,
             header=not self.no_header,
+            header_row=self.header_row,
             delimiter=delimiter,
             encoding=self.encoding,
             sheet=self.sheet,
@@ -142,6 +153,7 @@ class InputOptions(ReadingOptions):
         keys_alone = replace(
             reading,
             format=format_,
+            header_row=None,
             sheet=None,
             received_field=None,
             received_format=None,

@@ -106,6 +106,8 @@ def how_it_was_read(facts: InputFacts) -> str:
     how = [facts.format, f"{'field' if facts.format == 'ndjson' else 'column'} {facts.key_field}"]
     if facts.sheet is not None:
         how.insert(1, f"sheet {facts.sheet}")
+    if facts.header_row is not None:
+        how.append(f"header on line {facts.header_row}")
     if facts.delimiter is not None:
         how.append("delimiter tab" if facts.delimiter == "\t" else f"delimiter “{facts.delimiter}”")
     if facts.format != "xlsx":

@@ -369,6 +369,7 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
         format=asked.format or known.format,
         key_field=known.key_field,
         header=known.header,
+        header_row=known.header_row,
         delimiter=known.delimiter,
         encoding=None if known.format == "xlsx" else known.encoding,
         sheet=known.sheet,

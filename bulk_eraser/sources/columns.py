@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.rows import KEY_NAMES, Reading
+from bulk_eraser.sources.rows import KEY_NAMES, KeyRow, Reading
 
 __all__ = [
     "MOST_TITLE_LINES",
     "Columns",
+    "blank_header_row",
     "find_columns",
     "kind_of",
     "must_not_be_a_title",
@@ -55,20 +56,20 @@ class Columns(NamedTuple):
         """
         # A row may be short: with one filled field it does not contradict.
         if self.width > 1 and sum(field != "" for field in fields) > 1:
+            if names := _key_names(map(str, fields), KEY_NAMES):
+                raise _below_a_title(names[0], line, source)
             raise InputError(
                 f"{source} has no column customerKey. Its first line names only one column, but "
-                f"line {line} has more. Delete the lines above the header, or use --key-field to "
-                "name the column with the keys."
+                f"line {line} has more. If the header is on line {line}, use --header-row {line}. "
+                "Use --key-field to name the column with the keys."
             )
 
-    def header_must_not_be_a_key(self, key: str, source: str, *, is_first: bool) -> None:
+    def header_must_not_be_a_key(self, row: KeyRow, source: str, *, is_first: bool) -> None:
         """Raise `InputError` if the only column's name is of the same kind as its first key, or
         that or one of the next is the name of a column: then a title stands above the header."""
+        key = row.key
         if names := _key_names(re.split(_SEPARATORS, key), KEY_NAMES):
-            raise InputError(
-                f"{source}: {names[0]} is not in the first line but below it. Delete the lines "
-                "above the header."
-            )
+            raise _below_a_title(names[0], row.line, source)
         if not is_first:
             return
         # `K-1` above `K-2` (one kind), or two of the same length as long as a hash.
@@ -143,10 +144,21 @@ def must_not_be_a_title(
         return
     for _, (line, fields) in zip(range(MOST_TITLE_LINES), lines, strict=False):
         if names := _key_names(fields, wanted):
-            raise InputError(
-                f"{source}: the column names are not on the first line: {names[0]} is on line "
-                f"{line}. Delete the lines above it."
-            )
+            raise _below_a_title(names[0], line, source)
+
+
+def blank_header_row(row: int, source: str) -> InputError:
+    return InputError(
+        f"{source} has nothing on line {row}, which --header-row names. Use the number of the line "
+        "with the column names."
+    )
+
+
+def _below_a_title(name: str, line: int, source: str) -> InputError:
+    return InputError(
+        f"{source}: the column names are not on the first line: {name} is on line {line}. Use "
+        f"--header-row {line}."
+    )
 
 
 def _key_names(fields: Iterable[str], wanted: tuple[str, ...]) -> list[str]:

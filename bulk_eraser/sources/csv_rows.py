@@ -13,6 +13,7 @@ from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import (
     MOST_TITLE_LINES,
     Columns,
+    blank_header_row,
     find_columns,
     must_not_be_a_title,
     number_columns,
@@ -145,7 +146,7 @@ class CsvRows:
         row = self._key_row(fields[self._columns.key], start, width=len(fields))
         if self._to_compare and isinstance(row, KeyRow):
             is_first = self._to_compare == MOST_TITLE_LINES
-            self._columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
+            self._columns.header_must_not_be_a_key(row, self._name, is_first=is_first)
             self._to_compare -= 1
         return self._with_facts(row, fields) if self._asked.has_facts else row
 
@@ -225,16 +226,32 @@ class CsvRows:
 
         The option is stronger than the file's `sep=` line, which is stronger than the header.
         """
-        first = self._skip_to_content(asked)
         delimiter = asked
+        if self._asked.header_row is not None:
+            return self._begin_at(self._asked.header_row, delimiter)
+        first = self._skip_to_content(asked)
         if named := named_by_separator_line(first):
             delimiter = asked or named
-            if delimiter == '"':
-                raise InputError(
-                    f"{self._name}: its sep= line names the quote, which cannot separate columns. "
-                    "Remove that line, or use --delimiter."
-                )
             first = self._skip_to_content(delimiter)
+        return self._begun(first, delimiter)
+
+    def _begin_at(self, row: int, delimiter: str | None) -> tuple[str, str | None]:
+        """The same where the header is on this line; a `sep=` line above it counts."""
+        for line in self._lines:
+            self._passed_over += 1
+            if self._passed_over == row and line.strip(" \t\u00a0\r\n" + (delimiter or DELIMITERS)):
+                return self._begun(line, delimiter)
+            if self._passed_over == row:
+                break
+            delimiter = delimiter or named_by_separator_line(line)
+        raise blank_header_row(row, self._name)
+
+    def _begun(self, first: str, delimiter: str | None) -> tuple[str, str | None]:
+        if delimiter == '"':
+            raise InputError(
+                f"{self._name}: its sep= line names the quote, which cannot separate columns. "
+                "Remove that line, or use --delimiter."
+            )
         if self._passed_over in self._too_long:
             raise InputError(f"{self._name} is not CSV: its first line is longer than 1 MiB.")
         must_be_csv(first, self._name)

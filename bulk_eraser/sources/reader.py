@@ -41,6 +41,8 @@ class InputReader:
 
     def __init__(self, path: str, reading: Reading) -> None:
         self.asked = replace(reading, format=reading.format or format_of(path))
+        if self.asked.format == "ndjson" and self.asked.header_row is not None:
+            raise UsageError("--header-row is for CSV and workbooks: NDJSON has no header.")
         self.reading = self.asked
         self.ends_within_a_row = False
         self.other_sheets: list[str] = []

@@ -62,6 +62,7 @@ Row = KeyRow | RejectedRow
 class Reading:
     """How to read an input. None means: find it out from the file (and then say so).
 
+    `header_row` is the line of the header, from 1; None: the first that is not blank.
     For `received_field` and `reference_field` it means that there is no such column, for
     `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
     """
@@ -72,6 +73,7 @@ class Reading:
     delimiter: str | None = None
     encoding: str | None = None
     sheet: str | None = None
+    header_row: int | None = None
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None

@@ -14,6 +14,7 @@ from typing import Any
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import (
     MOST_TITLE_LINES,
+    blank_header_row,
     find_columns,
     must_not_be_a_title,
     number_columns,
@@ -56,6 +57,11 @@ class XlsxRows:
         self.sheet = str(sheet.name)
         self._rows = self._filled_rows(sheet)
         line, first = next(self._rows, (0, []))
+        if (row := asked.header_row) is not None:
+            while first and line < row:
+                line, first = next(self._rows, (0, []))
+            if line != row:
+                raise blank_header_row(row, name)
         if not first:
             raise InputError(f"{name} holds no rows: there is nothing to erase.")
         if asked.header:
@@ -86,7 +92,7 @@ class XlsxRows:
             row = self._row(line, cells[columns.key])
             if to_compare and isinstance(row, KeyRow):
                 is_first = to_compare == MOST_TITLE_LINES
-                columns.header_must_not_be_a_key(row.key, self._name, is_first=is_first)
+                columns.header_must_not_be_a_key(row, self._name, is_first=is_first)
                 to_compare -= 1
             if has_facts:
                 row = with_facts(row, *self._facts(line, cells), received_format=form)

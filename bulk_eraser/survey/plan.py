@@ -46,6 +46,7 @@ _READING = {
     "sheet": "--sheet",
     "key_field": "--key-field",
     "header": "--no-header",
+    "header_row": "--header-row",
     "delimiter": "--delimiter",
     "encoding": "--encoding",
     "received_field": "--received-field",

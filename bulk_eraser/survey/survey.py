@@ -235,6 +235,7 @@ class Survey:
             delimiter=reading.delimiter,
             encoding=reading.encoding or "",
             sheet=reading.sheet,
+            header_row=reading.header_row,
             received_field=reading.received_field,
             received_format=reading.received_format,
             reference_field=reading.reference_field,

@@ -517,6 +517,7 @@ class Desk:
             "delimiter": "," if is_csv else None,
             "encoding": "utf-8",
             "sheet": None,
+            "header_row": None,
             "received_field": None,
             "received_format": None,
             "reference_field": None,

@@ -523,3 +523,50 @@ async def test_each_sheet_has_a_ledger(desk: Any, service: Any, keys: list[str])
     assert "Sheet May was read. Not read: June <all>2\n" in told.out
     alone = await desk.call("verify", names[2], "--input", "one.xlsx", "--json")
     assert json.loads(alone.out)["other_sheets"] == []
+
+
+# ── a title above the header ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+async def test_a_title_above_the_header(desk: Any, service: Any, keys: list[str], kind: str):
+    """The refusal offers --header-row with the line; with it the keys are sent, the ledger has it,
+    and `verify` reads the file in the same way."""
+    rows = [["Customers to erase", ""], ["", ""], ["name", "customerKey"]]
+    rows += [["Anna", key] for key in keys[:3]]
+    source = desk.folder / f"keys.{kind}"
+    if kind == "csv":
+        source.write_text("".join(f"{a},{b}\n" for a, b in rows))
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(source)
+    desk.may_hold_keys.add(source)
+    options = ("--base-url", service.origin, "--rate", "0", "--yes", "--json")
+    refused = await desk.call("run", source, *options)
+    assert refused.code == 65
+    assert "customerKey is on line 3. Use --header-row 3." in refused.json["error"]
+    blank = await desk.call("run", source, *options, "--header-row", "2")
+    assert (blank.code, "nothing on line 2" in blank.json["error"]) == (65, True)
+    ended = await desk.call("run", source, *options, "--header-row", "3")
+    assert ended.code == 0, ended.err
+    assert set(service.per_key) == set(keys[:3])
+    ledger = desk.ledger("keys.ledger.ndjson")
+    assert ledger.of("run_started")[0]["input"]["header_row"] == 3
+    assert [line["line"] for line in ledger.of("accepted")] == [4, 5, 6]
+    verified = await desk.call("verify", "keys.ledger.ndjson", "--input", source)
+    assert verified.code == 0, verified.err
+
+
+async def test_a_header_row_that_makes_no_sense(desk: Any, keys: list[str]):
+    """0, together with --no-header, or of NDJSON: 2."""
+    source, objects = desk.csv(keys[:3]), desk.ndjson(keys[:3], "keys.ndjson")
+    cases = [
+        (source, "--header-row", "0"),
+        (source, "--header-row", "1", "--no-header"),
+        (objects, "--header-row", "1"),
+    ]
+    for ended in await desk.together(*(desk.check(*case) for case in cases)):
+        assert (ended.code, ended.findings["outcome"]) == (2, "refused")
+        assert "--header-row" in ended.findings["error"]

@@ -448,10 +448,26 @@ def test_the_name_of_the_sister_product(read: Read) -> None:
 @pytest.mark.parametrize("header", ["{}", "{};name", 'n;"{}";x'])
 def test_a_title_above_the_header(read: Read, title: str, name: str, header: str) -> None:
     """It is told where the names are; nobody is led to send them as keys."""
-    with pytest.raises(InputError, match=rf"{name} is (?:not in the first line|on line \d)") as no:
-        read(f"{title}\n{header.format(name)}\nk1;Anna\n")
-    assert "Delete the lines above" in str(no.value)
+    content = f"{title}\n{header.format(name)}\nk1;k1;Anna\n"
+    line = title.count("\n") + 2
+    with pytest.raises(
+        InputError, match=rf"{name} is on line {line}. Use --header-row {line}\."
+    ) as no:
+        read(content)
     assert "--no-header" not in str(no.value)
+    if header.startswith("n;"):  # which has as many columns as the row
+        assert read(content, header_row=line, key_field=name) == [("k1", line + 1)]
+
+
+def test_the_line_of_the_header(read: Read) -> None:
+    """What stands above it is passed over, whatever it is; lines keep their numbers."""
+    content = 'sep=;\na title, "quoted;by Anna\n\ncustomerKey;n\nk1;x\n\nk2;y\n'
+    assert read(content, header_row=4) == [("k1", 5), ("k2", 7)]
+    assert read("customerKey,n\nk1,x\n", header_row=1) == [("k1", 2)]
+    assert read("title\ncustomerKey\nk1\n", header_row=2) == [("k1", 3)]
+    for row in (3, 8, 99):
+        with pytest.raises(InputError, match=rf"nothing on line {row}, which --header-row names"):
+            read(content, header_row=row)
 
 
 def test_a_column_twice_is_no_title(read: Read) -> None:
@@ -518,9 +534,12 @@ def test_a_row_of_blanks_between_others_shifts_nothing(read: Read) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Customers to erase;;\nname;customerKey;x\nAnn Lee;k1;1\n", "line 2 has more"),
+        (
+            "Customers to erase;;\nname;customerKey;x\nAnn Lee;k1;1\n",
+            "customerKey is on line 2. Use --header-row 2",
+        ),
         ("Customers to erase;;\n;;\nname;customer;x\nAnn Lee;k1;1\n", "line 3 has more"),
-        ("Customers to erase\ncustomerKey\nk1\n", "not in the first line but below it"),
+        ("Customers to erase\ncustomerKey\nk1\n", "customerKey is on line 2. Use --header-row 2"),
     ],
 )
 def test_a_title_above_the_header_is_not_taken_for_it(read: Read, text: str, said: str) -> None:

@@ -127,6 +127,7 @@ def test_the_ledger_does_not_make_it_another(survey: Callable[..., Survey]):
         ({"sheet": "A"}, "--sheet"),
         ({"key_field": "asked"}, "--key-field"),
         ({"header": False}, "--no-header"),
+        ({"header_row": 2}, "--header-row"),
         ({"delimiter": ";"}, "--delimiter"),
         ({"encoding": "cp1252"}, "--encoding"),
         ({"received_field": "asked"}, "--received-field"),
