@@ -75,7 +75,8 @@ class Erasure:
         self._tally = tally
         self._settings = settings
         self._rows = self._rows_to_do()
-        self._given = GivenJids(tally.to_send)
+        # Of earlier runs only the last jid is known, which is what a cache would answer with.
+        self._given = GivenJids(tally.to_send, [facts.last_jid] if facts.last_jid else [])
 
     def close(self) -> None:
         self._given.close()
@@ -102,7 +103,8 @@ class Erasure:
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
         verdict = classify(came, self._settings.api_version)
-        # An accepted key is not sent again in this run, so it was given to another key.
+        # An accepted key is not sent again in this run, so it was given to another key (or, with
+        # --retry-failed, to this one before, and that job has failed).
         if verdict.kind is Kind.ACCEPTED and not self._given.is_new(verdict.jid):
             return NO_JOB
         return verdict

@@ -471,6 +471,10 @@ async def test_one_answer_for_everybody(
     if code == 76:
         assert "one jid for several keys" in ended.json["error"]
         assert len(service.calls) < 400
+    # The next run, to which nothing else is answered, does not take that job for its own either.
+    again = await desk.run(source, service, "--max-outage", 2, "--max-attempts", 2)
+    assert again.code == 76
+    assert len(desk.reconcile(source, again, service).of("accepted")) == 1
 
 
 @pytest.mark.parametrize(
