@@ -213,7 +213,8 @@ class Unknown(KeyRecord, tag="unknown", kw_only=True):
 class Unsent(Record, tag="unsent", kw_only=True):
     """That `sent` never became a request: the key is again what it was before that line.
 
-    Written when a run ends in an orderly way, for keys that were committed ahead of their turn.
+    Written when a run ends in an orderly way, for keys that were committed ahead of their turn or
+    for which no connection came about, the last attempt first.
     """
 
     key: str

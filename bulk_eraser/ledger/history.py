@@ -28,7 +28,7 @@ __all__ = ["KeyHistory", "LedgerFacts"]
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
-_NEVER_SENT = NEVER_NAMED[:2]
+_NEVER_SENT = NEVER_NAMED[2:]
 _ON_HOLD = {KeyState.EXCLUDED}
 _OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
@@ -142,7 +142,7 @@ class KeyHistory:
         last: dict[bytes, LastState] = {}
         for digest, event, jid in self._events.read(partition):
             if event == _IN_PROGRESS:  # most of them, and whatever was before
-                last[digest] = KeyState.IN_PROGRESS, jid, _NEVER_SENT
+                last[digest] = KeyState.IN_PROGRESS, jid, *_NEVER_SENT
             else:
                 last[digest] = state_after(last.get(digest, NEVER_NAMED), event, jid)
         return {digest: now[0] for digest, now in last.items()}

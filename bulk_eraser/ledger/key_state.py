@@ -123,10 +123,11 @@ def event_of(record: Record) -> int | None:
     return _EVENT_OF_LINE.get(kind)
 
 
-LastState = tuple[KeyState, int, tuple[KeyState, int]]
-"""A key's state and the number of its jid (0: none); then both before its last `sent` line."""
+LastState = tuple[KeyState, int, tuple[KeyState, int], int]
+"""A key's state and the number of its jid (0: none); then both before the `sent` lines that are its
+last ones, and how many these are."""
 
-NEVER_NAMED: LastState = (KeyState.NOT_SENT, 0, (KeyState.NOT_SENT, 0))
+NEVER_NAMED: LastState = (KeyState.NOT_SENT, 0, (KeyState.NOT_SENT, 0), 0)
 
 
 def state_after(now: LastState, event: int, jid: int) -> LastState:
@@ -134,19 +135,24 @@ def state_after(now: LastState, event: int, jid: int) -> LastState:
 
     `event` is as `event_of` gives it, `jid` the number of the line's jid.
     """
-    state, last_jid, before = now
+    state, last_jid, before, sent = now
     if event == UNSENT:  # it takes back the `sent` that was the last line about the key
-        return (*before, NEVER_NAMED[:2]) if state is KeyState.SENT else now
-    if event == KeyState.SENT:  # of a key that was on hold: the hold was lifted, whatever follows
+        if state is not KeyState.SENT:
+            return now
+        return (state, 0, before, sent - 1) if sent > 1 else (*before, *NEVER_NAMED[2:])
+    if event == KeyState.SENT:
+        if state is KeyState.SENT:
+            return state, 0, before, sent + 1
+        # Of a key that was on hold: the hold was lifted, whatever follows.
         was = NEVER_NAMED[:2] if state is KeyState.EXCLUDED else (state, last_jid)
-        return KeyState.SENT, 0, was
+        return KeyState.SENT, 0, was, 1
     if event >= KeyState.ERASED:  # a `job_status` line: only about the job that is the key's last
         if not state.has_job or last_jid != jid:
             return now
-        return KeyState.IN_PROGRESS if event == JOB_PENDING else _STATES[event], jid, before
+        return KeyState.IN_PROGRESS if event == JOB_PENDING else _STATES[event], jid, before, sent
     if event == KeyState.EXCLUDED and (state.may_have_arrived or state is KeyState.REFUSED):
         return now
-    return _STATES[event], jid, before
+    return _STATES[event], jid, before, 0
 
 
 def jid_number(jid: str) -> int:

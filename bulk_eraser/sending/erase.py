@@ -132,17 +132,19 @@ class Erasure:
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
         """The next run sends the key again.
 
-        1. An attempt that was announced and did not leave is taken back.
+        1. What was announced and did not leave is taken back: the last attempt, or, where none of
+           this run came to a connection, all of them. The key is then what it was before.
         2. One that may have been carried out makes the key `unknown`, unless the service was down
            for all: then `sent` stays its last line. What was unknown before stays so in any case.
         """
         if isinstance(stopped_by, LedgerWriteError):
             return
-        if call.announced > call.attempt:
-            key, line = call.fields["key"], call.fields["line"]
-            self._ledger.append(Unsent(key=key, line=line, attempt=call.announced))
+        key, line = call.fields["key"], call.fields["line"]
+        kept = call.attempt if call.ever_left else 0
+        for attempt in range(call.announced, kept, -1):
+            self._ledger.append(Unsent(key=key, line=line, attempt=attempt))
         was_down = isinstance(stopped_by, ServiceDown)
-        if call.attempt and call.maybe_done and (call.was_unknown or not was_down):
+        if call.ever_left and call.maybe_done and (call.was_unknown or not was_down):
             self._ledger.append(Unknown(**call.fields, error=error, attempts=call.attempt))
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────

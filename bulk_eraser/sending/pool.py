@@ -47,7 +47,7 @@ class Call:
     key. `successes` is how many good answers the pool had seen at the last failure; `maybe_done` if
     an attempt may have been carried out, in this run or, if it `was_unknown`, in an earlier one.
     `anew`: the next attempt is to take a new connection. `has_left`: the first byte of the last one
-    was written; before, it only connects.
+    was written; before, it only connects. `ever_left`: that of any one.
     """
 
     key: str
@@ -60,12 +60,13 @@ class Call:
     maybe_done: bool = False
     anew: bool = False
     has_left: bool = False
+    ever_left: bool = False
     began: float = 0.0
     detail: str | None = None
 
     def leaves(self) -> None:
         """The first byte of this attempt is about to leave."""
-        self.has_left = True
+        self.has_left = self.ever_left = True
 
 
 class Work(Protocol):
@@ -289,7 +290,8 @@ class Pool:
         if isinstance(error, asyncio.CancelledError):
             self._work.leave(call, "interrupted", self.stopped_by)
         elif isinstance(error, Exception) and not isinstance(error, BulkEraserError):
-            # A bug, raised on to end the run; this key may have been carried out.
+            # A bug, raised on to end the run; whatever is noted, it may have been carried out.
+            call.ever_left = call.attempt > 0
             self._work.leave(call, "internal_error", self.stopped_by)
 
     def _settle(self, call: Call, verdict: Verdict) -> None:

@@ -151,6 +151,8 @@ def test_unsent_takes_back_the_sent_before_it(
         for names in (
             (*before, "sent", "unsent"),
             (*before, "sent", "sent", "unsent"),
+            (*before, "sent", "sent", "unsent", "unsent"),
+            (*before, "sent", "sent", "sent", "unsent", "unsent", "unsent"),
             (*before, "sent", "unsent", "sent", "unsent", "accepted", "lost"),
         ):
             history = KeyHistory()
