@@ -14,6 +14,7 @@ from rich.text import Text
 
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.wording import counted, duration
+from bulk_eraser.errors import Interrupted
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
@@ -64,9 +65,10 @@ class Display:
                 await asyncio.sleep(REFRESH_S)
 
     async def _lines(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
-        while True:
-            await asyncio.sleep(LINE_S)
+        while not await pool.stopped_within(LINE_S):
             self._output.say(self.line(progress, pool, pace))
+        if pool.in_flight:  # a drain takes some seconds, and who pressed Ctrl-C sees nothing else
+            self._output.say(f"S{_stopping(pool).removeprefix('s')}")
 
     def line(self, progress: "Progress", pool: "Pool", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
@@ -75,17 +77,21 @@ class Display:
         parts = progress.summary()
         if pool.retries:
             parts.append(counted(pool.retries, "retry"))
-        parts.append(f"{rate:,.0f}/s")
-        if rate > 0:
+        is_down = pace.silence is not None  # how long that lasts, nobody knows
+        if not is_down:
+            parts.append(f"{rate:,.0f}/s")
+        if rate > 0 and not is_down:
             parts.append(f"{duration(left / rate)} left")
         return " · ".join(parts) + self._holdup(pool, pace)
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:
-            waiting = counted(len(pool.in_flight), "request")
-            return f" · stopping: waiting for {waiting} in flight; Ctrl-C again stops now"
+            return f" · {_stopping(pool)}"
         if pace.pause_left:
             return f" · the service asked for a pause; {pace.pause_left:.0f} s left"
+        if silence := pace.silence:
+            lasts = f"no good answer for {silence.seconds:.0f} s ({silence.seen})"
+            return f" · {lasts}; gives up after {silence.limit:.0f} s"
         if pace.breaker.is_open:
             return " · most requests fail; trying one key at a time"
         parts = []
@@ -102,3 +108,9 @@ class Display:
             self._seen.popleft()
         then, before = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
+
+
+def _stopping(pool: "Pool") -> str:
+    waiting = f"stopping: waiting for {counted(len(pool.in_flight), 'request')} in flight"
+    again = " again" if isinstance(pool.stopped_by, Interrupted) else ""
+    return f"{waiting}; Ctrl-C{again} stops now"
