@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.output import Output, Progressing
 from bulk_eraser.cli.wording import counted, duration
 from bulk_eraser.errors import Interrupted
 
@@ -38,11 +38,12 @@ class Display:
 
     @contextmanager
     def __call__(self, progress: "Progress", pool: "Pool", pace: "Pace") -> Iterator[None]:
-        if self._output.quiet:
+        if self._output.quiet or self._output.progress is Progressing.OFF:
             yield
             return
         self._rate(progress.settled)  # from here on it is measured
-        show = self._live if self._output.is_terminal else self._lines
+        is_live = self._output.is_terminal and self._output.progress is Progressing.AUTO
+        show = self._live if is_live else self._lines
         task = asyncio.create_task(show(progress, pool, pace))
         try:
             yield
@@ -57,9 +58,9 @@ class Display:
         ):
             while True:
                 panel = Table.grid()
-                panel.add_row(
-                    ProgressBar(max(1, progress.to_send), progress.settled, width=BAR_WIDTH)
-                )
+                panel.width = max(1, console.width - len("^C "))  # an echo must not wrap
+                width = min(BAR_WIDTH, panel.width)
+                panel.add_row(ProgressBar(max(1, progress.to_send), progress.settled, width=width))
                 panel.add_row(Text(self.line(progress, pool, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
@@ -74,7 +75,8 @@ class Display:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
         rate = self._rate(progress.settled)
         left = progress.to_send - progress.settled
-        parts = progress.summary()
+        percent = 100 * progress.settled // max(1, progress.to_send)
+        parts = [f"{percent}%", *progress.summary()]
         if pool.retries:
             parts.append(counted(pool.retries, "retry"))
         is_down = pace.silence is not None  # how long that lasts, nobody knows

@@ -5,9 +5,11 @@ since the last good answer. While it lasts, attempts are not held against a key,
 and what is still tried is paid from the retry budget.
 """
 
+from typing import NamedTuple
+
 from bulk_eraser.errors import BulkEraserError, ContractBroken, ServiceDown
 
-__all__ = ["Outage"]
+__all__ = ["Outage", "Silence"]
 
 MANY_KEYS = 10
 NEVER_GOOD_S = 30.0
@@ -21,6 +23,14 @@ _IN_WORDS = {
     "bad_answer": "an answer that is not Elevate's",
 }
 """Of `records.ATTEMPT_ERRORS`, those that a person would stumble over."""
+
+
+class Silence(NamedTuple):
+    """No good answer for `seconds`, after `limit` of which the run ends; `seen` is what came."""
+
+    seconds: float
+    limit: float
+    seen: str
 
 
 class Outage:
@@ -47,6 +57,12 @@ class Outage:
             return False
         # Before the first good answer one failure is enough: the address may be wrong altogether.
         return not self._ever_good or len(self._failing) >= self._many
+
+    def silence(self, now: float) -> Silence | None:
+        """How long it lasts, while it is on."""
+        if not self.is_on or self._good_at is None:
+            return None
+        return Silence(max(0.0, now - self._good_at), self._patience, self._seen())
 
     @property
     def several_fail(self) -> bool:
@@ -93,8 +109,8 @@ class Outage:
         enough = FEW_FAILURES if self._ever_good else 1
         if self._failures < enough or self._good_at is None:
             return None
-        # 2. Where nothing was ever answered, waiting long helps nobody.
-        limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
+        # 2. It may come back.
+        limit = self._patience
         if now - self._good_at < limit:
             return None
         # 3. It answers all the time, but not as Elevate.
@@ -104,6 +120,11 @@ class Outage:
             f"The service gave no good answer for {limit:.0f} s ({self._seen()}). No customer key "
             "was marked failed because of it. Run the same command again later."
         )
+
+    @property
+    def _patience(self) -> float:
+        """Where nothing was ever answered, waiting long helps nobody."""
+        return self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
 
     def _seen(self) -> str:
         words = (_IN_WORDS.get(error, error) for error in sorted(self._errors))
