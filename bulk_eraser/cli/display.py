@@ -42,8 +42,7 @@ class Display:
             yield
             return
         self._rate(progress.settled)  # from here on it is measured
-        is_live = self._output.is_terminal and self._output.progress is Progressing.AUTO
-        show = self._live if is_live else self._lines
+        show = self._live if self._output.is_live else self._lines
         task = asyncio.create_task(show(progress, pool, pace))
         try:
             yield

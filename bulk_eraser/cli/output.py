@@ -86,9 +86,14 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Is there somebody who can be asked and who sees a live display?"""
-        is_terminal = self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
-        return is_terminal and not self.messages.is_dumb_terminal
+        """Is there somebody who can be asked?"""
+        return self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
+
+    @property
+    def is_live(self) -> bool:
+        """Is progress to be drawn, and can it be?"""
+        is_drawn = self.is_terminal and not self.messages.is_dumb_terminal
+        return is_drawn and self.progress is Progressing.AUTO
 
     def result(self, text: str) -> None:
         """A result for people; with --json the one object stands for all of them."""
