@@ -22,6 +22,7 @@ from bulk_eraser.cli.options import (
     text_of,
 )
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.service import warn_of_target, warn_of_version
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
@@ -142,6 +143,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
         _describe(output, survey, request.rate)
         must_be_usable(survey, request.intake)
         if request.plan is not None:
+            warn_of_target(request.plan.target, output)
+            warn_of_version(request.plan.api_version, output)
             made = _write(request.plan, survey)
             result.plan, result.keys_sha256 = request.plan.path, made.keys_sha256
             _tell_of_plan(output, request.plan.path, made, request.intake.reader.file.path)

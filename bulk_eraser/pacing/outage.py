@@ -37,14 +37,15 @@ class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
     `outstanding` is how many keys are under way at the most: where that is less than MANY_KEYS, so
-    few failing keys are many already. `successes` counts the good answers so far.
+    few failing keys are many already. `successes` counts the good answers so far,
+    `ever_good` is whether there was one.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:
         self._limit = limit
         self._many = min(MANY_KEYS, outstanding)
         self.successes = 0
-        self._ever_good = False
+        self.ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()
         self._failures = 0
@@ -56,7 +57,7 @@ class Outage:
         if not self._failing:
             return False
         # Before the first good answer one failure is enough: the address may be wrong altogether.
-        return not self._ever_good or len(self._failing) >= self._many
+        return not self.ever_good or len(self._failing) >= self._many
 
     def silence(self, now: float) -> Silence | None:
         """How long it lasts, while it is on."""
@@ -78,8 +79,8 @@ class Outage:
         """An answer about a key: accepted or refused."""
         self._good_at = now
         self.successes += 1
-        if not self._ever_good or self._failing:
-            self._ever_good = True
+        if not self.ever_good or self._failing:
+            self.ever_good = True
             self._failing.clear()
             self._failures = 0
             self._bad_answers.clear()
@@ -106,7 +107,7 @@ class Outage:
     def expired(self, now: float) -> BulkEraserError | None:
         """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
         # 1. At a low rate a minute may hold two requests, and both may fail by chance.
-        enough = FEW_FAILURES if self._ever_good else 1
+        enough = FEW_FAILURES if self.ever_good else 1
         if self._failures < enough or self._good_at is None:
             return None
         # 2. It may come back.
@@ -124,7 +125,7 @@ class Outage:
     @property
     def _patience(self) -> float:
         """Where nothing was ever answered, waiting long helps nobody."""
-        return self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
+        return self._limit if self.ever_good else min(self._limit, NEVER_GOOD_S)
 
     def _seen(self) -> str:
         words = (_IN_WORDS.get(error, error) for error in sorted(self._errors))
