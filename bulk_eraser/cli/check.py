@@ -21,6 +21,7 @@ from bulk_eraser.cli.options import (
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import login_name
+from bulk_eraser.cli.service import warn_of_target, warn_of_version
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
@@ -136,6 +137,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
         _describe(output, survey, request.rate)
         must_be_usable(survey, request.intake)
         if plan := request.plan:
+            warn_of_target(plan.target, output)
+            warn_of_version(plan.api_version, output)
             made = _write(plan, survey, request.intake)
             result.plan, result.keys_sha256 = plan.path, made.keys_sha256
             result.next = command_of(*_planned_arguments(plan, request.intake, made))

@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.output import Output, Progressing
 from bulk_eraser.cli.wording import counted, duration, printable
+from bulk_eraser.errors import Interrupted
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace
@@ -37,11 +38,11 @@ class Display:
 
     @contextmanager
     def __call__(self, progress: "Progress", pool: "Pool", pace: "Pace") -> Iterator[None]:
-        if self._output.quiet:
+        if self._output.quiet or self._output.progress is Progressing.OFF:
             yield
             return
         self._rate(progress.settled)  # from here on it is measured
-        show = self._live if self._output.is_terminal else self._lines
+        show = self._live if self._output.is_live else self._lines
         task = asyncio.create_task(show(progress, pool, pace))
         try:
             yield
@@ -56,36 +57,42 @@ class Display:
         ):
             while True:
                 panel = Table.grid()
-                panel.add_row(
-                    ProgressBar(max(1, progress.to_send), progress.settled, width=BAR_WIDTH)
-                )
+                panel.width = max(1, console.width - len("^C "))  # an echo must not wrap
+                width = min(BAR_WIDTH, panel.width)
+                panel.add_row(ProgressBar(max(1, progress.to_send), progress.settled, width=width))
                 panel.add_row(Text(self.line(progress, pool, pace)))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
     async def _lines(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
-        while True:
-            await asyncio.sleep(LINE_S)
+        while not await pool.stopped_within(LINE_S):
             self._output.say(self.line(progress, pool, pace))
+        if pool.in_flight:  # a drain takes some seconds, and who pressed Ctrl-C sees nothing else
+            self._output.say(f"S{_stopping(pool).removeprefix('s')}")
 
     def line(self, progress: "Progress", pool: "Pool", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
         rate = self._rate(progress.settled)
         left = progress.to_send - progress.settled
-        parts = progress.summary()
+        percent = 100 * progress.settled // max(1, progress.to_send)
+        parts = [f"{percent}%", *progress.summary()]
         if pool.retries:
             parts.append(counted(pool.retries, "retry"))
-        parts.append(f"{rate:,.0f}/s")
-        if rate > 0:
+        is_down = pace.silence is not None  # how long that lasts, nobody knows
+        if not is_down:
+            parts.append(f"{rate:,.0f}/s")
+        if rate > 0 and not is_down:
             parts.append(f"{duration(left / rate)} left")
         return printable(" · ".join(parts)) + self._holdup(pool, pace)  # words of the service
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:
-            waiting = counted(len(pool.in_flight), "request")
-            return f" · stopping: waiting for {waiting} in flight; Ctrl-C again stops now"
+            return f" · {_stopping(pool)}"
         if pace.pause_left:
             return f" · the service asked for a pause; {pace.pause_left:.0f} s left"
+        if silence := pace.silence:
+            lasts = f"no good answer for {silence.seconds:.0f} s ({silence.seen})"
+            return f" · {lasts}; gives up after {silence.limit:.0f} s"
         if pace.breaker.is_open:
             return " · most requests fail; trying one key at a time"
         parts = []
@@ -102,3 +109,9 @@ class Display:
             self._seen.popleft()
         then, before = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
+
+
+def _stopping(pool: "Pool") -> str:
+    waiting = f"stopping: waiting for {counted(len(pool.in_flight), 'request')} in flight"
+    again = " again" if isinstance(pool.stopped_by, Interrupted) else ""
+    return f"{waiting}; Ctrl-C{again} stops now"

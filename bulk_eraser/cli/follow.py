@@ -17,7 +17,7 @@ from bulk_eraser.cli.options import (
     VerboseOutputOptions,
 )
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
+from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_version
 from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
@@ -92,7 +92,7 @@ def follow(
                 receipt_must_be_writable(given.receipt, given.ledger)
             request = _request(given, service, settings)
             api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
-            warn_of_end_of_life(settings.api_version, output)
+            warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.output import Output, Progressing
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
@@ -254,3 +254,12 @@ class OutputOptions(Bundle):
 @dataclass(frozen=True, kw_only=True)
 class VerboseOutputOptions(OutputOptions):
     verbose: bool = flag("Print the settings in use, too.")
+    progress: Progressing = option(
+        "auto|plain|off",
+        "Show progress live on a terminal and as lines elsewhere, always as lines, or not at all.",
+        default=Progressing.AUTO,
+        type=OneOf(Progressing),
+    )
+
+    def output(self) -> Output:
+        return Output(quiet=self.quiet, json=self.json, progress=self.progress)

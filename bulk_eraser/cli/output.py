@@ -6,11 +6,20 @@ A closed or full output must never end a run, so writes to it cannot fail here.
 import contextlib
 import os
 import sys
+from enum import StrEnum
 from typing import IO
 
 from rich.console import Console
 
-__all__ = ["Output"]
+__all__ = ["Output", "Progressing"]
+
+
+class Progressing(StrEnum):
+    """How progress is shown: live if there is a terminal, else as lines; as lines; not at all."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    OFF = "off"
 
 
 class _Unbreakable:
@@ -62,17 +71,29 @@ class _Unbreakable:
 class Output:
     """The two consoles of a command. `quiet` keeps errors and the ending only."""
 
-    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        json: bool = False,
+        progress: Progressing = Progressing.AUTO,
+    ) -> None:
         self.quiet = quiet
         self.json = json
+        self.progress = progress
         self.results = _console(sys.stdout)
         self.messages = _console(sys.stderr)
 
     @property
     def is_terminal(self) -> bool:
-        """Is there somebody who can be asked and who sees a live display?"""
-        is_terminal = self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
-        return is_terminal and not self.messages.is_dumb_terminal
+        """Is there somebody who can be asked?"""
+        return self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
+
+    @property
+    def is_live(self) -> bool:
+        """Is progress to be drawn, and can it be?"""
+        is_drawn = self.is_terminal and not self.messages.is_dumb_terminal
+        return is_drawn and self.progress is Progressing.AUTO
 
     def result(self, text: str) -> None:
         """A result for people; with --json the one object stands for all of them."""
@@ -101,7 +122,7 @@ class Output:
     def survey_progress(self, rows: int) -> None:
         """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
         step = 100_000 if self.is_terminal else 1_000_000
-        if rows % step == 0:
+        if rows % step == 0 and self.progress is not Progressing.OFF:
             self.say(f"Reading the input: {rows:,} rows …")
 
 

@@ -22,7 +22,12 @@ from bulk_eraser.cli.options import (
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import as_planned
 from bulk_eraser.cli.secrets import naming_of
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_end_of_life
+from bulk_eraser.cli.service import (
+    SIMULATED_KEY,
+    ServiceOptions,
+    warn_of_target,
+    warn_of_version,
+)
 from bulk_eraser.cli.wording import (
     attention_line,
     counted,
@@ -246,7 +251,8 @@ def _execute(
     prepared = prepare(request, settings, dry_run=how.dry_run, progress=output.survey_progress)
     with closing(prepared):
         describe(prepared, output, verbose=how.verbose)
-        warn_of_end_of_life(settings.api_version, output)
+        warn_of_target(settings.target, output)
+        warn_of_version(settings.api_version, output)
         if how.dry_run:
             would = f"{counted(prepared.to_send, 'key')} would be sent"
             output.always(f"Dry run: {would}. Nothing was sent, nothing was written.")

@@ -15,7 +15,7 @@ from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
 
-__all__ = ["SIMULATED_KEY", "ServiceOptions", "warn_of_end_of_life"]
+__all__ = ["SIMULATED_KEY", "ServiceOptions", "warn_of_target", "warn_of_version"]
 
 SIMULATED_KEY = "simulated-key"
 """What opens a simulator that a rehearsal starts, or would, in a dry run."""
@@ -80,8 +80,19 @@ def _environment_proxy(target: Target, version: ApiVersion) -> URL | None:
     return usable_proxy(named, f"{url.scheme.upper()}_PROXY")
 
 
-def warn_of_end_of_life(version: ApiVersion, output: Output) -> None:
-    """Tell of a version that the vendor removes soon, or has removed."""
+def warn_of_target(target: Target, output: Output) -> None:
+    """Tell of a cluster id that may be mistyped."""
+    if not target.is_usual:
+        output.warn(
+            f"cluster ids are usually a w and eight digits or letters from a to f, such as "
+            f"w1a2b3c4d. Is {target.name} right?"
+        )
+
+
+def warn_of_version(version: ApiVersion, output: Output) -> None:
+    """Tell of a version that the vendor removes soon, or has removed, or that is not known."""
+    if not version.is_known:
+        output.warn(f"API version {version} is not known here; it is used as v4 would be.")
     end = version.end_of_life
     if end is None:
         return

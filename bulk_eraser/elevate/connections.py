@@ -6,7 +6,9 @@ go to redirects, cookies, repeats, merged headers and timers, of which an erasur
 """
 
 import asyncio
+import errno
 import select
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,6 +57,9 @@ _FAULTS: tuple[tuple[type[BaseException], NetworkFault], ...] = (
 
 _PROXY_REFUSES = {401, 403, 407}
 """Answers of a proxy to CONNECT that it will give to every other as well."""
+
+_NO_SUCH_HOST = {socket.EAI_NONAME, socket.EAI_NODATA}
+"""Of what a look-up comes to; the others may come to something else a minute later."""
 
 _EXPECTED = (aiohttp.ClientError, HttpProcessingError, OSError)
 
@@ -135,8 +140,12 @@ class Connections:
             return NetworkFault(f"http_{error.status}", maybe_done=False, proxy=self._proxy)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return NetworkFault("certificate", maybe_done=False)
+        reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        if isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE):
+            return NetworkFault("cannot_connect", maybe_done=False, no_files=True)
         if isinstance(error, aiohttp.ClientConnectorDNSError):
-            return NetworkFault("dns", maybe_done=False)
+            missing = error.host if error.os_error.errno in _NO_SUCH_HOST else ""
+            return NetworkFault("dns", maybe_done=False, no_host=missing)
         # Nothing listens there, which is worth telling from a host that does not answer.
         is_refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
             error.os_error, ConnectionRefusedError

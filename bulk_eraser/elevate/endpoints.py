@@ -17,17 +17,34 @@ from bulk_eraser.errors import ConfigurationError, UsageError
 __all__ = ["ApiVersion", "Target", "loopback_target"]
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_USUAL_CLUSTER_ID = re.compile(r"w[0-9a-f]{8}")
+_LATER_VERSION = re.compile(r"v(?:[5-9]|[1-9][0-9])")
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_-]{1,63}\.)*(?!0x|[0-9]+\.?$)[a-z0-9_-]{1,63}\.?", re.ASCII | re.IGNORECASE
 )
 
 
 class ApiVersion(StrEnum):
-    """The versions of the API; call, parameters and answer are the same in all three."""
+    """The versions of the API; call, parameters and answer are the same in all three.
+
+    A later one (v5 to v99) is taken to be like v4, but is not known.
+    """
 
     V4 = "v4"
     V3 = "v3"
     V2 = "v2"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ApiVersion | None":
+        if not isinstance(value, str) or not _LATER_VERSION.fullmatch(value):
+            return None
+        later = str.__new__(cls, value)
+        later._name_, later._value_ = value.upper(), value
+        return later
+
+    @property
+    def is_known(self) -> bool:
+        return self in list(ApiVersion)
 
     @property
     def end_of_life(self) -> date | None:
@@ -110,6 +127,11 @@ class Target:
     def named_base(self) -> str | None:
         """What `--base-url` named; None for a cluster and for a rehearsal."""
         return None if self.cluster else self.base or None
+
+    @property
+    def is_usual(self) -> bool:
+        """Does the cluster id look like those that the vendor gives?"""
+        return not self.cluster or bool(_USUAL_CLUSTER_ID.fullmatch(self.name))
 
     @property
     def is_loopback(self) -> bool:

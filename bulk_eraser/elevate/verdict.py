@@ -10,6 +10,8 @@
 | 408, 429, any other 4xx | no | again, Retry-After |
 | 5xx | perhaps | again, Retry-After |
 | refused, DNS, no route | no | again; never counted against a key |
+| no such host | no | stop, 69, if nothing was ever answered; else again |
+| no more files | no | stop, 78 |
 | 401, 403, 407 of a proxy | no | stop, 76 |
 | bad certificate | no | stop, 78 |
 | timeout, reset, disconnect after sending | perhaps | again; a dead keep-alive connection at once |
@@ -29,6 +31,7 @@ from bulk_eraser.errors import (
     ConfigurationError,
     ContractBroken,
     CredentialsRefused,
+    ServiceDown,
 )
 
 __all__ = [
@@ -65,12 +68,15 @@ class NetworkFault(NamedTuple):
     `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
     had been kept alive was probably dead before the request was written, so the repeat takes a new
     one. `proxy`: the proxy (host:port) that refused the way, with the status that `error` names.
+    `no_host`: the host name that does not exist. `no_files`: this process may open no more files.
     """
 
     error: str
     maybe_done: bool
     at_once: bool = False
     proxy: str = ""
+    no_host: str = ""
+    no_files: bool = False
 
 
 class Kind(Enum):
@@ -83,7 +89,8 @@ class Kind(Enum):
 class Verdict(NamedTuple):
     """What to do next. `maybe_done`: this attempt may have been carried out (AGAIN only).
 
-    `connecting`: it failed before there was a connection, which says nothing about a key.
+    `connecting`: it failed before there was a connection, which says nothing about a key. `stop`
+    says why the run is to stop; with AGAIN only if nothing was ever answered.
     """
 
     kind: Kind
@@ -212,12 +219,27 @@ def _of_fault(fault: NetworkFault) -> Verdict:
         return Verdict(Kind.STOP, fault.error, stop=stop)
     if fault.proxy:
         return Verdict(Kind.STOP, fault.error, stop=_proxy_refuses(fault))
+    if fault.no_files:
+        stop = ConfigurationError(
+            "This computer lets the program open no more files or connections. No customer key was "
+            "marked failed. Raise the limit (ulimit -n), or lower --concurrency, then run the same "
+            "command again."
+        )
+        return Verdict(Kind.STOP, fault.error, stop=stop)
     return Verdict(
         Kind.AGAIN,
         fault.error,
         maybe_done=fault.maybe_done,
         at_once=fault.at_once,
         connecting=fault.error in _CONNECTING,
+        stop=_no_host(fault.no_host) if fault.no_host else None,
+    )
+
+
+def _no_host(host: str) -> ServiceDown:
+    return ServiceDown(
+        f"The host name {host} does not exist, so nothing was sent. No customer key was marked "
+        "failed. The cluster id or --base-url is probably mistyped."
     )
 
 
@@ -244,11 +266,11 @@ def _proxy_refuses(fault: NetworkFault) -> ContractBroken:
 
 def _contract(status: int, version: ApiVersion) -> ContractBroken:
     if status in (404, 410):
-        newer = "" if version is ApiVersion.V4 else "; the current version is v4 (--api-version v4)"
+        other = "" if version is ApiVersion.V4 else " (--api-version v4 is the current one)"
         return ContractBroken(
-            f"The service has no API version {version} (HTTP {status} for every key){newer}. No "
-            "customer key was marked failed. Check the version and the cluster id or --base-url, "
-            "then run again."
+            f"The service answers HTTP {status}: either this cluster does not exist, or it has no "
+            f"API version {version}{other}. No customer key was marked failed. Check both, "
+            "--cluster-id (or --base-url) and --api-version, then run again."
         )
     if status == 407:
         return ContractBroken(

@@ -5,9 +5,11 @@ since the last good answer. While it lasts, attempts are not held against a key,
 and what is still tried is paid from the retry budget.
 """
 
+from typing import NamedTuple
+
 from bulk_eraser.errors import BulkEraserError, ContractBroken, ServiceDown
 
-__all__ = ["Outage"]
+__all__ = ["Outage", "Silence"]
 
 MANY_KEYS = 10
 NEVER_GOOD_S = 30.0
@@ -23,18 +25,27 @@ _IN_WORDS = {
 """Of `records.ATTEMPT_ERRORS`, those that a person would stumble over."""
 
 
+class Silence(NamedTuple):
+    """No good answer for `seconds`, after `limit` of which the run ends; `seen` is what came."""
+
+    seconds: float
+    limit: float
+    seen: str
+
+
 class Outage:
     """`limit` is --max-outage in seconds; it is shorter while there never was a good answer.
 
     `outstanding` is how many keys are under way at the most: where that is less than MANY_KEYS, so
-    few failing keys are many already. `successes` counts the good answers so far.
+    few failing keys are many already. `successes` counts the good answers so far,
+    `ever_good` is whether there was one.
     """
 
     def __init__(self, limit: float, outstanding: int) -> None:
         self._limit = limit
         self._many = min(MANY_KEYS, outstanding)
         self.successes = 0
-        self._ever_good = False
+        self.ever_good = False
         self._good_at: float | None = None
         self._failing: set[str] = set()
         self._failures = 0
@@ -46,7 +57,13 @@ class Outage:
         if not self._failing:
             return False
         # Before the first good answer one failure is enough: the address may be wrong altogether.
-        return not self._ever_good or len(self._failing) >= self._many
+        return not self.ever_good or len(self._failing) >= self._many
+
+    def silence(self, now: float) -> Silence | None:
+        """How long it lasts, while it is on."""
+        if not self.is_on or self._good_at is None:
+            return None
+        return Silence(max(0.0, now - self._good_at), self._patience, self._seen())
 
     @property
     def several_fail(self) -> bool:
@@ -62,8 +79,8 @@ class Outage:
         """An answer about a key: accepted or refused."""
         self._good_at = now
         self.successes += 1
-        if not self._ever_good or self._failing:
-            self._ever_good = True
+        if not self.ever_good or self._failing:
+            self.ever_good = True
             self._failing.clear()
             self._failures = 0
             self._bad_answers.clear()
@@ -90,11 +107,11 @@ class Outage:
     def expired(self, now: float) -> BulkEraserError | None:
         """Why to stop, when there was no good answer for too long (69; 76 if all were bad)."""
         # 1. At a low rate a minute may hold two requests, and both may fail by chance.
-        enough = FEW_FAILURES if self._ever_good else 1
+        enough = FEW_FAILURES if self.ever_good else 1
         if self._failures < enough or self._good_at is None:
             return None
-        # 2. Where nothing was ever answered, waiting long helps nobody.
-        limit = self._limit if self._ever_good else min(self._limit, NEVER_GOOD_S)
+        # 2. It may come back.
+        limit = self._patience
         if now - self._good_at < limit:
             return None
         # 3. It answers all the time, but not as Elevate.
@@ -104,6 +121,11 @@ class Outage:
             f"The service gave no good answer for {limit:.0f} s ({self._seen()}). No customer key "
             "was marked failed because of it. Run the same command again later."
         )
+
+    @property
+    def _patience(self) -> float:
+        """Where nothing was ever answered, waiting long helps nobody."""
+        return self._limit if self.ever_good else min(self._limit, NEVER_GOOD_S)
 
     def _seen(self) -> str:
         words = (_IN_WORDS.get(error, error) for error in sorted(self._errors))

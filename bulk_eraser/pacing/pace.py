@@ -18,7 +18,7 @@ from types import TracebackType
 from bulk_eraser.errors import BulkEraserError, ServiceDown
 from bulk_eraser.pacing.breaker import Breaker
 from bulk_eraser.pacing.budget import RetryBudget
-from bulk_eraser.pacing.outage import Outage
+from bulk_eraser.pacing.outage import Outage, Silence
 from bulk_eraser.pacing.rate import RateLimit
 from bulk_eraser.pacing.throttle import SendRate
 from bulk_eraser.pacing.window import Window
@@ -260,6 +260,11 @@ class Pace:
     def pause_left(self) -> float:
         """Seconds of the pause that the service asked for; 0 when there is none."""
         return max(0.0, self._paused_until - self._clock())
+
+    @property
+    def silence(self) -> Silence | None:
+        """How long the service gave no good answer; None when it is not down."""
+        return self.outage.silence(self._clock())
 
     @property
     def throttled_to(self) -> float | None:

@@ -245,6 +245,8 @@ class Pool:
         else:
             was_open = self._pace.breaker.is_open
             why = self._pace.saw_bad(call.key, verdict.error, verdict.retry_after, probe=probe)
+            if why is None and not self._pace.outage.ever_good:
+                why = verdict.stop
             if why is not None:
                 self.stop(why)
             if self._pace.breaker.is_open and not was_open:

@@ -167,11 +167,12 @@ async def test_what_was_typed_before_the_question_is_no_answer(
     assert desk.ledger_size() == 0
 
 
-async def test_a_dumb_terminal_is_no_terminal(desk: Any, service: Any, keys: list[str]):
-    """With TERM=dumb and --yes the run is complete, without a live display."""
+async def test_on_a_dumb_terminal_it_is_asked_too(desk: Any, service: Any, keys: list[str]):
+    """With TERM=dumb somebody can answer; what cannot be is a live display."""
     source = desk.csv(keys[:7])
-    command = told(desk, service, source, "--yes")
-    terminal = await desk.on_terminal(*command, env={"TERM": "dumb"})
+    terminal = await desk.on_terminal(*told(desk, service, source), env={"TERM": "dumb"})
+    await terminal.saw("(7) to confirm")
+    terminal.type("7\n")
     ended = await terminal.ended()
     desk.reconcile(source, ended, service)
     assert ended.code == 0

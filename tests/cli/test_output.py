@@ -139,6 +139,51 @@ async def test_the_display_says_what_holds_it_up(desk: Any, service: Any, keys: 
     assert "Stopped (Ctrl-C)" in terminal.shown
 
 
+@pytest.mark.parametrize(("progress", "shown"), [("auto", True), ("plain", False), ("off", False)])
+async def test_how_progress_is_shown(
+    desk: Any, service: Any, keys: list[str], progress: str, shown: bool
+):
+    """Only `auto` draws on a terminal; the variable says the same as the option."""
+    gate = asyncio.Event()
+    service.answer = lambda call: gate.wait() if call.n > 20 else None
+    env = {"TERM": "xterm", "COLUMNS": "60", "BULK_ERASER_PROGRESS": progress}
+    terminal = await desk.on_terminal(*told(service, desk.csv(keys[:40])), env=env)
+    await service.saw(40)
+    if shown:
+        await terminal.saw("50% · 20 of 40 keys · 20 accepted")
+    gate.set()
+    ended = await terminal.ended()
+    assert ended.code == 0
+    assert ("\x1b[2K" in terminal.shown) is shown
+
+
+async def test_a_forced_colour_is_no_terminal(desk: Any, service: Any, keys: list[str]):
+    """FORCE_COLOR colours what is printed into a pipe; it does not draw there."""
+    gate = asyncio.Event()
+    service.answer = lambda call: gate.wait() if call.n > 20 else None
+    env = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    running = await desk.start(*told(service, desk.csv(keys[:40])), env=env)
+    await service.saw(40)
+    gate.set()
+    assert "\x1b[2K" not in (await running.ended()).err
+
+
+async def test_a_service_that_is_down_is_told_while_it_lasts(
+    desk: Any, keys: list[str], free_port: int
+):
+    """Since when, why and until when; how long the rest takes is not known then."""
+    target = ("--base-url", f"http://127.0.0.1:{free_port}")
+    terminal = await desk.on_terminal("run", desk.csv(keys[:40]), *target, "--yes")
+    await terminal.saw("(nothing is listening there)")
+    terminal.type("\x03")
+    ended = await terminal.ended()
+    assert ended.code == 130
+    shown = " ".join(terminal.shown.split())
+    down = r"no good answer for \d+ s \(nothing is listening there\); gives up after 30 s"
+    assert re.search(down, shown)
+    assert "/s · no good answer" not in shown
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}], ids=["NO_COLOR", "colour"])
 async def test_no_color_is_honoured(
     desk: Any, service: Any, keys: list[str], environment: dict[str, str]

@@ -164,6 +164,22 @@ async def test_a_second_signal_ends_at_once(
     assert ended.json["counts"]["unknown"] == 8
 
 
+async def test_while_it_drains_it_says_what_ctrl_c_does(desk: Any, service: Any, keys: list[str]):
+    """Without a live display, too, a drain is announced at once; a second Ctrl-C ends it."""
+    never = asyncio.Event()
+    service.answer = lambda call: never.wait()
+    arguments = ("--base-url", service.origin, "--yes", "--concurrency", 3, "--rate", 0)
+    running = await desk.start("run", desk.csv(keys[:9]), *arguments)
+    await service.saw(3)
+    running.signal(signal.SIGINT)
+    told = b"nothing"
+    while told and b"topping" not in told:
+        told = await asyncio.wait_for(running.process.stderr.readline(), 20)
+    assert told == b"Stopping: waiting for 3 requests in flight; Ctrl-C again stops now\n"
+    running.signal(signal.SIGINT)
+    assert (await running.ended()).code == 130
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("storms", [1, pytest.param(10, marks=pytest.mark.soak)])
 async def test_a_storm_of_signals_spoils_nothing(

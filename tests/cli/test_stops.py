@@ -1,6 +1,7 @@
 """What concerns every key stops the run: with its exit code, and with no key marked failed."""
 
 import asyncio
+import json
 import socket
 from collections import Counter
 from typing import Any
@@ -82,6 +83,54 @@ async def test_a_run_without_its_parts_is_refused(desk: Any, service: Any, keys:
     assert all(ended.json["error"] for ended in endings)
     assert service.calls == []
     assert desk.ledger_size() == 0
+
+
+NO_SUCH_NAME = """
+import runpy, socket
+def getaddrinfo(*_, **__):
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+socket.getaddrinfo = getaddrinfo
+sys.argv = ["bulk-eraser", *sys.argv[4:]]
+runpy.run_module("bulk_eraser", run_name="__main__")
+"""
+
+
+async def test_a_host_that_does_not_exist_is_told_at_once(desk: Any, keys: list[str]):
+    """69 after the first look-up, with the likely typo; no key was sent or marked."""
+    source = desk.csv(keys[:9])
+    options = ("--cluster-id", "w0badbad", "--yes", "--json", "--concurrency", 4)
+    ended = await desk.call("run", source, *options, before=NO_SUCH_NAME)
+    assert (ended.code, ended.json["outcome"]) == (69, "stopped")
+    assert "w0badbad.elevate-api.cloud does not exist" in ended.json["error"]
+    assert "cluster id" in ended.json["error"]
+    assert ended.json["counts"]["not_reached"] == 9
+    assert 1 <= ended.json["requests"] <= 4
+
+
+async def test_a_target_that_looks_odd_is_a_warning(desk: Any, keys: list[str]):
+    """Another form of a cluster id than the vendor's, a version that came after this program."""
+    source = desk.csv(keys[:3])
+    odd = await desk.call("run", source, "--dry-run", "--cluster-id", "acme", "--api-version", "v5")
+    usual = await desk.call("run", source, "--dry-run", "--cluster-id", "w1a2b3c4d")
+    options = ("--plan", "plan.json", "--cluster-id", "acme", "--api-version", "v5")
+    planned = await desk.call("check", source, *options)
+    assert (odd.code, usual.code, planned.code) == (0, 0, 0)
+    for ended in (odd, planned):
+        assert "Is acme right?" in ended.err
+        assert "API version v5 is not known" in ended.err
+    assert "/api/admin/v5" in json.loads((desk.folder / "plan.json").read_text())["base"]
+    assert "Warning" not in usual.err
+    other = await desk.call("run", source, "--dry-run", "--api-version", "v1")
+    assert (other.code, "must be v4, v3 or v2" in other.err) == (2, True)
+
+
+async def test_every_key_not_found(desk: Any, service: Any, keys: list[str]):
+    """404 for every key has two likely reasons, and both are named."""
+    service.answer = lambda call: 404
+    ended = await desk.run(desk.csv(keys[:3]), service)
+    assert ended.code == 76
+    assert "this cluster does not exist" in ended.json["error"]
+    assert "no API version v4" in ended.json["error"]
 
 
 async def test_a_command_with_a_typo_gets_a_suggestion(desk: Any):

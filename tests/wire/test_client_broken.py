@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import socket
 import threading
 import time
@@ -559,14 +560,32 @@ async def test_localhost_with_one_family_listening(
 async def test_a_name_that_does_not_resolve(
     client_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that cannot be resolved is a failure before anything was sent."""
+    """A name that cannot be resolved is a failure before anything was sent; one that does not
+    exist is told from a name server that has no answer now."""
+    why = socket.EAI_NONAME
 
     def getaddrinfo(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(why, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    came = await client_of("https://gateway.example.com").create_removal_job("key")
-    assert came == NetworkFault("dns", maybe_done=False)
+    client = client_of("https://gateway.example.com")
+    came = await client.create_removal_job("key")
+    assert came == NetworkFault("dns", maybe_done=False, no_host="gateway.example.com")
+    why = socket.EAI_AGAIN
+    assert await client.create_removal_job("key") == NetworkFault("dns", maybe_done=False)
+
+
+async def test_no_file_for_a_connection(client_of: Make) -> None:
+    """This process may open no more files: that is not the service's doing."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = client_of("http://127.0.0.1:9")
+    await client.create_removal_job("key")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        came = await client.create_removal_job("key")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert came == NetworkFault("cannot_connect", maybe_done=False, no_files=True)
 
 
 async def test_a_look_up_that_hangs(client_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:

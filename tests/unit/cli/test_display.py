@@ -25,9 +25,11 @@ async def test_the_first_line_has_a_rate(clock: Any):
     dispatch = SimpleNamespace(retries=0, stopped_by=None)
     window = SimpleNamespace(limit=32, ceiling=32)
     breaker = SimpleNamespace(is_open=False)
-    pace = SimpleNamespace(pause_left=0.0, breaker=breaker, throttled_to=None, window=window)
+    pace = SimpleNamespace(
+        pause_left=0.0, silence=None, breaker=breaker, throttled_to=None, window=window
+    )
     shown = display.Display(Output())
     with shown(watched(0), dispatch, pace):  # type: ignore[arg-type] # as much as is looked at
         clock.now += 30
         line = shown.line(watched(1500), dispatch, pace)  # type: ignore[arg-type] # as above
-    assert line == "1500 of 3000 · 50/s · 30 s left"
+    assert line == "50% · 1500 of 3000 · 50/s · 30 s left"

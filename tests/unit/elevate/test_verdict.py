@@ -174,7 +174,7 @@ def test_a_bad_certificate() -> None:
 def test_a_version_that_is_gone(version: str, newer: bool, status: int) -> None:
     """404 and 410 name the version asked for, and the current one where it is another."""
     text = str(classify(Answer(status, b"", True), ApiVersion(version)).stop)
-    assert f"API version {version} " in text
+    assert f"API version {version}" in text
     assert ("--api-version v4" in text) == newer
 
 

@@ -130,3 +130,17 @@ def test_a_few_keys_with_nothing_but_bad_answers_are_76_too():
     assert isinstance(found.expired(30.0), ContractBroken)
     fail(found, 1, "timeout", start=7)
     assert isinstance(found.expired(30.0), ServiceDown)
+
+
+def test_how_long_it_lasts_can_be_told():
+    """Since the last good answer, until --max-outage, or 30 s where there never was one."""
+    never, was_good = outage(), outage(good_at=10.0)
+    assert never.silence(5.0) is None
+    fail(never, 1, "connection_refused")
+    assert never.silence(4.0) == (4.0, 30.0, "nothing is listening there")
+    fail(was_good, 9)
+    assert was_good.silence(14.0) is None
+    fail(was_good, 1, "http_503", start=9)
+    assert was_good.silence(14.0) == (4.0, 300.0, "HTTP 500, HTTP 503")
+    was_good.saw_good(15.0)
+    assert was_good.silence(16.0) is None
