@@ -290,7 +290,8 @@ class Pool:
         if isinstance(error, asyncio.CancelledError):
             self._work.leave(call, "interrupted", self.stopped_by)
         elif isinstance(error, Exception) and not isinstance(error, BulkEraserError):
-            # A bug, raised on to end the run; this key may have been carried out.
+            # A bug, raised on to end the run; whatever is noted, it may have been carried out.
+            call.ever_left = call.attempt > 0
             self._work.leave(call, "internal_error", self.stopped_by)
 
     def _settle(self, call: Call, verdict: Verdict) -> None:
