@@ -288,10 +288,8 @@ class _Reading:
         for line, record in enumerate(group.records, group.line):
             event = event_of(record)
             if event is not None:
-                if runs and runs[-1].finished is None:
+                if runs:
                     runs[-1].lines[type(record)] += 1
-                else:
-                    self._audit.findings.note("outside_of_run", self._ledger, line)
                 self._audit.remember(record, event, self._ledger, len(runs), line)
             elif isinstance(record, RunStarted):
                 self._begin_run(record)

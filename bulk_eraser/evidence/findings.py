@@ -14,7 +14,7 @@ FINDINGS = {
     "sent_after_accepted": "a key was sent again although its removal job was accepted before",
     "unsent_without_sent": "a run takes back a `sent` line that it has not written",
     "status_without_job": "a job's status stands before the job was accepted, or for no job at all",
-    "outside_of_run": "a line stands before a run began, or after it had ended",
+    "outside_of_run": "a run ended that had not begun, or had ended before",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",

@@ -38,8 +38,8 @@ class LedgerFacts:
 
     `target`, `base`, `keys_kind` and `pepper_check` are those of the first run (None for a new
     ledger; `base` also where no --base-url was given), `had_hold_list` tells whether any run had
-    one, `last_input` is what the last run that read an input has read. `last_jid` is that of the
-    last `accepted` line. `is_hold_list_in_force` tells whether that last run had a hold list.
+    one, `last_input` is what the last run that read an input has read. `last_accepted` is the
+    last line of that kind. `is_hold_list_in_force` tells whether that last run had a hold list.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class LedgerFacts:
         self.pepper_check: str | None = None
         self.had_hold_list = False
         self.last_input: InputFacts | None = None
-        self.last_jid: str | None = None
+        self.last_accepted: Accepted | None = None
         self.is_hold_list_in_force = False
         self._last_run = ""
         self._last_counts: dict[str, int] | None = None
@@ -87,7 +87,7 @@ class LedgerFacts:
         for record in group.records:
             kind = type(record)
             if kind is Accepted:
-                self.last_jid = record.jid  # type: ignore[attr-defined] # its kind was looked at
+                self.last_accepted = record  # type: ignore[assignment] # its kind was looked at
             elif kind is RunFinished and record.run == self._last_run:  # type: ignore[attr-defined] # as above
                 self._last_counts = record.counts  # type: ignore[attr-defined] # as above
             elif kind is RunStarted:

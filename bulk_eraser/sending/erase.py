@@ -69,14 +69,14 @@ class Erasure:
     ) -> None:
         self._survey = survey
         self._recorded_until = facts.recorded_until(survey.facts())
-        self._known_jid = facts.last_jid
+        self._known_jid = facts.last_accepted.jid if facts.last_accepted else None
         self._ledger = ledger
         self._client = client
         self._tally = tally
         self._settings = settings
         self._rows = self._rows_to_do()
-        # Of earlier runs only the last jid is known, which is what a cache would answer with.
-        self._given = GivenJids(tally.to_send, [facts.last_jid] if facts.last_jid else [])
+        self._given = GivenJids(tally.to_send)
+        self._given_before = facts.last_accepted
 
     def close(self) -> None:
         self._given.close()
@@ -101,13 +101,20 @@ class Erasure:
     async def call(self, call: Call) -> Answer | NetworkFault:
         return await self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
 
-    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 the key says nothing
+    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify(came, self._settings.api_version)
-        # An accepted key is not sent again in this run, so it was given to another key (or, with
-        # --retry-failed, to this one before, and that job has failed).
-        if verdict.kind is Kind.ACCEPTED and not self._given.is_new(verdict.jid):
-            return NO_JOB
-        return verdict
+        is_job = verdict.kind is Kind.ACCEPTED
+        return NO_JOB if is_job and self._is_of_another(call, verdict.jid) else verdict
+
+    def _is_of_another(self, call: Call, jid: str) -> bool:
+        """Was this jid given to another key?"""
+        # 1. Of earlier runs only the last one is known, which is what a cache would answer with.
+        #    To the same key it may be given again, with --retry-failed.
+        before = self._given_before
+        if before is not None and before.jid == jid:
+            return bool(before.key != call.fields["key"])
+        # 2. An accepted key is not sent again in this run.
+        return not self._given.is_new(jid)
 
     async def ask(self) -> Verdict | None:
         """The status of some job, of this run or an earlier one."""

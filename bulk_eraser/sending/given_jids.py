@@ -11,7 +11,6 @@ would count as the process's own.
 import os
 import tempfile
 from array import array
-from collections.abc import Sequence
 from hashlib import blake2b
 
 from bulk_eraser.errors import no_temporary_room
@@ -24,18 +23,16 @@ SLOT = 8
 
 
 class GivenJids:
-    """A set of up to `most` jids and those given `before`: a hash table, half of it empty.
+    """A set of up to `most` jids: a hash table, half of it empty.
 
     Raises `LedgerWriteError`, when it is made, if the temporary folder has no room for it.
     """
 
-    def __init__(self, most: int, before: Sequence[str] = ()) -> None:
-        size = SLOT << max(10, (2 * (most + len(before))).bit_length())
+    def __init__(self, most: int) -> None:
+        size = SLOT << max(10, (2 * most).bit_length())
         number = size // SLOT
         self._slots = array("Q", [0]) * number if size <= IN_MEMORY else _FileSlots(size)
         self._mask = number - 1
-        for jid in before:
-            self.is_new(jid)
 
     def close(self) -> None:
         """Give its room back."""

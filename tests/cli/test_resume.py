@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 
 async def test_the_input_may_be_sorted_cut_and_extended(desk: Any, service: Any, keys: list[str]):
@@ -188,6 +189,25 @@ async def test_retry_failed_looks_at_the_last_job_status(
     desk.reconcile(source, again, service, again=True)
     assert again.code == 0
     assert len(service.calls) == 3 + lost
+
+
+async def test_a_service_may_give_the_job_of_a_key_again(desk: Any, service: Any, keys: list[str]):
+    """A service that has one job for each key, however often it is asked, is no cache that answers
+    everybody with the first job."""
+
+    def answer(call: Any) -> web.Response:
+        service.jids[call.key] = [f"job-of-{keys.index(call.key)}"]
+        return web.json_response({"jid": service.jids[call.key][0], "status": "created"})
+
+    service.answer = answer
+    source = desk.csv(keys[:3])
+    await desk.run(source, service)
+    service.status = lambda jid: "error"
+    followed = await desk.call("follow", "keys.ledger.ndjson", "--now", "--json")
+    again = await desk.run(source, service, "--retry-failed")
+    ledger = desk.reconcile(source, again, service, again=True)
+    assert (followed.code, again.code) == (3, 0)
+    assert len(ledger.of("accepted")) == 6
 
 
 async def test_a_hold_list_must_not_be_forgotten(desk: Any, service: Any, keys: list[str]):

@@ -175,7 +175,6 @@ def test_an_honest_ledger_has_no_findings(findings: Any):
         ),
         ([*TWO, Excluded(key="c", line=4), finished()], "counts_differ"),
         ([*TWO, finished(), finished()], "outside_of_run"),
-        ([*TWO, finished(), status("a", "done")], "outside_of_run"),
         ([*TWO, finished(run="another")], "outside_of_run"),
         ([Recovered(bytes=1, sha256="", file=""), finished(), *TWO], "outside_of_run"),
         ([started(), status("a", "done"), *TWO[1:]], "status_without_job"),
