@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -88,14 +90,36 @@ async def test_in_flight_and_ahead_are_bounded(desk: Any, service: Any, keys: li
     assert 5 < max(ahead) <= 20
 
 
+@asynccontextmanager
+async def lateness() -> AsyncIterator[list[float]]:
+    """By how many seconds the loop of this process, in which the service runs, is late."""
+    late: list[float] = [0.0]
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.005
+            await asyncio.sleep(0.005)
+            late.append(loop.time() - due)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield late
+    finally:
+        watching.cancel()
+
+
 async def test_the_rate_is_kept(desk: Any, service: Any, keys: list[str]):
     """In no second does the service see more than --rate + 2 requests, and it sees no fewer than
     the rate allows."""
     source = desk.csv(keys[:250])
-    ended = await desk.run(source, service, "--rate", 100)
+    async with lateness() as late:
+        ended = await desk.run(source, service, "--rate", 100)
     assert ended.code == 0
     at = [call.at for call in service.calls]
-    assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= 102
+    # What this process saw late, on a busy machine, it may have seen within another second.
+    allowed = 102 + 100 * max(late)
+    assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= allowed
     assert 2.4 <= at[-1] - at[0] <= 2.8
 
 
