@@ -9,7 +9,7 @@
     ├── LedgerBusy             75  another process writes this ledger
     ├── ContractBroken         76  the service breaks the contract for every key
     ├── CredentialsRefused     77  401, 403
-    ├── ConfigurationError     78  no API key, plain http to a remote host, another target
+    ├── ConfigurationError     78  no API key, plain http to a remote host, too little memory
     ├── LedgerDamaged          79  the ledger fails verification
     └── Interrupted        130/143  a signal
 
@@ -41,8 +41,12 @@ __all__ = [
     "UsageError",
     "internal_error",
     "lines_of",
+    "must_be_damage",
     "no_temporary_room",
 ]
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "Error -4 ")
+"""What expat, Zstandard and zlib say of it."""
 
 
 class ExitCode(IntEnum):
@@ -196,8 +200,22 @@ def no_temporary_room(error: OSError) -> LedgerWriteError:
     )
 
 
+def must_be_damage(error: Exception) -> None:
+    """Raise `MemoryError` if a library's error for damaged data says that memory ran out."""
+    if any(words in str(error) for words in _OUT_OF_MEMORY):
+        raise MemoryError from None
+
+
 def internal_error(bug: BaseException) -> BulkEraserError:
-    """What to tell of a bug: its kind and place, not its text, which may hold a customer key."""
+    """What to tell of a bug: its kind and place, not its text, which may hold a customer key.
+
+    Too little memory is no bug, but what this computer lacks, or was told to keep back.
+    """
+    if isinstance(bug, MemoryError):
+        return ConfigurationError(
+            "There is too little memory, or a limit on it is too low (ulimit -v). The ledger is in "
+            "order; free some memory or raise the limit, and run the same command again."
+        )
     trace = bug.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -5,7 +5,7 @@ import io
 import zlib
 from typing import Any
 
-from bulk_eraser.errors import InputError
+from bulk_eraser.errors import InputError, must_be_damage
 
 __all__ = ["PACKED", "CutOff", "unpacked", "without_packing"]
 
@@ -94,11 +94,13 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io hands over
         try:
             return int(self._stream.readinto(buffer))
-        except (EOFError, gzip.BadGzipFile, zlib.error):
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            must_be_damage(error)
             raise CutOff(self._name, self._kind) from None
         except Exception as error:
             if type(error).__name__ != "ZstdError":  # a class of the extra, which may be missing
                 raise
+            must_be_damage(error)
             # Not damaged, but compressed with --long beyond what is unpacked unasked.
             if "too much memory" in str(error):
                 raise InputError(

@@ -171,15 +171,15 @@ def read_whole(raw: "io.BufferedReader[Any]", name: str) -> bytes:
 
     Raises `InputError` for more than 512 MiB.
     """
-    content = bytearray()
+    content = io.BytesIO()
     with raw:
         while block := raw.read(BLOCK):
-            content += block
-            if len(content) > MOST_IN_MEMORY:
+            content.write(block)
+            if content.tell() > MOST_IN_MEMORY:
                 raise InputError(
                     f"{name} is too large to be read as a workbook. Save the sheet as CSV."
                 )
-    return bytes(content)
+    return content.getvalue()  # not a copy
 
 
 class _Blocks(io.RawIOBase):

@@ -1,19 +1,19 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
 import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from bulk_eraser.errors import UsageError
+from bulk_eraser.errors import InputError, UsageError
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
-from bulk_eraser.sources.xlsx_parts import DAMAGE, worksheets
+from bulk_eraser.sources.xlsx_book import Book
+from bulk_eraser.sources.xlsx_parts import DAMAGE, Parts, TooLarge
 from bulk_eraser.sources.xlsx_rows import XlsxRows
 
 __all__ = ["FORMATS", "InputReader", "format_of"]
@@ -54,10 +54,11 @@ class InputReader:
         if self.asked.format != "xlsx" or self.asked.sheet is None:
             return None
         try:
-            with open(self.file.open_raw(), "rb") as raw, zipfile.ZipFile(raw) as archive:
-                return self.asked.sheet if len(worksheets(archive)) > 1 else None
-        except (OSError, *DAMAGE):
+            content = read_whole(self.file.unchecked_bytes(), self.file.name)
+            sheets = Book(Parts(content)).sheets()
+        except (InputError, TooLarge, *DAMAGE):
             return None
+        return self.asked.sheet if len(sheets) > 1 else None
 
     def survey_rows(self) -> Iterator[Row]:
         """The rows, read for the first time; at the end the file is remembered as it was."""

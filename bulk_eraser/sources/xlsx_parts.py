@@ -1,24 +1,40 @@
-"""The parts of a workbook that calamine does not tell about: its list of sheets, and a sheet's XML.
+"""The parts of a workbook's ZIP, unpacked and parsed piece by piece, and never without a bound.
 
-Only what spreadsheet programs write is taken; with anything else it is not certain that two
-programs show the same rows.
+Some kilobytes can unpack to terabytes, so nothing that the archive says of its sizes is believed:
+what comes out is counted while it comes. The limits are for all parts together that are read; a
+list of a million rows stays far below them.
 """
 
+import io
 import zipfile
 import zlib
-from typing import IO, NamedTuple
-from xml.etree import ElementTree
+from collections.abc import Iterator
+from typing import Protocol
 from xml.parsers import expat
 
-__all__ = ["DAMAGE", "Sheet", "SheetScan", "worksheets"]
+from bulk_eraser.sources.rows import BLANKS
 
-BLOCK = 1 << 20
-MOST_ROWS = 1 << 20
-MOST_COLUMNS = 1 << 14
+__all__ = ["DAMAGE", "MOST_TEXT", "Attributes", "LocalNames", "Parts", "TooLarge", "kept"]
+
+BLOCK = 1 << 18
+MOST_UNPACKED = 1 << 30
+"""Bytes."""
+MOST_TAGS = 64_000_000
+"""Beginnings and ends of elements, which is what takes time; a row of one key has ten."""
+MOST_ATTRIBUTES = 64_000_000
+MOST_NAMES = 10_000
+"""Different names of elements and attributes; a sheet has some dozens."""
+MOST_DEPTH = 64
+MOST_TOKEN = 1 << 20
+"""Bytes of a tag or a comment, which expat holds as a whole."""
+MOST_AT_ONCE = 4 << 20
+"""Bytes that zipfile may take at once: only the list of parts can be so long, and it becomes
+objects of ten times its size."""
+MOST_TEXT = 2049
+"""Characters that are kept of a text: one more than a key may have."""
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    ElementTree.ParseError,
     expat.ExpatError,
     EOFError,
     KeyError,  # a part that is named is missing
@@ -28,136 +44,110 @@ DAMAGE = (
 )
 """What reading a workbook that is none, or is broken, may raise."""
 
-# ── the list of sheets ──────────────────────────────────────────────────────────────────────
+Attributes = dict[str, str]
 
 
-class Sheet(NamedTuple):
-    """`part` is the name of its XML in the archive."""
-
-    name: str
-    part: str
-    is_hidden: bool
+class TooLarge(Exception):
+    """There is more in it than a list of keys can need."""
 
 
-_NO_WORKSHEETS = ("/chartsheet", "/dialogsheet", "/xlMacrosheet", "/xlIntlMacrosheet")
+class Handler(Protocol):
+    """What is told of a part's XML. Whoever keeps what it is told bounds it, and the depth."""
+
+    def start(self, name: str, attributes: Attributes) -> None: ...
+    def end(self, name: str) -> None: ...
+    def text(self, text: str) -> None: ...
 
 
-def worksheets(archive: zipfile.ZipFile) -> list[Sheet]:
-    """The worksheets in their order (charts are none). Raises what is in `DAMAGE`."""
-    relations = {entry.get("Id"): entry for entry in _xml(archive, "xl/_rels/workbook.xml.rels")}
-    sheets = []
-    for entry in _xml(archive, "xl/workbook.xml").iterfind(".//{*}sheet"):
-        relation = relations[_relation_id(entry)]
-        if not relation.get("Type", "").endswith(_NO_WORKSHEETS):
-            target = relation.get("Target", "")
-            part = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-            is_hidden = entry.get("state", "visible") != "visible"
-            sheets.append(Sheet(entry.get("name", ""), part, is_hidden))
-    return sheets
+class Parts:
+    """The parts of the archive by their names, of which programs write capitals as they like.
 
-
-def _relation_id(entry: ElementTree.Element) -> str | None:
-    """Its namespace depends on whether the workbook is a “Strict Open XML” one."""
-    return next((value for name, value in entry.items() if name.endswith("}id")), None)
-
-
-def _xml(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
-    with archive.open(name) as part:
-        content = part.read(BLOCK)
-    if b"<!DOCTYPE" in content.replace(b"\0", b""):  # where entities are declared
-        raise ValueError("a document type")
-    return ElementTree.fromstring(content)  # noqa: S314 no entities, and not more than 1 MiB
-
-
-# ── a sheet's XML ───────────────────────────────────────────────────────────────────────────
-
-
-class SheetScan:
-    """What a sheet's XML says beside the values.
-
-    `hidden_rows` counts the hidden rows. `odd_cells` has the cells (row from 1, column from 0) that
-    hold an error, or a date as text. `not_blank` is 1 for rows that are not blank although calamine
-    may show nothing: there is an error, or a formula that was never calculated. `last_row` is the
-    last one that holds anything.
+    Raises what is in `DAMAGE`, and `TooLarge`; so do its methods.
     """
 
-    def __init__(self) -> None:
-        self.hidden_rows = 0
-        self.odd_cells: set[tuple[int, int]] = set()
-        self.not_blank = bytearray(MOST_ROWS + 1)
-        self.last_row = 0
-        self._first_row = 0
-        self._columns: set[int] = set()
-        self._tags = _LocalNames()
-        self._column_of = _ColumnsByLetters()
-        # Where the parser is.
-        self._row = 0
-        self._column = -1
-        self._type: str | None = None
-        self._in_cell = False
+    def __init__(self, content: bytes) -> None:
+        self._archive = zipfile.ZipFile(_NotMuchAtOnce(content))
+        self._infos: dict[str, list[zipfile.ZipInfo]] = {}
+        for info in self._archive.infolist():
+            self._infos.setdefault(info.filename.lower(), []).append(info)
+        self._bytes = self._tags = self._attributes = 0
 
-    def read(self, stream: IO[bytes]) -> None:
-        """Raises `ValueError` or `ExpatError` for what no spreadsheet program writes.
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._infos
 
-        Rows and cells must be in order: of two in one place calamine shows the last alone.
-        """
-        parser = expat.ParserCreate()
-        parser.StartElementHandler = self._start
-        parser.StartDoctypeDeclHandler = _no_document_type
-        while block := stream.read(BLOCK):
-            parser.Parse(block)
+    def read(self, name: str, handler: Handler) -> None:
+        """Tell `handler` all of a part's XML."""
+        for _ in self.read_slowly(name, handler):
+            pass
+
+    def read_slowly(self, name: str, handler: Handler) -> Iterator[None]:
+        """The same, with a pause after each piece to take from the handler what it has."""
+        parser, names = _parser(handler)
+        fed = 0
+        with self._archive.open(self._only(name)) as stream:
+            while block := stream.read(BLOCK):
+                self._count(block)
+                fed += len(block)
+                parser.Parse(block)
+                if fed - parser.CurrentByteIndex > MOST_TOKEN or len(names) > MOST_NAMES:
+                    raise TooLarge
+                yield
         parser.Parse(b"", True)
+        yield
 
-    @property
-    def extent(self) -> int:
-        """The number of cells from the first to the last filled one."""
-        if not self._columns:
-            return 0
-        width = max(self._columns) - min(self._columns) + 1
-        return width * (self.last_row - self._first_row + 1)
+    def _only(self, name: str) -> zipfile.ZipInfo:
+        infos = self._infos[name.lower()]
+        # Of two with one name, which one another program shows is not certain.
+        if len(infos) > 1:
+            raise ValueError("a part that is there twice")
+        # Other ways are not for workbooks, and LZMA reserves as much memory as the file says.
+        if infos[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotImplementedError
+        return infos[0]
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        # <row r="2" hidden="1"> <c r="B2" t="s"> <f>…</f> <v>…</v> or <is>…</is>
-        tag = self._tags[name]
-        if tag == "c":
-            self._begin_cell(attributes.get("r"), attributes.get("t"))
-        elif tag == "row":
-            self._begin_row(attributes.get("r"), attributes.get("hidden", "0"))
-        elif self._in_cell and tag in ("v", "is", "f"):
-            self._fill_cell(is_formula=tag == "f")
-        else:  # a <v> in something else is no cell's value
-            self._in_cell = False
-
-    def _begin_row(self, written: str | None, hidden: str) -> None:
-        row = int(written) if written else self._row + 1  # left out, it is the next one
-        if not self._row < row <= MOST_ROWS:
-            raise ValueError("rows that are not in order")
-        self._row, self._column = row, -1
-        self.hidden_rows += hidden not in ("0", "false")
-
-    def _begin_cell(self, place: str | None, type_: str | None) -> None:
-        column = self._column + 1  # left out, it is the next one
-        if place:
-            letters = place.rstrip("0123456789")
-            column = self._column_of[letters]
-            if place != f"{letters}{self._row}":
-                raise ValueError("a cell in another row than its own")
-        if not self._column < column < MOST_COLUMNS:
-            raise ValueError("cells that are not in order")
-        self._column, self._type, self._in_cell = column, type_, True
-        if type_ in ("e", "d"):  # an error, a date in ISO 8601: calamine shows "" and text
-            self.odd_cells.add((self._row, column))
-
-    def _fill_cell(self, *, is_formula: bool) -> None:
-        self._first_row = self._first_row or self._row
-        self.last_row = self._row
-        self._columns.add(self._column)
-        # Only a formula for text may be blank and mean it.
-        if self._type == "e" or (is_formula and self._type != "str"):
-            self.not_blank[self._row] = 1
+    def _count(self, block: bytes) -> None:
+        self._bytes += len(block)
+        self._tags += block.count(b"<") + block.count(b"/>")
+        self._attributes += block.count(b"=")
+        if (
+            self._bytes > MOST_UNPACKED
+            or self._tags > MOST_TAGS
+            or self._attributes > MOST_ATTRIBUTES
+        ):
+            raise TooLarge
 
 
-class _LocalNames(dict[str, str]):
+class _NotMuchAtOnce(io.BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(MOST_AT_ONCE if size is None or size < 0 else min(size, MOST_AT_ONCE))
+        if len(data) == MOST_AT_ONCE:
+            raise TooLarge
+        return data
+
+
+def _parser(handler: Handler) -> tuple[expat.XMLParserType, dict[str, str]]:
+    """A parser, and the names that it comes to know."""
+    names: dict[str, str] = {}
+    parser = expat.ParserCreate(intern=names)
+    parser.buffer_text = True
+    parser.StartElementHandler = handler.start
+    parser.EndElementHandler = handler.end
+    parser.CharacterDataHandler = handler.text
+    parser.XmlDeclHandler = _must_be_unicode
+    parser.StartDoctypeDeclHandler = _no_document_type  # where entities are declared
+    return parser, names
+
+
+def _must_be_unicode(_version: str, encoding: str | None, _standalone: int) -> None:
+    if encoding and encoding.upper() not in ("UTF-8", "UTF-16"):
+        raise ValueError("an encoding that no spreadsheet program writes")
+
+
+def _no_document_type(*_: object) -> None:
+    raise ValueError("a document type")
+
+
+class LocalNames(dict[str, str]):
     """Names of elements → the same without prefix."""
 
     def __missing__(self, name: str) -> str:
@@ -165,16 +155,10 @@ class _LocalNames(dict[str, str]):
         return local
 
 
-class _ColumnsByLetters(dict[str, int]):
-    """`A` → 0, `AA` → 26."""
-
-    def __missing__(self, letters: str) -> int:
-        number = 0
-        for letter in letters:
-            number = number * 26 + int(letter, 36) - 9
-        self[letters] = number - 1
-        return number - 1
-
-
-def _no_document_type(*_: object) -> None:
-    raise ValueError("a document type, where entities are declared: no workbook has one")
+def kept(text: str) -> str:
+    """What of a text is kept: all that can tell whether it is a key, and which."""
+    if len(text) <= MOST_TEXT:
+        return text
+    inner = text.strip(BLANKS)
+    # A blank in front says that there were some. What is cut is too long for a key all the same.
+    return " " * (len(inner) < len(text)) + inner[:MOST_TEXT]
