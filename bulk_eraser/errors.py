@@ -17,6 +17,7 @@ Every message is one or two sentences that say what to do next, and holds neithe
 a customer key. Codes follow sysexits where it has one.
 """
 
+import errno
 import os
 import signal
 import tempfile
@@ -206,15 +207,27 @@ def must_be_damage(error: Exception) -> None:
         raise MemoryError from None
 
 
+def _is_want_of_room(bug: BaseException) -> bool:
+    if isinstance(bug, OSError):
+        return bug.errno in (errno.EMFILE, errno.ENFILE)
+    return isinstance(bug, RuntimeError) and str(bug) == "can't start new thread"
+
+
 def internal_error(bug: BaseException) -> BulkEraserError:
     """What to tell of a bug: its kind and place, not its text, which may hold a customer key.
 
-    Too little memory is no bug, but what this computer lacks, or was told to keep back.
+    Too little memory, or no room for a file or a thread, is no bug, but what this computer lacks,
+    or was told to keep back.
     """
     if isinstance(bug, MemoryError):
         return ConfigurationError(
             "There is too little memory, or a limit on it is too low (ulimit -v). The ledger is in "
             "order; free some memory or raise the limit, and run the same command again."
+        )
+    if _is_want_of_room(bug):
+        return ConfigurationError(
+            "This computer lets the program open no more files, or start no more threads. Raise "
+            "the limit (ulimit -n, ulimit -u), then run the same command again."
         )
     trace = bug.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -25,6 +25,9 @@ COMMANDS = {
     "simulate": "Try bulk-eraser out: a simulated Elevate GDPR API on this computer.",
 }
 
+COMPLETION = "_BULK_ERASER_COMPLETE"
+"""The variable in which a shell asks for what may come next."""
+
 
 class Commands(click.Group):
     """The commands above, each from the module of its name."""
@@ -50,6 +53,9 @@ def app() -> None:
 
     Reads customer keys from CSV, NDJSON or Excel, creates one removal job for each, and writes
     every step to a ledger from which an interrupted run continues.
+
+    To complete words with Tab, add to ~/.bashrc (for zsh and fish likewise):
+    eval "$(_BULK_ERASER_COMPLETE=bash_source bulk-eraser)"
     """
 
 
@@ -58,14 +64,28 @@ def main() -> None:
     _fill_closed_streams()
     try:
         arguments = sys.argv[1:] or ["--help"]
-        code: object = app.main(arguments, standalone_mode=False, complete_var="")  # "": none
+        code: object = app.main(arguments, standalone_mode=False, complete_var=COMPLETION)
+    except SystemExit as end:  # click's, after completion, or for a pipe that nobody reads
+        code = ExitCode.COMPLETE if _is_help_wanted() else end.code
     except click.Abort:  # what click makes of Ctrl-C
         code = _tell_of(KeyboardInterrupt())
     except click.ClickException as error:
         code = _tell_of(UsageError(_sentence(error)))
     except (Exception, KeyboardInterrupt) as error:  # the last line of defence: never a traceback
-        code = _tell_of(error)
+        is_unread = isinstance(error, OSError) and _is_help_wanted()
+        code = _tell_nobody() if is_unread else _tell_of(error)
     sys.exit(code if isinstance(code, int) else ExitCode.COMPLETE)
+
+
+def _is_help_wanted() -> bool:
+    return not sys.argv[1:] or not {"-h", "--help", "--version"}.isdisjoint(sys.argv)
+
+
+def _tell_nobody() -> int:
+    """Help that cannot be printed is no failure, and what is left of it must not make one."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return ExitCode.COMPLETE
 
 
 def _fill_closed_streams() -> None:
@@ -89,14 +109,20 @@ def _tell_of(error: BaseException) -> int:
 
 def _is_json_wanted() -> bool:
     """Before or without the options being understood; whoever reads JSON must get it."""
-    return "--json" in sys.argv or os.environ.get("BULK_ERASER_JSON", "0") not in ("", "0")
+    said = os.environ.get("BULK_ERASER_JSON", "")
+    return "--json" in sys.argv or bool(click.types.BoolParamType.str_to_bool(said))
 
 
 def _sentence(error: click.ClickException) -> str:
     command = next((f" {word}" for word in sys.argv[1:2] if word in COMMANDS), "")
     text = " ".join(error.format_message().split()).rstrip(".")
-    if not command and sys.argv[1:2] and (meant := get_close_matches(sys.argv[1], COMMANDS, 1)):
-        text += f" (did you mean {meant[0]}?)"
+    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    meant = [] if command or word in COMMANDS else get_close_matches(word, COMMANDS, 1)
+    hint = f" (did you mean {meant[0]}?)" if meant else ""
+    if isinstance(error, click.NoSuchOption) and not command:
+        before = f"No such option before the command: {error.option_name}"
+        return f"{before}. Put options after it{hint}. See `bulk-eraser --help`."
+    text += hint
     if isinstance(error, click.NoSuchOption):  # whose own text is several sentences
         text = f"No such option: {error.option_name}"
         if error.possibilities:

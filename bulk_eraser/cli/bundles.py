@@ -171,11 +171,15 @@ class OneOf(click.ParamType[StrEnum]):
 
 
 class _Switch(click.types.BoolParamType):
-    """A flag's value in the environment."""
+    """A flag's value in the environment: click's words for on and off."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
         is_on = self.str_to_bool(value)
-        return is_on if is_on is not None else _fail("must be 1 or 0", param, ctx)
+        return (
+            is_on
+            if is_on is not None
+            else _fail("must be 1 or 0 (or true or false, yes or no, on or off)", param, ctx)
+        )
 
 
 def _fail(why: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:

@@ -77,10 +77,11 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What is read, at which rate a run is thought of, whether its target is named already, and
-    the plan if one is asked for."""
+    """What is read, whether rejected rows are fine, at which rate a run is thought of, whether its
+    target is named already, and the plan if one is asked for."""
 
     intake: Intake
+    is_ok_if_rejected: bool
     rate: float
     has_target: bool
     plan: NewPlan | None
@@ -122,7 +123,7 @@ def _request(
         plan = NewPlan(given.plan, target.target(), target.api_version, made_by, rate)
         must_be_free(plan.path)
     has_target = bool(target.cluster_id or target.base_url)
-    return CheckRequest(intake, pace.rate, has_target, plan)
+    return CheckRequest(intake, source.ok_if_rejected, pace.rate, has_target, plan)
 
 
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +148,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
             result.next = command_of(*_run_arguments())
             target = "" if request.has_target else " --cluster-id ID"
             output.say(f"Send it with: {as_typed(result.next)}{target} --api-key-file FILE")
-        result.exit_code = ExitCode.SOME_ROWS if survey.errors else ExitCode.COMPLETE
+        is_bad = survey.errors and not request.is_ok_if_rejected
+        result.exit_code = ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE
     return result
 
 

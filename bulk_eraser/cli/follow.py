@@ -17,7 +17,12 @@ from bulk_eraser.cli.options import (
     VerboseOutputOptions,
 )
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions, warn_of_version
+from bulk_eraser.cli.service import (
+    SIMULATED_KEY,
+    ServiceOptions,
+    warn_of_version,
+    within_file_limit,
+)
 from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
@@ -87,7 +92,7 @@ def follow(
 
     def work() -> FollowResult:
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
-            settings = _settings(target, pace, ledger)
+            settings = within_file_limit(_settings(target, pace, ledger), output)
             if given.receipt is not None:
                 receipt_must_be_writable(given.receipt, given.ledger)
             request = _request(given, service, settings)

@@ -131,6 +131,10 @@ class InputOptions(ReadingOptions):
         "FILE", "Hold list: keys in this file are not sent. Read like the input."
     )
 
+    ok_if_rejected: bool = flag(
+        "End with 0 instead of 3 if rejected rows, such as empty cells, are all that is wrong."
+    )
+
     def intake(self, *, strict: bool = False, naming: KeyNaming = RAW_KEYS) -> Intake:
         """Raises `UsageError` where the format of the input or its hold list is not known."""
         reading = self.reading()

@@ -1,10 +1,9 @@
 """`bulk-eraser run`: options → order and settings → survey → consent → run → exit code."""
 
 import os
-import resource
 import sys
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from bulk_eraser.cli.service import (
     ServiceOptions,
     warn_of_target,
     warn_of_version,
+    within_file_limit,
 )
 from bulk_eraser.cli.wording import (
     attention_line,
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run
 
 __all__ = ["run"]
-
-OTHER_FILES = 40
-"""Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +204,7 @@ def _request(
         ),
         no_hold_list=given.no_exclude,
         is_same_batch=given.same_batch,
+        is_ok_if_rejected=source.ok_if_rejected,
         route=service.route(settings.target, settings.api_version),
         plan=plan,
         requester=text_of("--requester", given.requester),
@@ -247,7 +245,7 @@ def _execute(
     from bulk_eraser.sending.run import prepare
 
     _must_not_be_the_input(request)
-    settings = _within_file_limit(settings, output)
+    settings = within_file_limit(settings, output)
     prepared = prepare(request, settings, dry_run=how.dry_run, progress=output.survey_progress)
     with closing(prepared):
         describe(prepared, output, verbose=how.verbose)
@@ -288,20 +286,6 @@ def _must_not_be_the_input(request: RunRequest) -> None:
         and os.path.samefile(path, request.ledger_path)
     ):
         raise UsageError("The ledger and the input are the same file. Name another with --ledger.")
-
-
-def _within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
-    """Raise the limit of open files if it is too low, else lower the concurrency."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.concurrency + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return settings
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-        return settings
-    room = max(1, soft - OTHER_FILES)
-    output.warn(f"only {soft} files may be open, so --concurrency is lowered to {room}.")
-    return replace(settings, concurrency=room)
 
 
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
@@ -354,5 +338,8 @@ def _tell_how(output: Output, result: RunResult) -> None:
         if late := counts["held_too_late"]:
             parts.append(f"{counted(late, 'key')} came on hold too late")
         output.always(f"Reached the end, but some rows need attention: {', '.join(parts)}.")
+    elif counts["rejected"]:
+        rejected = f"{counted(counts['rejected'], 'row')} rejected (--ok-if-rejected)"
+        output.always(f"Complete: every other row of this input is settled; {rejected}.")
     else:
         output.always("Complete: every row of this input is settled.")

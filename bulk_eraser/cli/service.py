@@ -1,7 +1,8 @@
 """The way to the service: the API key, a proxy, certificates, and how long a version lasts."""
 
 import os
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,12 +15,21 @@ from bulk_eraser.cli.wording import calendar_day, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
+from bulk_eraser.settings import RunSettings
 
-__all__ = ["SIMULATED_KEY", "ServiceOptions", "warn_of_target", "warn_of_version"]
+__all__ = [
+    "SIMULATED_KEY",
+    "ServiceOptions",
+    "warn_of_target",
+    "warn_of_version",
+    "within_file_limit",
+]
 
 SIMULATED_KEY = "simulated-key"
 """What opens a simulator that a rehearsal starts, or would, in a dry run."""
 END_IS_NEAR_DAYS = 120
+OTHER_FILES = 40
+"""Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +114,25 @@ def warn_of_version(version: ApiVersion, output: Output) -> None:
     elif today > end - timedelta(days=END_IS_NEAR_DAYS):
         on = calendar_day(end)
         output.warn(f"API version {version} ends on {on}. Change to v4; the ledger continues.")
+
+
+def within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
+    """Raise the limit of open files if it is too low, else lower the concurrency.
+
+    Raises `ConfigurationError` where not even one connection would have room.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.concurrency + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return settings
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return settings
+    room = soft - OTHER_FILES
+    if room < 1:
+        raise ConfigurationError(
+            f"This computer lets the program open {soft} files only; it needs {OTHER_FILES + 1} at "
+            "least. Raise the limit (ulimit -n), then run the same command again."
+        )
+    output.warn(f"only {soft} files may be open, so --concurrency is lowered to {room}.")
+    return replace(settings, concurrency=room)

@@ -146,7 +146,7 @@ class LedgerFile:
         try:
             if not stat.S_ISREG(self._disk.fstat(fd).st_mode):
                 raise LedgerWriteError(
-                    f"The ledger {self.path} is not a regular file. Name another with --ledger."
+                    f"The ledger {self.path} is not a regular file. Name another."
                 )
             if not self.readonly:
                 self._lock(fd)
@@ -162,18 +162,18 @@ class LedgerFile:
         if os.path.islink(self.path):
             raise LedgerWriteError(
                 f"The ledger {self.path} is a link to a file that does not exist. Put that file "
-                "back, or name another with --ledger."
+                "back, or name another ledger."
             )
         parent = os.path.dirname(self.path) or "."
         if not os.path.isdir(parent):
             raise LedgerWriteError(
                 f"The folder of the ledger, {parent}, does not exist. Create it, or name another "
-                "place with --ledger."
+                "place."
             )
         if not os.access(parent, os.W_OK | os.X_OK):
             raise LedgerWriteError(
-                f"The folder of the ledger, {parent}, cannot be written. Name another place with "
-                "--ledger."
+                f"The folder of the ledger, {parent}, cannot be written. Name another place for "
+                "the ledger."
             )
 
     def _create(self) -> None:
@@ -206,7 +206,7 @@ class LedgerFile:
             if not begins_like_a_ledger(self._read, size):
                 raise LedgerDamaged(
                     f"{self.path} is not a ledger of bulk-eraser, or its first line was changed. "
-                    "Nothing was written. Name another file with --ledger, or restore the ledger "
+                    "Nothing was written. Name the ledger of a run (*.ledger.ndjson), or restore it "
                     "from a copy."
                 )
             replay(scan, self._blocks(), folds)
@@ -297,7 +297,7 @@ class LedgerFile:
             errno.ENOSPC: "Free some space, then run the same command again.",
             errno.EDQUOT: "Free some space, then run the same command again.",
             errno.EFBIG: "Raise the limit for file sizes, then run the same command again.",
-            errno.EISDIR: "Name a file with --ledger.",
+            errno.EISDIR: "Name a file.",
         }.get(error.errno or 0, "Repair that, then run the same command again.")
         reason = os.strerror(error.errno) if error.errno else "input/output error"
         return LedgerWriteError(

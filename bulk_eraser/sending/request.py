@@ -29,12 +29,14 @@ JOB_COUNTS = ("jobs", "done", "error", "not_found", "pending")
 @dataclass(frozen=True)
 class RunRequest:
     """What is to be erased, with what evidence. `no_hold_list` says that none is meant,
-    `is_same_batch` that the input belongs to the ledger even if they share no key."""
+    `is_same_batch` that the input belongs to the ledger even if they share no key,
+    `is_ok_if_rejected` that rejected rows alone are no failure."""
 
     intake: Intake
     ledger_path: str
     no_hold_list: bool = False
     is_same_batch: bool = False
+    is_ok_if_rejected: bool = False
     route: Route = field(default_factory=Route)
     plan: PlanFile | None = None
     requester: str | None = None

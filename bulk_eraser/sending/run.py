@@ -35,6 +35,8 @@ from bulk_eraser.survey.survey import Survey
 
 __all__ = ["Run", "prepare"]
 
+FEW_ERRORS = 5
+"""Of the errors of failed keys, so many are named where they end a run."""
 REHEARSAL_FAULTS = FaultRates(
     {
         "http_429": 0.005,
@@ -136,10 +138,12 @@ class Run:
         failures, settled = self.tally.failures, self.tally.settled
         if not limit.is_exceeded(failures, settled):
             return None
+        errors = ", ".join(f"{n:,} {word}" for word, n in self.tally.errors.most_common(FEW_ERRORS))
+        again = " and --retry-failed" if self.tally.refused else ""
         return TooManyFailures(
-            f"{failures} of {settled} keys failed, more than --max-failures {limit.text} allows. "
-            "Look at the errors, then run the same command again, with a higher --max-failures if "
-            "these keys are meant."
+            f"{failures} of {settled} keys failed ({errors}), more than --max-failures "
+            f"{limit.text} allows. Look at the errors, then run the same command again; if these "
+            f"keys are meant, with a higher --max-failures{again}."
         )
 
     async def result(self, error: BulkEraserError | None, session: Session) -> RunResult:
@@ -209,8 +213,11 @@ class Run:
         # Keys are left on purpose (--limit); without an error nothing else leaves any.
         elif tally["not_reached"] or self.left:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
-        elif tally["failed"] or tally["unknown"] or tally["rejected"] or self._ends_badly():
+        elif tally["failed"] or tally["unknown"] or self._has_bad_rows() or self._ends_badly():
             result.exit_code = ExitCode.SOME_ROWS
+
+    def _has_bad_rows(self) -> bool:
+        return bool(self.tally["rejected"]) and not self.request.is_ok_if_rejected
 
     def _ends_badly(self) -> bool:
         """Is there something that sending more keys does not mend?"""

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import socket
 from collections import Counter
 from typing import Any
@@ -625,3 +627,75 @@ async def test_a_ledger_that_is_taken_away(desk: Any, service: Any, keys: list[s
     sent = desk.ledger(kept.name).sent()
     assert all(count <= sent[key] for key, count in service.per_key.items())
     assert len(service.calls) <= 24 + 16
+
+
+async def test_too_many_failures_are_told_with_their_errors(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Which errors, how often, and --retry-failed where refused keys need it."""
+    service.answer = lambda call: 400
+    refused = await desk.run(desk.csv(keys[:30]), service, "--max-failures", 2)
+    assert refused.code == 69
+    assert re.search(r"keys failed \(\d+ http_400\)", refused.json["error"])
+    assert "--max-failures and --retry-failed" in refused.json["error"]
+
+
+async def test_rejected_rows_can_be_normal(desk: Any, service: Any, keys: list[str]):
+    """--ok-if-rejected: 0 where rejected rows are all there is; a refused key is still 3."""
+    source = desk.csv([*keys[:3], ""])
+    checked = await desk.check(source, "--ok-if-rejected")
+    ended = await desk.run(source, service, "--ok-if-rejected")
+    assert (checked.code, ended.code, ended.json["counts"]["rejected"]) == (0, 0, 1)
+    assert "1 row rejected" in ended.err
+    service.answer = lambda call: 400
+    more = await desk.run(desk.csv(keys[3:9], "more.csv"), service, "--ok-if-rejected")
+    assert more.code == 3
+
+
+async def test_too_few_files_are_told_before_anything_is_opened(desk: Any, keys: list[str]):
+    """A sentence and 78, not a bug's; nothing is written."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))"
+    source = desk.csv(keys[:3])
+    ended = await desk.call("run", source, "--rehearse", "--json", before=limit)
+    assert (ended.code, ended.json["outcome"]) == (78, "refused")
+    assert "20 files only" in ended.json["error"]
+    assert [path.name for path in desk.folder.iterdir()] == ["keys.csv"]
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_help_that_nobody_reads_ends_quietly(desk: Any, full: bool):
+    """A full disk or a closed pipe behind --help is no failure."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = os.open("/dev/full", os.O_WRONLY) if full else os.dup(writer)
+    running = await desk.start("run", "--help", stdout=target, forked=False)
+    os.close(target)
+    os.close(writer)
+    ended = await running.ended()
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("word", ["0", "false", "no", "off"])
+async def test_a_switch_that_is_off_in_the_environment(desk: Any, word: str):
+    """The words for off mean the same before the options are understood."""
+    ended = await desk.call("frobnicate", env={"BULK_ERASER_JSON": word})
+    assert (ended.code, ended.out) == (2, "")
+    unclear = await desk.call("check", "x.csv", env={"BULK_ERASER_QUIET": "maybe"})
+    assert unclear.code == 2
+    assert "BULK_ERASER_QUIET must be 1 or 0" in unclear.err
+
+
+async def test_a_typo_behind_options_and_what_is_no_ledger(desk: Any):
+    """A suggestion in spite of options in front; `follow` names no option that it lacks."""
+    typo = await desk.call("--quiet", "chekc", "keys.csv")
+    assert (typo.code, "did you mean check?" in typo.err) == (2, True)
+    path = desk.file("text.txt", "hello\n")
+    ended = await desk.call("follow", path)
+    assert (ended.code, "--ledger" in ended.err) == (79, False)
+
+
+async def test_a_shell_can_complete_words(desk: Any):
+    """click's completion is on."""
+    env = {"_BULK_ERASER_COMPLETE": "bash_complete", "COMP_WORDS": "bulk-eraser ru"}
+    ended = await desk.call(env=env | {"COMP_CWORD": "1"})
+    assert (ended.code, ended.out) == (0, "plain,run\n")
