@@ -96,7 +96,8 @@ class Window:
             self._usual, self._usual_at = latency, now
             return False
         # What is usual rises slowly by itself, so that a service that stays slow is accepted.
-        self._usual *= exp((now - self._usual_at) / GETS_USUAL_S)
+        # (Bounded: after an outage of an hour the power would be too large for a float.)
+        self._usual *= exp(min(100.0, (now - self._usual_at) / GETS_USUAL_S))
         self._usual = min(self._usual, latency)
         self._usual_at = now
         return latency > max(SLOW * self._usual, SLOW_FROM_S)

@@ -124,7 +124,10 @@ def test_other_words_are_refused_in_plain_words():
     """The refusal lists the words that are meant, or what a flag's variable may be."""
     with pytest.raises(click.UsageError, match=r"^--colour must be red, green or blue$"):
         paint_of("--colour", "RED")
-    with pytest.raises(click.UsageError, match=r"^BULK_ERASER_WET must be 1 or 0$"):
+    with pytest.raises(
+        click.UsageError,
+        match=r"^BULK_ERASER_WET must be 1 or 0 \(or true or false, yes or no, on or off\)$",
+    ):
         paint_of(BULK_ERASER_WET="2")
 
 

@@ -92,3 +92,11 @@ def test_small_latencies_are_never_slow():
     rounds(window, 20, latency=0.001)
     rounds(window, 20, latency=0.05, now=1.0)
     assert window.limit == 64
+
+
+def test_after_hours_without_an_answer():
+    """What is usual grows by itself for so long that it is learnt anew; nothing overflows."""
+    window = Window(8)
+    rounds(window, 3)
+    rounds(window, 3, latency=0.06, now=1e7)
+    assert window.limit == 8
