@@ -36,7 +36,7 @@ from bulk_eraser.sources.rows import (
     is_numeric_like,
     with_facts,
 )
-from bulk_eraser.sources.text import physical_lines
+from bulk_eraser.sources.text import BlankLines, physical_lines
 
 __all__ = ["CsvRows"]
 
@@ -58,6 +58,7 @@ class CsvRows:
         self._name = name
         self._asked = asked
         self._too_long: set[int] = set()
+        self._blank_lines = BlankLines(name)
         self._lines = physical_lines(text, self._too_long, line_end)
         self._line = ""
         self._passed_over = 0
@@ -113,6 +114,7 @@ class CsvRows:
                     continue
             # 2. Blank, or nothing but delimiters, as Excel leaves them behind deleted rows.
             if not any(fields):
+                self._blank_lines.count()
                 continue
             # 3. Any other row, step by step.
             several_lines = reader.line_num + offset > start
@@ -264,6 +266,7 @@ class CsvRows:
             self._passed_over += 1
             if line.strip(" \t\u00a0\r\n" + (delimiter or DELIMITERS)):
                 return line
+            self._blank_lines.count()
         raise InputError(f"{self._name} holds no rows: there is nothing to erase.")
 
     def _feed(self, first: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from bulk_eraser.errors import InputError
 from bulk_eraser.sources.json_exact import RowError
 from bulk_eraser.sources.json_members import Members
 from bulk_eraser.sources.rows import KEY_NAMES, Reading, RejectedRow, Row, clean_key, with_facts
-from bulk_eraser.sources.text import physical_lines
+from bulk_eraser.sources.text import BlankLines, physical_lines
 
 __all__ = ["key_name_of", "ndjson_rows"]
 
@@ -29,7 +29,9 @@ def key_name_of(start: str) -> str:
     return next(there, KEY_NAMES[0])
 
 
-def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Iterator[Row]:
+def ndjson_rows(
+    text: io.TextIOWrapper, key_field: str, asked: Reading, name: str = "The input"
+) -> Iterator[Row]:
     """One row per line that is not blank; whatever is wrong with a line is a `RejectedRow`.
 
     A field with dots names a member within members, or one whose own name has dots; a row that
@@ -38,9 +40,11 @@ def ndjson_rows(text: io.TextIOWrapper, key_field: str, asked: Reading) -> Itera
     """
     members = Members(key_field, asked.received_field, asked.reference_field)
     too_long: set[int] = set()
+    blank_lines = BlankLines(name)
     is_first = True
     for number, line in enumerate(physical_lines(text, too_long), 1):
         if not line.strip():
+            blank_lines.count()
             continue
         # A line of its own for [ and ]: each row in between would be rejected for its comma.
         if is_first and line.lstrip().startswith("[") and not line.rstrip().endswith("]"):

@@ -114,7 +114,7 @@ class InputReader:
         # What the first reading found holds for the second one.
         key_field = self.reading.key_field or key_name_of(text.start)
         self.reading = replace(self.asked, key_field=key_field, encoding=text.stream.encoding)
-        return ndjson_rows(text.stream, key_field, self.asked)
+        return ndjson_rows(text.stream, key_field, self.asked, self.file.name)
 
 
 def format_of(path: str) -> str:

@@ -14,10 +14,20 @@ from bulk_eraser.errors import InputError, UsageError
 from bulk_eraser.sources.compression import CutOff, unpacked
 from bulk_eraser.sources.file import BLOCK, InputFile
 
-__all__ = ["MAX_LINE", "InputText", "explain_undecodable", "open_text", "physical_lines"]
+__all__ = [
+    "MAX_LINE",
+    "BlankLines",
+    "InputText",
+    "explain_undecodable",
+    "open_text",
+    "physical_lines",
+]
 
 MAX_LINE = 1 << 20
 """Characters; a longer line is cut there, and its row rejected."""
+
+MOST_BLANK_LINES = 10_000_000
+"""Ten times as many as a spreadsheet has rows. Some kilobytes can unpack to billions of them."""
 
 MAX_START = 1 << 16
 """Characters."""
@@ -218,6 +228,22 @@ def physical_lines(text: io.TextIOWrapper, cut: set[int], line_end: str = "\n") 
             yield line
     except CutOff as error:  # packed data that ends in the middle
         raise error.behind(number) from None
+
+
+class BlankLines:
+    """Counts the lines without a row. Raises `InputError` where they would not end in minutes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._count = 0
+
+    def count(self) -> None:
+        self._count += 1
+        if self._count > MOST_BLANK_LINES:
+            raise InputError(
+                f"{self._name} has more than {MOST_BLANK_LINES:,} blank lines: it is damaged, or "
+                "not a list of keys. Nothing was sent. Remove them and run again."
+            )
 
 
 def _line_end(start: str) -> str:

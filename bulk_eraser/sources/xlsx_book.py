@@ -58,7 +58,7 @@ class Book:
         self._workbook = _elements(parts, "xl/workbook.xml")
         self._strings = _Strings()
         self._formats: list[str] = []
-        self._first_day = datetime(1899, 12, 30)
+        self._first_day = datetime(1899, 12, 30)  # fits from March 1900 on, as in Excel
 
     def sheets(self) -> list[Sheet]:
         """The worksheets in their order; charts are none."""
@@ -96,10 +96,8 @@ class Book:
 
     def day(self, number: float) -> datetime | None:
         """The date that a number stands for; None for a time or a number that is none."""
-        # Excel counts a 29th of February 1900.
-        missing = 1 if self._first_day.year < 1900 and number < 60 else 0
         try:
-            return self._first_day + timedelta(days=number + missing) if number >= 1 else None
+            return self._first_day + timedelta(days=number) if number >= 1 else None
         except OverflowError:
             return None
 

@@ -511,6 +511,19 @@ async def test_a_workbook_that_unpacks_without_end(
     assert desk.ledger_size() == 0
 
 
+async def test_a_file_that_needs_more_memory_than_there_is(desk: Any, service: Any):
+    """I12: a Zstandard window that finds no room is not told as damage of the file."""
+    options = {zstd.CompressionParameter.window_log: 27}
+    packer = zstd.ZstdCompressor(options=options)  # flushed, so that the size is not known ahead
+    content = packer.compress(PLAIN) + packer.flush(packer.FLUSH_BLOCK) + packer.flush()
+    source = put(desk, "keys.csv.zst", content)
+    little = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (100 << 20, 100 << 20))"
+    ended = await desk.run(source, service, before=little)
+    assert (ended.code, ended.json["outcome"]) == (78, "refused")
+    assert "There is too little memory" in ended.json["error"]
+    assert service.calls == []
+
+
 async def test_an_input_that_changed_between_runs(desk: Any, service: Any, keys: list[str]):
     """I13: the next run goes on by key, says that the input has changed, and records its digest;
     of an unchanged input it says nothing."""

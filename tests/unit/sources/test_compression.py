@@ -14,6 +14,7 @@ import pytest
 from backports import zstd
 
 from bulk_eraser.errors import InputError
+from bulk_eraser.sources import text
 from bulk_eraser.sources.compression import unpacked, without_packing
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
@@ -277,3 +278,17 @@ def test_a_bomb_stays_flat(
     rows, grown = done.stdout.splitlines()
     assert rows == "[('k1', 2), ('line_too_long', 3), ('k2', 4)]"
     assert int(grown) < 20_000
+
+
+@pytest.mark.parametrize("name", ["keys.csv.gz", "keys.ndjson.gz"])
+def test_blank_lines_do_not_go_on_for_ever(
+    read: Read, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Ten kilobytes can unpack to hundreds of millions of them, which would take minutes."""
+    start = b"customerKey\nk1" if "csv" in name else b'{"customerKey": "k1"}'
+    content = gzip.compress(b"\n" * 50 + start + b"\n" * 51, mtime=0)
+    monkeypatch.setattr(text, "MOST_BLANK_LINES", 100)
+    assert [key for key, _ in read(content, name)] == ["k1"]
+    monkeypatch.setattr(text, "MOST_BLANK_LINES", 99)
+    with pytest.raises(InputError, match=r"keys\..* has more than 99 blank lines"):
+        read(content, name)

@@ -285,6 +285,7 @@ def test_dates_of_a_workbook(facts: Facts, cell: Any, received: str, macintosh: 
         (True, "bad_reference"),
         (date(2026, 10, 1), "bad_reference"),
         (time(9, 30), "bad_reference"),
+        (timedelta(days=2), "bad_reference"),
     ],
 )
 def test_numbers_of_a_workbook(facts: Facts, cell: Any, reference: str) -> None:

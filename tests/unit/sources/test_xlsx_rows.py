@@ -768,12 +768,20 @@ def test_more_than_a_list_of_keys_can_need_is_refused(
 
 
 @pytest.mark.parametrize(
-    "part", ["xl/worksheets/sheet1.xml", "xl/workbook.xml", "xl/sharedStrings.xml"]
+    ("part", "start"),
+    [
+        ("xl/worksheets/sheet1.xml", "<worksheet><x>"),
+        ("xl/worksheets/sheet1.xml", "<worksheet><sheetData><row><c>"),
+        ("xl/workbook.xml", "<workbook>"),
+        ("xl/sharedStrings.xml", "<sst><si>"),
+    ],
 )
-def test_elements_nested_without_end_are_refused(read_book: Read, part: str) -> None:
+def test_elements_nested_without_end_are_refused(read_book: Read, part: str, start: str) -> None:
     """Whoever holds what is open would hold all of it."""
+    ends = "".join(f"</{name}>" for name in reversed(re.findall(r"\w+", start)))
+    nested = f"{start}{'<a>' * 100}{'</a>' * 100}{ends}"
     with pytest.raises(InputError, match=UNREADABLE):
-        read_book(sharing("<si/>", parts={part: "<a>" * 100 + "</a>" * 100}))
+        read_book(sharing("<si/>", parts={part: nested}))
 
 
 def test_a_part_that_is_not_read_may_be_large(read_book: Read) -> None:
