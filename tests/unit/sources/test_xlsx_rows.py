@@ -554,6 +554,15 @@ def test_a_title_above_the_table_is_not_its_header(read_book: Read, title: list[
         assert [key for key, _ in read_book(saved(table(rest)))] == ["k1", "k2"]
 
 
+def test_the_header_may_be_named_by_its_row(read_book: Read) -> None:
+    """What stands above it is passed over; a row without anything is no header."""
+    content = saved(table([["Export", "by Anna"], [], ["n", "customerKey"], [1, "k1"]]))
+    assert read_book(content, header_row=3) == [("k1", 4)]
+    for row_ in (2, 5):
+        with pytest.raises(InputError, match=rf"keys\.xlsx has nothing on line {row_}"):
+            read_book(content, header_row=row_)
+
+
 def test_columns_without_header_are_numbered_as_in_the_sheet(read_book: Read) -> None:
     """With column A empty, number 2 is B, not the second one that is filled."""
     content = saved(table([[], [None, "k1", "other"], [None, "k2", "other"]]))
