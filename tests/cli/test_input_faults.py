@@ -489,8 +489,16 @@ CELLS = (
 @pytest.mark.parametrize(
     ("bomb_of", "limit", "code", "why"),
     [
-        ((*STRINGS, 150_000), 600, 65, "is too large to be read as a workbook"),
-        ((*STRINGS, 150_000), 160, 78, "There is too little memory"),
+        pytest.param(
+            (*STRINGS, 150_000),
+            600,
+            65,
+            "is too large to be read as a workbook",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            (*STRINGS, 150_000), 160, 78, "There is too little memory", marks=pytest.mark.soak
+        ),
         ((*CELLS, 15_000), 160, 65, "is too large to be read as a workbook"),
     ],
     ids=["strings", "strings-in-little-memory", "cells"],
