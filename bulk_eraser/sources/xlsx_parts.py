@@ -102,7 +102,7 @@ class Parts:
             raise ValueError("a part that is there twice")
         # Other ways are not for workbooks, and LZMA reserves as much memory as the file says.
         if infos[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NotImplementedError
+            raise ValueError("a way of packing that is not for workbooks")
         return infos[0]
 
     def _count(self, block: bytes) -> None:
