@@ -39,7 +39,7 @@ from bulk_eraser.records import (
 )
 from bulk_eraser.sending.counts import Tally
 from bulk_eraser.sending.given_jids import GivenJids
-from bulk_eraser.sending.pool import Call
+from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
 from bulk_eraser.survey.decision import Action

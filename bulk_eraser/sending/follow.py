@@ -29,8 +29,9 @@ from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import JobStatus, Record, RunStarted, time_text
 from bulk_eraser.sending.deadlines import Calendar, deadline_of, is_at_risk
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
-from bulk_eraser.sending.pool import Call, Pool
+from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.request import FollowRequest, FollowResult, ListedJob
+from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import Simulator
 

@@ -19,9 +19,10 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import Record, RunFinished, RunStarted
-from bulk_eraser.sending.pool import Pool, Work
+from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.request import FollowResult, RunResult
 from bulk_eraser.sending.signals import Signals
+from bulk_eraser.sending.work import Work
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import Simulator
 
