@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 PLACE = HERE.parent / "build" / "demo"
 KEY = "a-made-up-key"
 FAULTS = ("http_500=1%", "http_503=1%", "http_429=0.2%", "drop_before=1%", "drop_after=1%")
-PROGRAM = (sys.executable, "-m", "bulk_eraser")
+BIN = Path(sys.executable).parent
 KILL_AFTER = 1000
 DAY = "2"
 
@@ -112,8 +112,10 @@ def start(command: list[str], *, shown: bool = False, **streams: int) -> subproc
     """Start `bulk-eraser` in the demo's folder; `shown`: as if it had been typed."""
     if shown:
         print(f"\n   $ bulk-eraser {shlex.join(command)}", flush=True)
-    environment = os.environ | {"ELEVATE_API_KEY": KEY}
-    return subprocess.Popen([*PROGRAM, *command], cwd=PLACE, env=environment, text=True, **streams)
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])  # as in its environment
+    environment = os.environ | {"ELEVATE_API_KEY": KEY, "PATH": path}
+    program = [str(BIN / "bulk-eraser"), *command]
+    return subprocess.Popen(program, cwd=PLACE, env=environment, text=True, **streams)
 
 
 def wait_until_accepted(run: subprocess.Popen[str], ledger: Path) -> None:
