@@ -40,9 +40,12 @@ class Consent(Enum):
     ASK = auto()
 
 
-def describe(run: "Run", output: Output, *, verbose: bool) -> None:
-    """What the survey found, what the ledger knows, what this run will do."""
-    describe_input(run.survey, output)
+def describe(run: "Run", output: Output, *, why_rejected: bool, verbose: bool) -> None:
+    """What the survey found, what the ledger knows, what this run will do.
+
+    `why_rejected`: with the reasons for rejected rows, which the run's ending has as well.
+    """
+    describe_input(run.survey, output, why_rejected=why_rejected)
     if run.request.plan is not None:
         tell_of_plan(run.request.plan, output)
     _describe_ledger(run, output)

@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 
-def describe_input(survey: Survey, output: Output) -> None:
-    """How the input was read, what is not sent and why, and what is odd about the keys."""
+def describe_input(survey: Survey, output: Output, *, why_rejected: bool) -> None:
+    """How the input was read, what is not sent (and why), and what is odd about the keys."""
     facts, on_hold = survey.facts(), survey.count(action=Action.EXCLUDE)
     output.say(
         f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
@@ -34,8 +34,9 @@ def describe_input(survey: Survey, output: Output) -> None:
     if assumed := _assumed_column(survey):
         output.say(f"  {assumed}")
     if survey.errors:
-        output.say(f"  {counted(survey.errors.total(), 'row')} rejected (not sent):")
-        for word, count in survey.errors.most_common():
+        colon = ":" if why_rejected else ""
+        output.say(f"  {counted(survey.errors.total(), 'row')} rejected (not sent){colon}")
+        for word, count in survey.errors.most_common() if why_rejected else []:
             output.say(f"    {count:,}  {row_error(word, survey.error_lines[word], count)}")
     if facts.duplicate:
         output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")

@@ -161,7 +161,8 @@ async def test_what_was_told_is_what_is_sent(desk: Any, service: Any, keys: list
 
 
 async def test_a_log_tells_before_the_first_request(desk: Any, service: Any, keys: list[str]):
-    """With --yes the same is in the log when the first request arrives."""
+    """With --yes the same is in the log when the first request arrives, but for the reasons why
+    rows are rejected: they stand once, at its end."""
     source, hold = mixed(desk, keys)
     log = desk.folder / "log.txt"
     told: list[str] = []
@@ -171,8 +172,13 @@ async def test_a_log_tells_before_the_first_request(desk: Any, service: Any, key
             source, service, "--api-version", "v3", "--exclude", hold, "--limit", 9, stderr=stderr
         )
     assert ended.code == 75
+    reasons = [line for line in TOLD if "_key: " in line or "_character: " in line]
+    assert len(reasons) == 2
     expected = [line.format(origin=service.origin) for line in TOLD if "1,288" not in line]
-    assert [line for line in expected if line not in told[0]] == []
+    expected[1] = "3 rows rejected (not sent)\n"
+    missing = [line for line in expected if line not in told[0]]
+    assert missing == reasons
+    assert [log.read_text().count(reason) for reason in reasons] == [1, 1]
     assert "9 keys will be sent for removal. An erasure cannot be undone." in told[0]
 
 
