@@ -12,6 +12,7 @@ from typing import Never
 import click
 
 from bulk_eraser import __version__
+from bulk_eraser.cli.help_page import write_examples
 from bulk_eraser.errors import ExitCode, UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -24,6 +25,16 @@ COMMANDS = {
     "pseudonymize": "Write a copy of LEDGER with pseudonyms instead of customer keys.",
     "simulate": "Try bulk-eraser out: a simulated Elevate GDPR API on this computer.",
 }
+
+EXAMPLES = (
+    ("Read a file and report what is in it; nothing is sent", "bulk-eraser check customers.csv"),
+    ("Create the removal jobs", "bulk-eraser run customers.csv --cluster-id w1a2b3c4"),
+    (
+        "On each of the days after: who is erased by now?",
+        "bulk-eraser follow customers.ledger.ndjson",
+    ),
+)
+"""The way of a batch."""
 
 COMPLETION = "_BULK_ERASER_COMPLETE"
 """The variable in which a shell asks for what may come next."""
@@ -40,6 +51,10 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"bulk_eraser.cli.{cmd_name}"), cmd_name)
         return command
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(EXAMPLES, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 click hands it over
         with formatter.section("Commands"):

@@ -5,9 +5,10 @@ it: the fields become its options and arguments, and what was given comes back a
 
     @dataclass(frozen=True, kw_only=True)
     class PaceOptions(Bundle):
+        heading = "Pace"
         rate: float = option("N", "Requests a second.", default=50.0, type=Number(20))
 
-    @command
+    @command(("send slowly", "bulk-eraser run customers.csv --rate 5"))
     def run(pace: PaceOptions) -> int: ...
 """
 
@@ -15,10 +16,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, NoReturn, get_type_hints
+from functools import partial
+from typing import Any, ClassVar, NoReturn, get_type_hints
 
 import click
 from click.core import ParameterSource
+
+from bulk_eraser.cli.help_page import GroupedCommand
 
 __all__ = ["Bundle", "Number", "OneOf", "argument", "command", "flag", "option"]
 
@@ -29,12 +33,13 @@ _MAKE = "make"
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Options that belong together.
+    """Options that belong together, under `heading` in the help.
 
     `typed` names those that stood on the command line; `variables` has those that came from the
     environment, each with its variable.
     """
 
+    heading: ClassVar[str] = "Options"
     typed: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,7 +76,7 @@ def option(
             type=type,
             multiple=multiple,
             envvar=_variable(name, env),
-            show_envvar=bool(env),
+            show_envvar=isinstance(env, str),  # the others follow the rule that the help ends with
             **shown,
         )
 
@@ -88,7 +93,6 @@ def flag(text: str, *, env: bool = True) -> Any:
             type=_Switch(),
             help=text,
             envvar=_variable(name, env),
-            show_envvar=env,
         )
 
     return field(default=False, metadata={_MAKE: make})
@@ -193,30 +197,45 @@ def _fail(why: str, param: click.Parameter | None, ctx: click.Context | None) ->
 # ── a command of bundles ────────────────────────────────────────────────────────────────────────
 
 
-def command(execute: Callable[..., int]) -> click.Command:
-    """The click command that hands `execute` its bundles; the docstring is its help text."""
-    bundles: dict[str, type[Bundle]] = get_type_hints(execute)
-    del bundles["return"]
+def command(*examples: tuple[str, str]) -> Callable[[Callable[..., int]], click.Command]:
+    """Makes a click command of a function that takes bundles; its docstring is the help text.
 
-    def build(**values: Any) -> int:
-        context = click.get_current_context()
-        typed, variables = set(), {}
-        for parameter in context.command.params:
-            name = parameter.name or ""
-            match context.get_parameter_source(name):
-                case ParameterSource.COMMANDLINE:
-                    typed.add(name)
-                case ParameterSource.ENVIRONMENT:
-                    variables[name] = str(parameter.envvar)
-        made = {name: _filled(bundle, values, typed, variables) for name, bundle in bundles.items()}
-        return execute(**made)
+    `examples` are pairs of what it does and what to type.
+    """
 
-    return click.Command(
-        execute.__name__,
-        callback=build,
-        params=[parameter for bundle in bundles.values() for parameter in _parameters(bundle)],
-        help=execute.__doc__,
-    )
+    def decorate(execute: Callable[..., int]) -> click.Command:
+        bundles: dict[str, type[Bundle]] = get_type_hints(execute)
+        del bundles["return"]
+        parameters = {name: _parameters(bundle) for name, bundle in bundles.items()}
+        groups: dict[str, list[click.Option]] = {}
+        for name, bundle in bundles.items():
+            if options := [each for each in parameters[name] if isinstance(each, click.Option)]:
+                groups.setdefault(bundle.heading, []).extend(options)
+        return GroupedCommand(
+            execute.__name__,
+            examples=examples,
+            groups=groups,
+            variable_prefix=ENVIRONMENT,
+            callback=partial(_call, execute, bundles),
+            params=[each for several in parameters.values() for each in several],
+            help=execute.__doc__,
+        )
+
+    return decorate
+
+
+def _call(execute: Callable[..., int], bundles: Mapping[str, type[Bundle]], **values: Any) -> int:
+    context = click.get_current_context()
+    typed, variables = set(), {}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        match context.get_parameter_source(name):
+            case ParameterSource.COMMANDLINE:
+                typed.add(name)
+            case ParameterSource.ENVIRONMENT:
+                variables[name] = str(parameter.envvar)
+    made = {name: _filled(bundle, values, typed, variables) for name, bundle in bundles.items()}
+    return execute(**made)
 
 
 def _parameters(bundle: type[Bundle]) -> list[click.Parameter]:

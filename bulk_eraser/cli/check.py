@@ -56,6 +56,8 @@ class CheckResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(Bundle):
+    heading = "The plan"
+
     plan: str | None = option(
         "FILE",
         "Write what was checked as a plan for the target, which `run --plan` then carries out.",
@@ -87,10 +89,17 @@ class CheckRequest:
     plan: NewPlan | None
 
 
-@command
+@command(
+    ("Is anything wrong with this file?", "bulk-eraser check customers.csv"),
+    ("Leave out who must be kept", "bulk-eraser check customers.csv --exclude hold.csv"),
+    (
+        "Check, and write a plan that somebody else runs",
+        "bulk-eraser check customers.csv --plan q3.plan.json --cluster-id w1a2b3c4",
+    ),
+)
 def check(
-    given: CheckOptions,
     source: InputOptions,
+    given: CheckOptions,
     target: TargetOptions,
     pace: RateOptions,
     told: OutputOptions,

@@ -50,6 +50,8 @@ _LISTS = {
 class FollowOptions(Bundle):
     """What `follow` has and no other command."""
 
+    heading = "What is asked"
+
     ledger: str = argument("LEDGER", "The ledger whose jobs are followed.")
     now: bool = flag("Ask about every unfinished job, due or not.", env=False)
     wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
@@ -75,7 +77,14 @@ class FollowOptions(Bundle):
     )
 
 
-@command
+@command(
+    ("Once a day, until it ends with 0", "bulk-eraser follow customers.ledger.ndjson"),
+    ("Stay until everybody is erased", "bulk-eraser follow customers.ledger.ndjson --wait"),
+    (
+        "Count each month from the day of the requests",
+        "bulk-eraser follow customers.ledger.ndjson --received 2026-11-02",
+    ),
+)
 def follow(
     given: FollowOptions,
     target: TargetOptions,

@@ -32,6 +32,8 @@ __all__ = [
 class ReadingOptions(Bundle):
     """How an input is read; None means: as it is found."""
 
+    heading = "How the input is read"
+
     format: str | None = option("csv|ndjson|xlsx", "Format of the input. [default: from its name]")
     key_field: str | None = option(
         "NAME",
@@ -116,6 +118,8 @@ class ReadingOptions(Bundle):
 class InputOptions(ReadingOptions):
     """The input, how it is read, and what of it is let through."""
 
+    heading = "Input"
+
     input_path: str = argument(
         "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input."
     )
@@ -180,6 +184,8 @@ def text_of(option_: str, text: str | None) -> str | None:
 class TargetOptions(Bundle):
     """The cluster or address that is meant, and the version of its API."""
 
+    heading = "Target"
+
     cluster_id: str | None = option("ID", "Your Elevate cluster.", env="ELEVATE_CLUSTER_ID")
     base_url: str | None = option(
         "URL",
@@ -221,6 +227,8 @@ class TargetOptions(Bundle):
 
 @dataclass(frozen=True, kw_only=True)
 class RateOptions(Bundle):
+    heading = "Pace"
+
     rate: float = option(
         "N", "Requests a second at most; 0 means no limit.", default=50.0, type=Number(20.0)
     )
@@ -248,6 +256,8 @@ class PaceOptions(RateOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Bundle):
+    heading = "Output"
+
     json: bool = flag("Print one JSON object to standard output, and nothing else there.")
     quiet: bool = flag("Print errors and the ending only.")
 

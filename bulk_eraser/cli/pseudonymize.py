@@ -30,6 +30,8 @@ class Converted(Result):
 class PseudonymizeOptions(Bundle):
     """What `pseudonymize` has and no other command."""
 
+    heading = "The copy"
+
     ledger: str = argument("LEDGER", "The ledger to convert.")
     output: str | None = option(
         "PATH",
@@ -43,7 +45,17 @@ class PseudonymizeOptions(Bundle):
         return self.output or f"{stem}.pseudonyms{LEDGER_SUFFIX}"
 
 
-@command
+@command(
+    ("Name the file with the secret", "export BULK_ERASER_PEPPER_FILE=pepper"),
+    (
+        "Write customers.pseudonyms.ledger.ndjson",
+        "bulk-eraser pseudonymize customers.ledger.ndjson",
+    ),
+    (
+        "Is the copy sound, and is every row in it?",
+        "bulk-eraser verify customers.pseudonyms.ledger.ndjson --input customers.csv",
+    ),
+)
 def pseudonymize(given: PseudonymizeOptions, told: OutputOptions) -> int:
     """Write a copy of LEDGER with HMAC-SHA256 pseudonyms instead of customer keys.
 

@@ -47,27 +47,24 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_RUN = "bulk-eraser run customers.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Bundle):
-    """What `run` has and no other command."""
+class SendingOptions(Bundle):
+    """What of the input is sent, and when not."""
 
-    ledger: str | None = option(
-        "PATH",
-        "Where every step is recorded, and from where an interrupted run continues. "
-        "[default: the input's name, of one sheet of several its name as well, with "
-        ".ledger.ndjson]",
+    heading = "What is sent"
+
+    yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
+    plan: str | None = option(
+        "FILE",
+        "Send what this plan says, or nothing. `check --plan` wrote it; input, options and target "
+        "are taken from it.",
     )
-    strict: bool = flag("Send nothing if any row is rejected.")
-    # Not from the environment, where they would switch their guards off for good.
-    no_exclude: bool = flag("Run without a hold list although earlier runs had one.", env=False)
-    same_batch: bool = flag(
-        "Continue the ledger although it has no key in common with this input.", env=False
-    )
-    max_failures: str = option(
-        "N|P%",
-        "Stop when more keys than this have failed: a number, or a percentage (from 100 keys on).",
-        default="20%",
+    dry_run: bool = flag("Read everything and show what would be sent; send and write nothing.")
+    rehearse: bool = flag(
+        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
     )
     limit: int | None = option("N", "Send only the first N unsettled keys.", type=Number(100))
     retry_failed: bool = flag(
@@ -75,10 +72,30 @@ class RunOptions(Bundle):
         "found.",
         env=False,
     )
-    plan: str | None = option(
-        "FILE",
-        "Send what this plan says, or nothing. `check --plan` wrote it; input, options and target "
-        "are taken from it.",
+    strict: bool = flag("Send nothing if any row is rejected.")
+    max_failures: str = option(
+        "N|P%",
+        "Stop when more keys than this have failed: a number, or a percentage (from 100 keys on).",
+        default="20%",
+    )
+    # Not from the environment, where they would switch their guards off for good.
+    no_exclude: bool = flag("Run without a hold list although earlier runs had one.", env=False)
+    same_batch: bool = flag(
+        "Continue the ledger although it has no key in common with this input.", env=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions(Bundle):
+    """What is written down of a run, and where."""
+
+    heading = "What is recorded"
+
+    ledger: str | None = option(
+        "PATH",
+        "Where every step is recorded, and from where an interrupted run continues. "
+        "[default: the input's name, of one sheet of several its name as well, with "
+        ".ledger.ndjson]",
     )
     requester: str | None = option("TEXT", "Who ordered the erasure; recorded in the ledger.")
     reference: str | None = option("TEXT", "Ticket or case; recorded in the ledger.")
@@ -90,11 +107,6 @@ class RunOptions(Bundle):
         "Record HMAC-SHA256 pseudonyms in the ledger instead of the keys. Their secret (pepper) is "
         "in the file that BULK_ERASER_PEPPER_FILE names."
     )
-    rehearse: bool = flag(
-        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
-    )
-    dry_run: bool = flag("Read everything and show what would be sent; send and write nothing.")
-    yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +133,18 @@ class HowToRun:
     verbose: bool
 
 
-@command
+@command(
+    ("Try it out: the whole run, but nothing is erased", f"{_RUN} --rehearse"),
+    ("Show what will be sent, ask, and send it", f"{_RUN} --cluster-id w1a2b3c4"),
+    ("Send what somebody else has checked and planned", "bulk-eraser run --plan q3.plan.json"),
+)
 def run(
-    target: TargetOptions,
-    given: RunOptions,
-    service: ServiceOptions,
     source: PlannableInputOptions,
+    target: TargetOptions,
+    given: SendingOptions,
+    recorded: RecordOptions,
     pace: PaceOptions,
+    service: ServiceOptions,
     told: VerboseOutputOptions,
 ) -> int:
     """Create a removal job for every customer key in INPUT. Run it again to continue.
@@ -151,21 +168,21 @@ def run(
             api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
             consent=_consent(given),
             follow_options=_follow_options(where, service),
-            receipt=given.receipt,
+            receipt=recorded.receipt,
             dry_run=given.dry_run,
             verbose=told.verbose,
         )
-        request = _request(given, asked, service, settings, plan, output)
+        request = _request(given, recorded, asked, service, settings, plan, output)
         return _execute(request, settings, how, output)
 
     tell = partial(_tell, given, source.input_path)
-    return conclude(output, RunResult(ledger=given.ledger), work, tell, tell)
+    return conclude(output, RunResult(ledger=recorded.ledger), work, tell, tell)
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _settings(given: RunOptions, target: TargetOptions, pace: PaceOptions) -> RunSettings:
+def _settings(given: SendingOptions, target: TargetOptions, pace: PaceOptions) -> RunSettings:
     rehearsal = Target(REHEARSAL, "", cluster=False)
     return RunSettings(
         target=rehearsal if given.rehearse else target.target(),
@@ -183,7 +200,8 @@ def _settings(given: RunOptions, target: TargetOptions, pace: PaceOptions) -> Ru
 
 
 def _request(
-    given: RunOptions,
+    given: SendingOptions,
+    recorded: RecordOptions,
     source: InputOptions,
     service: ServiceOptions,
     settings: RunSettings,
@@ -192,13 +210,13 @@ def _request(
 ) -> RunRequest:
     if source.exclude and given.no_exclude:
         raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
-    naming = naming_of(given.pseudonymize, output)
+    naming = naming_of(recorded.pseudonymize, output)
     intake = source.intake(strict=given.strict, naming=naming)
     request = RunRequest(
         intake=intake,
         ledger_path=ledger_path_of(
             intake.reader,
-            given.ledger,
+            recorded.ledger,
             is_format_given=source.format is not None,
             rehearse=given.rehearse,
         ),
@@ -207,15 +225,15 @@ def _request(
         is_ok_if_rejected=source.ok_if_rejected,
         route=service.route(settings.target, settings.api_version),
         plan=plan,
-        requester=text_of("--requester", given.requester),
-        reference=text_of("--reference", given.reference),
+        requester=text_of("--requester", recorded.requester),
+        reference=text_of("--reference", recorded.reference),
     )
-    if given.receipt is not None:
-        receipt_must_be_writable(given.receipt, request.ledger_path)
+    if recorded.receipt is not None:
+        receipt_must_be_writable(recorded.receipt, request.ledger_path)
     return request
 
 
-def _consent(given: RunOptions) -> Consent:
+def _consent(given: SendingOptions) -> Consent:
     if given.yes or given.rehearse or given.dry_run:
         return Consent.GIVEN
     return Consent.PLANNED if given.plan else Consent.ASK
@@ -248,7 +266,8 @@ def _execute(
     settings = within_file_limit(settings, output)
     prepared = prepare(request, settings, dry_run=how.dry_run, progress=output.survey_progress)
     with closing(prepared):
-        describe(prepared, output, verbose=how.verbose)
+        decides_now = how.dry_run or how.consent is Consent.ASK
+        describe(prepared, output, why_rejected=decides_now, verbose=how.verbose)
         warn_of_target(settings.target, output)
         warn_of_version(settings.api_version, output)
         if how.dry_run:
@@ -291,7 +310,7 @@ def _must_not_be_the_input(request: RunRequest) -> None:
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
 
 
-def _tell(given: RunOptions, input_path: str, output: Output, result: RunResult) -> None:
+def _tell(given: SendingOptions, input_path: str, output: Output, result: RunResult) -> None:
     """The counts, how it ended, what needs attention, and what to do now."""
     if result.counts["rows"]:
         output.result(counts_table(result.counts))

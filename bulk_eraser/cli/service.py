@@ -36,6 +36,8 @@ OTHER_FILES = 40
 class ServiceOptions(Bundle):
     """The API key, and the way to the service."""
 
+    heading = "API key and network"
+
     api_key_file: str | None = option(
         "PATH", "File with the private API key; without it, ELEVATE_API_KEY is used."
     )

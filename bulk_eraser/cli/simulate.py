@@ -32,6 +32,8 @@ _FAULT_HELP = (
 class SimulateOptions(Bundle):
     """What `simulate` has; none of it comes from the environment."""
 
+    heading = "The simulated service"
+
     port: int = option(
         "PORT",
         "Port to listen on; 0 takes a free one.",
@@ -87,7 +89,11 @@ class SimulateOptions(Bundle):
     )
 
 
-@command
+@command(
+    ("A service that never fails", "bulk-eraser simulate"),
+    ("One request in fifty fails", "bulk-eraser simulate --fault http_503=2%"),
+    ("A removal job is done after a minute, not six days", "bulk-eraser simulate --day 10"),
+)
 def simulate(given: SimulateOptions) -> int:
     """Try bulk-eraser out: a simulated Elevate GDPR API on this computer. Nothing is erased.
 

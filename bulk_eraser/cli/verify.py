@@ -20,6 +20,8 @@ __all__ = ["verify"]
 class VerifyOptions(Bundle):
     """What `verify` has and no other command."""
 
+    heading = "What is proven"
+
     ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to verify.", several=True)
     expect_head: tuple[str, ...] = option(
         "SHA256",
@@ -47,7 +49,18 @@ class VerifyOptions(Bundle):
     )
 
 
-@command
+@command(
+    ("Is the ledger as it was written?", "bulk-eraser verify customers.ledger.ndjson"),
+    (
+        "Is every row of the input accounted for?",
+        "bulk-eraser verify customers.ledger.ndjson --input customers.csv",
+    ),
+    (
+        "Is everybody erased? A table of every row, for an auditor",
+        "bulk-eraser verify customers.ledger.ndjson --input customers.csv \\\n"
+        "      --expect-done --rows rows.csv",
+    ),
+)
 def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) -> int:
     """Prove that ledgers are unchanged since they were written.
 

@@ -23,6 +23,7 @@ class Things(Bundle):
 
 @dataclass(frozen=True, kw_only=True)
 class Paint(Bundle):
+    heading = "Paint"
     colour: Colour = option("COLOUR", "Which.", default=Colour.RED, type=OneOf(Colour))
     coats: int = option("N", "How many.", default=2, type=Number(2))
     litres: float | None = option("N", "How much.", type=Number(1.5), env="PAINT_LITRES")
@@ -34,13 +35,17 @@ class Paint(Bundle):
 
 @dataclass(frozen=True, kw_only=True)
 class Brush(Bundle):
+    heading = "Brush"
     size: float = option("CM", "How wide.", default=5.0, type=Number(5.0))
 
 
 HANDED: dict[str, Bundle] = {}
 
 
-@command
+EXAMPLE = "paint door --colour red --coats 2 --also-on roof --also-on wall --size 12"
+
+
+@command(("Two colours", EXAMPLE))
 def paint(what: Things, how: Paint, brush: Brush) -> int:
     """Paint THING."""
     HANDED.update(what=what, how=how, brush=brush)
@@ -132,11 +137,21 @@ def test_other_words_are_refused_in_plain_words():
 
 
 def test_the_help_shows_defaults_as_they_are_typed():
-    """Help has defaults, variables and the texts of arguments."""
+    """Help has defaults, the texts of arguments, and variables that do not follow the rule."""
     shown = " ".join(paint.get_help(click.Context(paint)).split())
     assert "THING... Paint THING." in shown
     assert "What is painted." in shown
-    assert "Which. [env var: BULK_ERASER_COLOUR; default: red]" in shown
-    assert "How wide. [env var: BULK_ERASER_SIZE; default: 5]" in shown
+    assert "Which. [default: red]" in shown
+    assert "How wide. [default: 5]" in shown
     assert "How much. [env var: PAINT_LITRES]" in shown
-    assert "Do it. --size CM" in shown
+    assert "Do it. Brush: --size CM" in shown
+
+
+def test_the_help_has_examples_groups_and_the_rule_of_the_variables():
+    """A command to copy stands on one line however long; each bundle has its heading."""
+    shown = paint.get_help(click.Context(paint, terminal_width=60))
+    assert f"\nExamples:\n  # Two colours\n  {EXAMPLE}\n" in shown
+    assert shown.index("Examples:") < shown.index("Paint:\n  --colour") < shown.index("Brush:\n")
+    rule = " ".join(shown[shown.index("Options can also") :].split())
+    assert "--colour is BULK_ERASER_COLOUR there" in rule
+    assert rule.endswith("Only typed: --also-on, --sure.")
