@@ -6,6 +6,7 @@
     ├── ServiceDown            69  no good answer for too long
     ├── TooManyFailures        69  more failures than --max-failures
     ├── LedgerWriteError       74  the ledger cannot be created or written
+    ├── TemporaryFolderFull    74  nor the temporary folder
     ├── LedgerBusy             75  another process writes this ledger
     ├── ContractBroken         76  the service breaks the contract for every key
     ├── CredentialsRefused     77  401, 403
@@ -38,6 +39,7 @@ __all__ = [
     "LedgerWriteError",
     "Result",
     "ServiceDown",
+    "TemporaryFolderFull",
     "TooManyFailures",
     "UsageError",
     "internal_error",
@@ -104,6 +106,12 @@ class LedgerWriteError(BulkEraserError):
 
     A type of its own, because an `OSError` from the disk and one from the network look alike.
     """
+
+    exit_code = ExitCode.LEDGER_WRITE
+
+
+class TemporaryFolderFull(BulkEraserError):
+    """What does not fit into memory cannot be put aside."""
 
     exit_code = ExitCode.LEDGER_WRITE
 
@@ -192,10 +200,10 @@ class Result:
             self.outcome = "stopped" if begun else "refused"
 
 
-def no_temporary_room(error: OSError) -> LedgerWriteError:
+def no_temporary_room(error: OSError) -> TemporaryFolderFull:
     """The error for a full temporary folder."""
     reason = os.strerror(error.errno) if error.errno else "input/output error"
-    return LedgerWriteError(
+    return TemporaryFolderFull(
         f"The temporary folder {tempfile.gettempdir()} cannot be written: {reason}. Nothing "
         "was sent. Free some space there, or name another folder with TMPDIR."
     )

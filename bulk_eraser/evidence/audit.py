@@ -70,7 +70,7 @@ class Audit:
     key in the partition that was asked for last. `places`, if given, learns where lines stand.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
-    different ways, `LedgerWriteError` when the temporary folder is full. A broken chain raises
+    different ways, `TemporaryFolderFull` when the temporary folder is full. A broken chain raises
     nothing: see `damage` of its account, which holds what stands before the break.
     """
 

@@ -123,7 +123,7 @@ class KeyHistory:
         self._just_sent: dict[str, None] = {}
 
     def take(self, group: Group) -> None:
-        """Raises `LedgerWriteError` when the temporary folder is full."""
+        """Raises `TemporaryFolderFull` when the temporary folder is full."""
         try:
             self._take(group)
         except OSError as error:

@@ -60,7 +60,7 @@ class KnownJob(NamedTuple):
 class JobBook:
     """Filled from the lines of a ledger, a fold, then kept up to date by `note`.
 
-    `run_starts` has the times at which runs began. Raises `LedgerWriteError` when the temporary
+    `run_starts` has the times at which runs began. Raises `TemporaryFolderFull` when the temporary
     folder is full. Close it when done.
     """
 

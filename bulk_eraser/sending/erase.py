@@ -55,7 +55,7 @@ class Erasure:
     """The `Work` of a run: a decided survey, key by key, into the ledger.
 
     `facts` are those of the ledger before this run. The tally is told of every key that is about to
-    be sent. Raises `LedgerWriteError` where the temporary folder is full. Close it when done.
+    be sent. Raises `TemporaryFolderFull` where the temporary folder is full. Close it when done.
     """
 
     def __init__(

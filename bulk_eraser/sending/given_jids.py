@@ -25,7 +25,7 @@ SLOT = 8
 class GivenJids:
     """A set of up to `most` jids: a hash table, half of it empty.
 
-    Raises `LedgerWriteError`, when it is made, if the temporary folder has no room for it.
+    Raises `TemporaryFolderFull`, when it is made, if the temporary folder has no room for it.
     """
 
     def __init__(self, most: int) -> None:

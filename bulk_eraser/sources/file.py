@@ -52,8 +52,8 @@ class Fingerprint:
 class InputFile:
     """A file, or stdin for the path `-`; `name` is what the ledger and messages call it.
 
-    Raises `InputError` when it cannot be read, `LedgerWriteError` when the temporary folder has no
-    room for a pipe.
+    Raises `InputError` when it cannot be read, `TemporaryFolderFull` when the temporary folder
+    has no room for a pipe.
     """
 
     def __init__(self, path: str) -> None:
@@ -247,7 +247,7 @@ def _spool_if_pipe(path: str) -> IO[bytes] | None:
 def _spool(fd: int) -> IO[bytes]:
     """Copy a pipe into an unlinked file, which only this process can read.
 
-    Raises `OSError` for the pipe, `LedgerWriteError` for the file.
+    Raises `OSError` for the pipe, `TemporaryFolderFull` for the file.
     """
     try:
         # Without a buffer, which would be written once more when the full file is closed.

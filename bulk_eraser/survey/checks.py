@@ -53,7 +53,7 @@ class Intake:
 def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
     """Read the whole input and its hold list; `decide` is to come. Close it when done.
 
-    Raises `InputError` when one of them cannot be read, `LedgerWriteError` when the temporary
+    Raises `InputError` when one of them cannot be read, `TemporaryFolderFull` when the temporary
     folder is full.
     """
     survey = Survey(intake.reader, intake.naming)

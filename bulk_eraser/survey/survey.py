@@ -80,8 +80,8 @@ class Survey:
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
         """Read every row. `progress` is called now and then with the number of rows.
 
-        Raises `InputError` when the input is unusable, `LedgerWriteError` when the temporary folder
-        is full.
+        Raises `InputError` when the input is unusable, `TemporaryFolderFull` when the temporary
+        folder is full.
         """
         try:
             self._read(progress)
@@ -124,7 +124,7 @@ class Survey:
     ) -> None:
         """Decide about every row: rejected, else duplicate, else excluded, else by its state.
 
-        `states` gives those of a partition's keys, by digest. Raises `LedgerWriteError` when the
+        `states` gives those of a partition's keys, by digest. Raises `TemporaryFolderFull` when the
         temporary folder is full.
         """
         try:

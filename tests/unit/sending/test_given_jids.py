@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.errors import LedgerWriteError
+from bulk_eraser.errors import TemporaryFolderFull
 from bulk_eraser.sending import given_jids
 from bulk_eraser.sending.given_jids import GivenJids
 
@@ -54,5 +54,5 @@ def test_no_room_for_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(given_jids, "IN_MEMORY", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(LedgerWriteError, match="TMPDIR"):
+    with pytest.raises(TemporaryFolderFull, match="TMPDIR"):
         GivenJids(10)

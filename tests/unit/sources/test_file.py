@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bulk_eraser.errors import InputError, LedgerWriteError
+from bulk_eraser.errors import InputError, TemporaryFolderFull
 from bulk_eraser.sources.file import BLOCK, InputFile
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading
@@ -148,7 +148,7 @@ def test_no_room_for_a_pipe(
     try:
         if room is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-        with pytest.raises(LedgerWriteError, match=rf"{folder} cannot be written: .* TMPDIR"):
+        with pytest.raises(TemporaryFolderFull, match=rf"{folder} cannot be written: .* TMPDIR"):
             InputFile(str(path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.errors import InputError, LedgerWriteError, UsageError
+from bulk_eraser.errors import InputError, TemporaryFolderFull, UsageError
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
@@ -194,7 +194,7 @@ def test_what_cannot_be_read(
 def test_a_full_temporary_folder(intake: Callable[..., Intake], monkeypatch: pytest.MonkeyPatch):
     """Where nothing can be remembered it is the disk's fault, and the folder is named."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(LedgerWriteError, match=r"/nowhere .*TMPDIR"):
+    with pytest.raises(TemporaryFolderFull, match=r"/nowhere .*TMPDIR"):
         survey_of(intake(KEYS + "k-1,x\n"))
 
 
@@ -214,7 +214,7 @@ def test_what_ends_a_survey_gives_the_copy_back(tmp_path: Path, error: type[Base
             raise error
         return {}
 
-    with pytest.raises((KeyboardInterrupt, UsageError, LedgerWriteError)):
+    with pytest.raises((KeyboardInterrupt, UsageError, TemporaryFolderFull)):
         survey_of(intake, states)  # type: ignore[arg-type]
 
 
