@@ -28,7 +28,7 @@ COMMANDS = {
 
 EXAMPLES = (
     ("Read a file and report what is in it; nothing is sent", "bulk-eraser check customers.csv"),
-    ("Create the removal jobs", "bulk-eraser run customers.csv --cluster-id w1a2b3c4"),
+    ("Create the removal jobs", "bulk-eraser run customers.csv --cluster-id w1234abcd"),
     (
         "On each of the days after: who is erased by now?",
         "bulk-eraser follow customers.ledger.ndjson",

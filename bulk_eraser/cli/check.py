@@ -94,7 +94,7 @@ class CheckRequest:
     ("Leave out who must be kept", "bulk-eraser check customers.csv --exclude hold.csv"),
     (
         "Check, and write a plan that somebody else runs",
-        "bulk-eraser check customers.csv --plan q3.plan.json --cluster-id w1a2b3c4",
+        "bulk-eraser check customers.csv --plan q3.plan.json --cluster-id w1234abcd",
     ),
 )
 def check(

@@ -135,7 +135,7 @@ class HowToRun:
 
 @command(
     ("Try it out: the whole run, but nothing is erased", f"{_RUN} --rehearse"),
-    ("Show what will be sent, ask, and send it", f"{_RUN} --cluster-id w1a2b3c4"),
+    ("Show what will be sent, ask, and send it", f"{_RUN} --cluster-id w1234abcd"),
     ("Send what somebody else has checked and planned", "bulk-eraser run --plan q3.plan.json"),
 )
 def run(

@@ -663,10 +663,10 @@ async def test_keys_go_nowhere_unencrypted(desk: Any, service: Any, keys: list[s
         assert ended.code == 78
         assert "https" in json.loads(ended.out)["error"]
     assert set(desk.folder.iterdir()) == before
-    planned = await desk.call("check", source, "--plan", "a.plan.json", "--cluster-id", "w1a2b3c4")
+    planned = await desk.call("check", source, "--plan", "a.plan.json", "--cluster-id", "w1234abcd")
     assert planned.code == 0
     ended = await desk.run(source, service, "--plan", "a.plan.json")
     assert (ended.code, ended.json["outcome"]) == (2, "refused")
-    assert "w1a2b3c4" in ended.json["error"]
+    assert "w1234abcd" in ended.json["error"]
     assert service.calls == []
     assert desk.ledger_size() == 0

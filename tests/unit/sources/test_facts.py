@@ -104,6 +104,19 @@ def test_the_received_date_is_kept(facts: Facts, name: str, asked: Any, received
 
 
 @ANY_FORMAT
+def test_dates_in_the_form_that_was_named(facts: Facts, name: str) -> None:
+    """A form goes for text in every format, and for nothing but that form; a cell of a workbook
+    that is a date needs none."""
+    days = ["01.10.2026", "2026-10-01", None]
+    if name == "keys.xlsx":
+        days.append(date(2026, 10, 2))
+    rows = [{"customerKey": f"k{n}", "asked": day, "ticket": "T"} for n, day in enumerate(days)]
+    expected = [("2026-10-01", "T"), "bad_received", (None, "T"), ("2026-10-02", "T")]
+    found = facts(FORMATS[name](rows), name, **BOTH, received_format="%d.%m.%Y")
+    assert found == expected[: len(days)]
+
+
+@ANY_FORMAT
 @pytest.mark.parametrize(
     "asked",
     [
