@@ -32,11 +32,19 @@ class ApiKey:
         self._is_telling = len(key) >= TELLING
         self._whole = re.compile(b"|".join([b"".join(written), *packed]), re.IGNORECASE)
         self._start = re.compile(b"".join(written[:LEAST]), re.IGNORECASE)
-        self._any = re.compile(b"|".join([self._start.pattern, *packed]), re.IGNORECASE)
+        starts = [key[:LEAST], *(start.decode() for start in _base64_starts(key))]
+        self._plain_starts = [start.lower() for start in starts]
 
     def may_be_in(self, body: bytes) -> bool:
         """Is there anything that looks like its beginning? Nearly always not, and soon told."""
-        return self._any.search(body) is not None
+        text = body.decode("latin-1").lower()  # in which Python looks faster than in bytes
+        for start in self._plain_starts:
+            if start in text:
+                return True
+        # Every other way to write a character begins with one of these.
+        if "%" in text or "&" in text or "\\" in text:
+            return self._start.search(body) is not None
+        return False
 
     def is_in(self, text: str) -> bool:
         """Is this text the key, or does it hold it? A short one it may hold by chance."""
