@@ -23,6 +23,7 @@ class Results:
     stalls: dict[str, float]
     starts: list[Start]
     tls: OverTls | None
+    parts: dict[str, float]
 
 
 @dataclass

@@ -14,11 +14,13 @@ from pathlib import Path
 from goals import Results
 from growth import growth
 from growth_plot import growth_plot
+from history import remember
 from measure import Figures, Medians, medians
+from parts_plot import parts_plot
 from peers import YARDSTICK, Clients, Peer, lacks, peers
 from service import CLIENT_CORE, HERE, SERVICE_CORE, Running, fast_service, nginx
 from table import document, surroundings
-from timing import at_rate, behind_latency, over_tls, stalls, starts
+from timing import at_rate, behind_latency, over_tls, parts, stalls, starts
 
 RATES = (50, 200)
 
@@ -57,13 +59,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, fast_service(Path(folder)) as service:
         results = measure(Path(folder), service, size, sizes)
     path = asked.results or (None if asked.quick else HERE / "RESULTS.md")
-    plot = path.with_name("growth.svg") if path else None
-    text = document(results, around, service.name, plot)
+    if path and not asked.quick:
+        remember(results)
+    text = document(results, around, service.name, with_pictures=path is not None)
     print(text)
-    if path and plot:
+    if path:
         path.write_text(text)
-        plot.write_text(growth_plot(results.growth))
-        say(f"Written to {path} and {plot}")
+        path.with_name("growth.svg").write_text(growth_plot(results.growth))
+        path.with_name("parts.svg").write_text(parts_plot(results.parts))
+        say(f"Written to {path}, with growth.svg and parts.svg beside it")
 
 
 def measure(folder: Path, service: Running, size: Size, sizes: tuple[int, ...]) -> Results:
@@ -77,7 +81,7 @@ def measure(folder: Path, service: Running, size: Size, sizes: tuple[int, ...]) 
     )
     say("--rate …")
     rates = [at_rate(bench, rate, size.rate_s) for rate in RATES]
-    say("stalls, starts, TLS …")
+    say("stalls, starts, TLS, parts …")
     stalled = stalls(bench, service, folder, size.keys // 2)
     started = starts()
     tls = over_tls(bench, folder, size.keys // 5)
@@ -94,6 +98,7 @@ def measure(folder: Path, service: Running, size: Size, sizes: tuple[int, ...]) 
         stalls=stalled,
         starts=started,
         tls=tls,
+        parts=parts(bench, service, folder, size.keys),
     )
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from goals import MB, Results, goals
+from history import HEADS, history
 from measure import Figures
 from peers import YARDSTICK
 from service import nginx
@@ -86,19 +87,32 @@ def others(results: Results) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def parts_table(results: Results) -> str:
+    """Where the processor time of a key goes."""
+    whole = sum(results.parts.values())
+    rows = [
+        [name, f"{us:.1f}", f"{100 * us / whole:.0f} %"]
+        for name, us in sorted(results.parts.items(), key=lambda part: -part[1])
+    ]
+    return table(["part", "CPU µs a key", "share"], rows)
+
+
 def document(
-    results: Results, surroundings: Sequence[str], service: str, plot: Path | None = None
+    results: Results, surroundings: Sequence[str], service: str, *, with_pictures: bool
 ) -> str:
-    """All of it; `plot` is the picture of the growth, beside the document."""
-    picture = f"\n\n![Time and memory by rows]({plot.name})" if plot else ""
+    """All of it; with links to the pictures of growth and parts, which are to lie beside it."""
+    growth_picture = "\n\n![Time and memory by rows](growth.svg)" if with_pictures else ""
+    parts_picture = "\n\n![Time of a key by part](parts.svg)" if with_pictures else ""
     parts = [
         "# What `make bench` measured\n\nWritten by `benchmarks/run.py`; "
         "[README.md](README.md) says what each figure is.",
         "\n".join(f"- {line}" for line in surroundings),
         f"## Side by side, against {service}, 64 in flight\n\n{side_by_side(results)}",
         f"## Goals\n\n{goals_table(results)}",
-        f"## Growth\n\n{growth_table(results)}{picture}",
+        f"## Growth\n\n{growth_table(results)}{growth_picture}",
+        f"## Where the time of a key goes\n\n{parts_table(results)}{parts_picture}",
         f"## More\n\n{others(results)}",
+        f"## Earlier runs\n\n{table(list(HEADS.values()), history())}",
     ]
     return "\n\n".join(parts) + "\n"
 

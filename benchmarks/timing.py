@@ -82,6 +82,13 @@ def stalls(bench: Clients, service: Running, folder: Path, keys: int) -> dict[st
     return json.loads(told.read_text())
 
 
+def parts(bench: Clients, service: Running, folder: Path, keys: int) -> dict[str, float]:
+    """What `parts.py` saw in one run, microseconds a key."""
+    told = folder / "parts.json"
+    bench.bulk_eraser(service.url, keys, program=(sys.executable, HERE / "parts.py", told))
+    return {part: 1e6 * s / keys for part, s in json.loads(told.read_text()).items()}
+
+
 class OverTls(NamedTuple):
     bare: Figures
     ours: Figures
