@@ -1,0 +1,262 @@
+"""The recipes of docs/ci: valid by their schemas, and their scripts run against the simulator.
+
+What a CI service does itself (fetch an artifact, start the next night) is played: `gh` is a script
+that copies the ledger from a folder, as an artifact would be kept.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "docs" / "ci"
+API_KEY = "a-made-up-key"
+KEYS = 12
+SCHEMAS = {
+    "docs/ci/github-run.yml": "vendor.github-workflows",
+    "docs/ci/github-follow.yml": "vendor.github-workflows",
+    "docs/ci/gitlab-ci.yml": "vendor.gitlab-ci",
+    "action.yml": "vendor.github-actions",
+}
+
+
+class Job:
+    """What a CI job has: a working copy with the plan, the program on its path, its environment."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        self.folder = folder
+        self.kept = folder / "kept"
+        self.environment = {
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder),
+        }
+        self.kept.mkdir()
+        (folder / "bin").mkdir()
+        self._program("bulk-eraser", f'exec {sys.executable} -m bulk_eraser "$@"')
+        self._program("gh", f'[ "$*" = "run download --name erasure-ledger" ]; cp {self.kept}/* .')
+        keys = "".join(f"{uuid.UUID(int=n, version=4)}\n" for n in range(1, KEYS + 1))
+        (folder / "keys.csv").write_text(f"customerKey\n{keys}")
+        (folder / "elevate.key").write_text(API_KEY)
+        (folder / "elevate.key").chmod(0o600)
+        planned = f"bulk-eraser check keys.csv --plan keys.plan.json --base-url {origin} --quiet"
+        assert self.script(planned, {}).returncode == 0
+
+    def script(self, text: str, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run it as GitHub and GitLab do, ending at the first command that fails."""
+        return subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", text],
+            cwd=self.folder,
+            env=self.environment | more,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+
+    def workflow(self, name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
+        """The scripts of a GitHub workflow, and its artifact; returns the last script's end."""
+        (described,) = loaded(RECIPES / name)["jobs"].values()
+        values = {f"inputs.{key}": value for key, value in inputs.items()}
+        values |= {"secrets.ELEVATE_API_KEY": API_KEY}
+        ended = None
+        for step in described["steps"]:
+            wanted = step.get("if", "").strip("${} ")
+            if wanted == "!inputs.first" and inputs["first"] == "true":
+                continue
+            if step.get("uses", "").startswith("actions/upload-artifact"):
+                for pattern in step["with"]["path"].split():
+                    for path in self.folder.glob(pattern):
+                        shutil.copy(path, self.kept)
+            elif "run" in step and not (ended and ended.returncode):
+                asked = described["env"] | step.get("env", {})
+                ended = self.script(step["run"], {k: filled(v, values) for k, v in asked.items()})
+        assert ended is not None
+        return ended
+
+    def forget(self) -> None:
+        """The next job begins on another machine."""
+        for path in [*self.folder.glob("*.ledger.ndjson"), *self.folder.glob("*.receipt.json")]:
+            path.unlink()
+
+    def accepted(self, ledger: Path) -> int:
+        return sum(
+            json.loads(line)["type"] == "accepted" for line in ledger.read_text().splitlines()
+        )
+
+    def _program(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
+def loaded(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: values.get(found[1], ""), text)
+
+
+def simulated(day: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "bulk_eraser", "simulate", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--api-key", API_KEY, "--day", day],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as started:
+        assert started.stdout is not None
+        try:
+            yield started.stdout.readline().strip()
+        finally:
+            started.kill()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    """A service at which a day is a day, so that no job is done."""
+    for origin in simulated("86400"):
+        yield Job(tmp_path, origin)
+
+
+@pytest.mark.parametrize(("file", "schema"), SCHEMAS.items())
+def test_the_files_are_valid(file: str, schema: str):
+    """GitHub's and GitLab's own schemas take them."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, ROOT / file]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_the_cron_job_is_valid():
+    """The schema of Kubernetes takes it, and knows every field."""
+    command = [shutil.which("kubernetes-validate", path=str(Path(sys.executable).parent))]
+    command += ["--strict", str(RECIPES / "cronjob.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed here")
+def test_the_timer_is_valid(tmp_path: Path):
+    """systemd takes the timer and the service that it starts."""
+    for name in ("bulk-eraser-follow.service", "bulk-eraser-follow.timer"):
+        text = (RECIPES / name).read_text()
+        program = shutil.which("true")
+        (tmp_path / name).write_text(re.sub("ExecStart=\\S+", f"ExecStart={program}", text))
+    timer = tmp_path / "bulk-eraser-follow.timer"
+    ended = subprocess.run(
+        ["systemd-analyze", "verify", timer], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_github(job: Job):
+    """The first run needs no ledger, the next one refuses to start without, and goes on with it.
+    Following ends well while jobs are pending."""
+    first = job.workflow("github-run.yml", plan="keys.plan.json", first="true")
+    assert first.returncode == 0, first.stderr
+    kept = job.kept / "keys.ledger.ndjson"
+    assert job.accepted(kept) == KEYS
+    assert (job.kept / "run.receipt.json").exists()
+
+    job.forget()
+    again = job.workflow("github-run.yml", plan="keys.plan.json", first="false")
+    assert again.returncode == 0, again.stderr
+    assert job.accepted(kept) == KEYS
+
+    job.forget()
+    followed = job.workflow("github-follow.yml")
+    assert followed.returncode == 0, followed.stderr
+    assert (job.kept / "follow.receipt.json").exists()
+
+    job.forget()
+    kept.rename(job.folder / "lost")
+    (job.kept / "nothing").touch()
+    lost = job.workflow("github-run.yml", plan="keys.plan.json", first="false")
+    assert lost.returncode == 1
+    assert "::error::The ledger of the earlier jobs is missing." in lost.stdout
+    assert not (job.folder / "keys.ledger.ndjson").exists()
+
+
+def test_github_says_when_all_is_done(tmp_path: Path):
+    """The nightly workflow says that it can be disabled, once every job is done."""
+    for origin in simulated("0.01"):
+        job = Job(tmp_path, origin)
+        assert job.workflow("github-run.yml", plan="keys.plan.json", first="true").returncode == 0
+        follow = "bulk-eraser follow keys.ledger.ndjson --wait --day 0.01 --quiet"
+        assert job.script(follow, {"ELEVATE_API_KEY": API_KEY}).returncode == 0
+        shutil.copy(tmp_path / "keys.ledger.ndjson", job.kept)
+        job.forget()
+        followed = job.workflow("github-follow.yml")
+        assert (followed.returncode, followed.stdout.count("::notice::Everybody")) == (0, 1)
+
+
+def test_gitlab(job: Job):
+    """What a job ends with is 0, or a code that is allowed and shown as a warning."""
+    described = loaded(RECIPES / "gitlab-ci.yml")
+    more = described["variables"] | {"ELEVATE_API_KEY": API_KEY}
+    more["LEDGER"] = str(job.folder / "keys.ledger.ndjson")
+    ran = job.script("\n".join(described["run"]["script"]), more)
+    assert ran.returncode == 0, ran.stderr
+    followed = job.script("\n".join(described["follow"]["script"]), more)
+    assert [followed.returncode] == described["follow"]["allow_failure"]["exit_codes"]
+
+
+def test_jenkins(job: Job):
+    """Its two scripts end with codes that the pipeline knows."""
+    scripts = re.findall(r"script: '''\n(.*?)'''", (RECIPES / "Jenkinsfile").read_text(), re.S)
+    more = {
+        "LEDGER": str(job.folder / "keys.ledger.ndjson"),
+        "BULK_ERASER_API_KEY_FILE": str(job.folder / "elevate.key"),
+        "PLAN": "keys.plan.json",
+    }
+    assert [job.script(script, more).returncode for script in scripts] == [0, 75]
+
+
+def test_kubernetes(job: Job):
+    """The container's command ends with 0 while jobs are pending, and with the code of any other
+    end."""
+    spec = loaded(RECIPES / "cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    more = {
+        "LEDGER": str(job.folder / "keys.ledger.ndjson"),
+        "BULK_ERASER_API_KEY_FILE": str(job.folder / "elevate.key"),
+    }
+    run = 'bulk-eraser run --plan keys.plan.json --ledger "$LEDGER" --quiet'
+    assert job.script(run, more).returncode == 0
+    (script,) = container["args"]
+    assert container["command"] == ["sh", "-c"]
+    assert job.script(script, more).returncode == 0
+    assert job.script(script, more | {"LEDGER": "missing.ndjson"}).returncode != 0
+
+
+def test_the_image_holds_what_the_package_needs(tmp_path: Path):
+    """What the Dockerfile copies is there, and enough to build the package from."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copies = [
+        line.split()[1:] for line in lines if line.startswith("COPY ") and "--from" not in line
+    ]
+    for *sources, to in copies:
+        for source in sources:
+            target = tmp_path / to
+            target.mkdir(parents=True, exist_ok=True)
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, target, dirs_exist_ok=True)
+            else:
+                shutil.copy(ROOT / source, target)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    ended = subprocess.run(
+        [*build, "-w", tmp_path, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert list(tmp_path.glob("bulk_eraser-*.whl"))
