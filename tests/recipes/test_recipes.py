@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,4 +260,5 @@ def test_the_image_holds_what_the_package_needs(tmp_path: Path):
         [*build, "-w", tmp_path, tmp_path], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert list(tmp_path.glob("bulk_eraser-*.whl"))
+    (wheel,) = tmp_path.glob("bulk_eraser-*.whl")
+    assert any(name.endswith("/man1/bulk-eraser.1") for name in zipfile.ZipFile(wheel).namelist())
