@@ -156,7 +156,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
         else:
             result.next = command_of(*_run_arguments())
             target = "" if request.has_target else " --cluster-id ID"
-            output.say(f"Send it with: {as_typed(result.next)}{target} --api-key-file FILE")
+            run = f"{as_typed(result.next)}{target} --api-key-file FILE"
+            output.say("Send it with:", command=run)
         is_bad = survey.errors and not request.is_ok_if_rejected
         result.exit_code = ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE
     return result
@@ -227,7 +228,8 @@ def _tell_of_plan(output: Output, path: str, plan: Plan, run: list[str]) -> None
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
     again, ledger = (" (pipe in the same input)", " --ledger FILE") if not plan.path else ("", "")
-    output.say(f"Carry it out with{again}: {as_typed(run)}{ledger} --api-key-file FILE")
+    command = f"{as_typed(run)}{ledger} --api-key-file FILE"
+    output.say(f"Carry it out with{again}:", command=command)
 
 
 def _planned_arguments(plan: NewPlan, intake: Intake, made: Plan) -> list[str]:

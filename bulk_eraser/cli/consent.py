@@ -113,8 +113,10 @@ def _describe_ledger(run: "Run", output: Output) -> None:
     refused = survey.count(action=Action.KEEP, state=KeyState.REFUSED)
     failed = survey.count(action=Action.KEEP, state=KeyState.JOB_FAILED)
     settled = survey.count(action=Action.KEEP) - refused - failed
+    have = "has" if settled == 1 else "have"
     output.say(
-        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already settled"
+        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already {have} a "
+        "removal job"
     )
     before = run.facts.last_input
     if before is not None and before.sha256 != run.survey.reader.file.fingerprint.sha256:

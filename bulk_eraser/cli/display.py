@@ -78,10 +78,11 @@ class Display:
         parts = [f"{percent}%", *progress.summary()]
         if pool.retries:
             parts.append(counted(pool.retries, "retry"))
-        is_down = pace.silence is not None  # how long that lasts, nobody knows
-        if not is_down:
+        # How long the service is down, nobody knows; a run that stops will not reach the end.
+        is_under_way = pace.silence is None and pool.stopped_by is None
+        if is_under_way:
             parts.append(f"{rate:,.0f}/s")
-        if rate > 0 and not is_down:
+        if rate > 0 and is_under_way:
             parts.append(f"{duration(left / rate)} left")
         return printable(" · ".join(parts)) + self._holdup(pool, pace)  # words of the service
 

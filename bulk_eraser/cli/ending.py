@@ -24,7 +24,15 @@ from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.request import FollowResult, RunResult
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
 
-__all__ = ["as_error", "as_typed", "command_of", "conclude", "put_receipt", "tell_failure"]
+__all__ = [
+    "as_error",
+    "as_typed",
+    "command_of",
+    "conclude",
+    "how_to_continue",
+    "put_receipt",
+    "tell_failure",
+]
 
 R = TypeVar("R", bound=Result)
 
@@ -96,6 +104,14 @@ def command_of(*arguments: str) -> list[str]:
     on_path = shutil.which(name)
     is_found = on_path is not None and os.path.abspath(on_path) == os.path.abspath(typed)
     return [name if is_found else typed, *arguments]
+
+
+def how_to_continue(result: Result) -> str:
+    """What to say before the next command. After an error it would fail as it did, until somebody
+    has dealt with the reason."""
+    if result.error is None or result.outcome == "interrupted":
+        return "Continue with"
+    return "Once that is resolved, continue with"
 
 
 def as_typed(command: list[str]) -> str:

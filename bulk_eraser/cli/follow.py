@@ -9,7 +9,13 @@ from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_typed, command_of, conclude, put_receipt
+from bulk_eraser.cli.ending import (
+    as_typed,
+    command_of,
+    conclude,
+    how_to_continue,
+    put_receipt,
+)
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     PaceOptions,
@@ -38,12 +44,19 @@ __all__ = ["follow"]
 SHOWN = 5
 """Jobs of a list that are shown to people."""
 _LISTS = {
-    "error_jobs": "ended in error: `run --retry-failed` creates a new job for each",
-    "not_found_jobs": "not found by the service: `run --retry-failed` creates a new job for each",
-    "slow_jobs": "older than the service usually takes; still pending",
-    "overdue_jobs": "overdue: the month for an answer is over",
-    "at_risk_jobs": "at risk: the month for an answer is over within a week",
+    "error_jobs": "ended in error; `run --retry-failed` creates a new job for each",
+    "not_found_jobs": "not found by the service; `run --retry-failed` creates a new job for each",
+    "slow_jobs": "pending for longer than is usual",
+    "overdue_jobs": "overdue (the month for an answer is over)",
+    "at_risk_jobs": "at risk (the month for an answer ends within a week)",
 }
+_STATES = {
+    "done": "done: erased",
+    "error": "error: job failed",
+    "not_found": "not_found: job failed",
+    "pending": "pending: in progress, not erased yet",
+}
+"""The service's words for a job, and what they mean for the person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +259,7 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
         _tell_counts(output, ending)
         output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
     if ending.outcome == "interrupted":
-        output.always(f"{ending.error} Run the same command again.")
+        output.always(ending.error or "Stopped.")
     elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.counts["pending"]:
@@ -260,7 +273,7 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
     else:
         output.always(f"Complete: {_erased(ending)}.{_without_job(ending)}")
     if ending.next is not None and ending.outcome != "refused":
-        output.always(f"Continue with: {as_typed(ending.next)}")
+        output.always(f"{how_to_continue(ending)}:", command=as_typed(ending.next))
 
 
 def _when_again(next_check_at: str | None) -> str:
@@ -297,9 +310,10 @@ def _without_job(result: FollowResult) -> str:
 
 def _tell_counts(output: Output, ending: FollowResult) -> None:
     width = len(f"{ending.counts['jobs']:,}")
-    for state in ("done", "error", "not_found", "pending"):
+    for state, meaning in _STATES.items():
+        told = state if ending.rehearsal else meaning
         if count := ending.counts[state]:
-            output.result(f"  {count:>{width},}  {state}")
+            output.result(f"  {count:>{width},}  {told}")
     output.result(
         f"  {ending.counts['jobs']:>{width},}  {plural(ending.counts['jobs'], 'job')} in all"
     )

@@ -21,7 +21,8 @@ def ledger_path_of(
     """`ledger` if it is named, else beside the input; a rehearsal always has one of its own, and so
     has each sheet of a workbook with several.
 
-    Raises `UsageError` for an empty name, and for a pipe without one.
+    Raises `UsageError` for an empty name, for a pipe without one, and where the names of two sheets
+    would come to the same one.
     """
     if ledger == "":
         raise UsageError("--ledger names no file. Is a variable empty? Nothing was sent.")
@@ -29,12 +30,26 @@ def ledger_path_of(
         input_path = reader.file.path
         if input_path == "-" or (not os.path.isfile(input_path) and os.path.exists(input_path)):
             raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
-        sheet = reader.asked_sheet_of_several()
-        part = f".{_in_a_name(sheet)}" if sheet is not None else ""
-        ledger = _stem(input_path, is_format_given=is_format_given) + part + LEDGER_SUFFIX
+        stem = _stem(input_path, is_format_given=is_format_given)
+        ledger = stem + _part_of_a_sheet(reader) + LEDGER_SUFFIX
     if not rehearse:
         return ledger
     return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX
+
+
+def _part_of_a_sheet(reader: InputReader) -> str:
+    """What of the name is the sheet's; nothing if there is only one."""
+    sheet, others = reader.asked.sheet, reader.sheets_not_asked_for()
+    if sheet is None or not others:
+        return ""
+    part = _in_a_name(sheet)
+    for other in others:
+        if _in_a_name(other).casefold() == part.casefold():  # one file where case does not count
+            raise UsageError(
+                f"The sheets {sheet!r} and {other!r} would have the same ledger by default. Name "
+                "one for each with --ledger. Nothing was sent."
+            )
+    return f".{part}"
 
 
 def _in_a_name(sheet: str) -> str:

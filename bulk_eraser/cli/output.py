@@ -1,11 +1,14 @@
 """What is printed, and where: results on stdout, everything else on stderr.
 
-A closed or full output must never end a run, so writes to it cannot fail here.
+A closed or full output must never end a run, so writes to it cannot fail here. On a terminal lines
+are broken between words; elsewhere they stay as they are, for programs that look for them.
 """
 
 import contextlib
 import os
+import re
 import sys
+import textwrap
 from enum import StrEnum
 from typing import IO
 
@@ -98,32 +101,73 @@ class Output:
     def result(self, text: str) -> None:
         """A result for people; with --json the one object stands for all of them."""
         if not self.json:
-            self.results.print(text)
+            _print(self.results, text)
 
     def raw_result(self, text: str) -> None:
         """The one object of --json, exactly as it is."""
         self.results.file.write(text + "\n")
         self.results.file.flush()
 
-    def say(self, text: str) -> None:
-        """Something to know; not with --quiet."""
+    def say(self, text: str, *, command: str = "") -> None:
+        """Something to know, and the command to do next; not with --quiet."""
         if not self.quiet:
-            self.messages.print(text)
+            self.always(text, command=command)
 
     def warn(self, text: str) -> None:
-        self.messages.print(f"Warning: {text}", style="yellow")
+        _print(self.messages, f"Warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:
-        self.messages.print(f"Error: {text}", style="bold red")
+        _print(self.messages, f"Error: {text}", style="bold red")
 
-    def always(self, text: str) -> None:
-        self.messages.print(text)
+    def always(self, text: str, *, command: str = "") -> None:
+        _print(self.messages, text, command=command)
 
     def survey_progress(self, rows: int) -> None:
         """Tell of a long survey now and then: every million rows, or 100,000 on a terminal."""
         step = 100_000 if self.is_terminal else 1_000_000
         if rows % step == 0 and self.progress is not Progressing.OFF:
             self.say(f"Reading the input: {rows:,} rows …")
+
+
+def _print(console: Console, text: str, *, command: str = "", style: str | None = None) -> None:
+    """The text, broken between words on a terminal, and behind it a command, never broken: it is
+    to be copied."""
+    columns = _columns(console.file)
+    if columns:
+        text = "\n".join(_between_words(line, columns) for line in text.split("\n"))
+    if command:
+        used = len(text) - text.rfind("\n")
+        text += ("\n" if columns and used + len(command) > columns else " ") + command
+    console.print(text, style=style)
+
+
+def _columns(stream: IO[str]) -> int:
+    """How wide the terminal is; 0 for none, and where it is not known."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _between_words(line: str, columns: int) -> str:
+    """The line as several, none longer than `columns` unless a word is: a path, a digest.
+
+    What follows an indented line stands below its text: behind the number of a table's row, else
+    two columns further to the right.
+    """
+    start = re.match(r" *(?:[\d,]+  )?", line)
+    indent = start.end() if start else 0
+    if indent and not line[:indent].strip():
+        indent += 2
+    return textwrap.fill(
+        line,
+        columns,
+        subsequent_indent=" " * min(indent, columns // 2),
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _console(stream: IO[str] | None) -> Console:

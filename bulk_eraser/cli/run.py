@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
-from bulk_eraser.cli.ending import as_typed, command_of, conclude, put_receipt
+from bulk_eraser.cli.ending import (
+    as_typed,
+    command_of,
+    conclude,
+    how_to_continue,
+    put_receipt,
+)
 from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.options import (
     InputOptions,
@@ -29,7 +35,7 @@ from bulk_eraser.cli.service import (
     within_file_limit,
 )
 from bulk_eraser.cli.wording import (
-    attention_line,
+    attention_table,
     counted,
     counts_table,
     duration,
@@ -323,26 +329,30 @@ def _tell(given: SendingOptions, input_path: str, output: Output, result: RunRes
     if given.dry_run and result.error is None:
         return
     if result.attention:
-        output.say("Needs attention:")
-        for item in result.attention:
-            output.say(f"  {attention_line(item)}")
+        output.say(f"Needs attention:\n{attention_table(result.attention)}")
     jobs = result.counts["accepted"]
     if given.rehearse and result.error is None:
         output.say("This was a rehearsal: nothing was erased.")
     elif jobs:
         created = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
         output.say(f"{created} created. Accepted is not erased yet: that takes about six days.")
-    _tell_how(output, result)
+    _tell_how(output, result, is_rehearsal=given.rehearse)
     if result.next is None:
         return
+    command = as_typed(result.next)
     if "follow" in result.next[1:4]:
-        output.say(f"Follow the jobs from tomorrow on with: {as_typed(result.next)}")
-    else:
-        again = " (pipe in the same input)" if input_path == "-" else ""
-        output.always(f"Continue with{again}: {as_typed(result.next)}")
+        follow = "Follow the jobs from tomorrow on with:"
+        if not jobs:
+            follow = "Accepted is not erased yet. Follow the jobs, once a day, with:"
+        output.say(follow, command=command)
+        return
+    is_retry = "--retry-failed" in result.next and not given.retry_failed
+    lead = "Retry refused keys and failed jobs with" if is_retry else how_to_continue(result)
+    again = " (pipe in the same input)" if input_path == "-" else ""
+    output.always(f"{lead}{again}:", command=command)
 
 
-def _tell_how(output: Output, result: RunResult) -> None:
+def _tell_how(output: Output, result: RunResult, *, is_rehearsal: bool) -> None:
     counts = result.counts
     if result.outcome == "interrupted":
         output.always(result.error or "Stopped.")
@@ -357,8 +367,17 @@ def _tell_how(output: Output, result: RunResult) -> None:
         if late := counts["held_too_late"]:
             parts.append(f"{counted(late, 'key')} came on hold too late")
         output.always(f"Reached the end, but some rows need attention: {', '.join(parts)}.")
-    elif counts["rejected"]:
-        rejected = f"{counted(counts['rejected'], 'row')} rejected (--ok-if-rejected)"
-        output.always(f"Complete: every other row of this input is settled; {rejected}.")
     else:
-        output.always("Complete: every row of this input is settled.")
+        output.always(_completeness(counts, is_rehearsal=is_rehearsal))
+
+
+def _completeness(counts: dict[str, int], *, is_rehearsal: bool) -> str:
+    """That nothing is left to send, in words that cannot be read as everybody being erased."""
+    complete, job = ("Complete", "a removal job")
+    if is_rehearsal:
+        complete, job = ("Rehearsal complete", "a simulated job")
+    which = " that is not on hold" if counts["excluded"] else ""
+    rejected = ""
+    if counts["rejected"]:
+        rejected = f"; {counted(counts['rejected'], 'row')} rejected (--ok-if-rejected)"
+    return f"{complete}: every key of this input{which} has {job}{rejected}."

@@ -1,18 +1,17 @@
 """`bulk-eraser simulate`: the simulator in a process of its own, until a signal ends it."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import re
 import shlex
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_eraser.cli.bundles import Bundle, Number, command, option
 from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.wording import counted
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.settings import must_be_within
@@ -133,28 +132,30 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signum, simulator.ended.set)
-    _hint(simulator.origin, api_key, plan, log)
-    print(simulator.origin, flush=True)
+    output = Output()
+    _hint(output, simulator.origin, api_key, plan, log)
+    output.raw_result(simulator.origin)
     await simulator.ended.wait()
     await simulator.stop()
     counts = simulator.counts
     jobs = counted(counts.jobs, "removal job")
-    _say(f"Stopped after {counted(counts.requests, 'request')} and {jobs}.")
+    output.always(f"Stopped after {counted(counts.requests, 'request')} and {jobs}.")
     if simulator.log_error is not None:
         raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
 
 
-def _hint(origin: str, api_key: str, plan: FaultRates, log: Path | None) -> None:
+def _hint(output: Output, origin: str, api_key: str, plan: FaultRates, log: Path | None) -> None:
     faults = ", ".join(f"{name} {rate * 100:g}%" for name, rate in plan.rates.items())
     key = shlex.quote(api_key)
-    _say(f"Simulated Elevate GDPR API at {origin}, for this computer only. Nothing is erased.")
-    _say(f"API key: {api_key}")
-    _say("Try it in a second terminal, with your own file for INPUT:")
-    _say(f"  ELEVATE_API_KEY={key} bulk-eraser run INPUT --base-url {origin}")
-    _say(f"Faults: {faults or 'none'}")
+    say = output.always
+    say(f"Simulated Elevate GDPR API at {origin}, for this computer only. Nothing is erased.")
+    say(f"API key: {api_key}")
+    run = f"ELEVATE_API_KEY={key} bulk-eraser run INPUT --base-url {origin}"
+    say("Try it in a second terminal, with your own file for INPUT:", command=run)
+    say(f"Faults: {faults or 'none'}")
     if log is not None:
-        _say(f"Requests, with customer keys, are written to {log}")
-    _say("Stop it with Ctrl-C.")
+        say(f"Requests, with customer keys, are written to {log}")
+    say("Stop it with Ctrl-C.")
 
 
 def _not_started(error: OSError, port: int, log: Path | None) -> UsageError:
@@ -176,8 +177,3 @@ def _rates(faults: tuple[str, ...]) -> dict[str, float]:
             raise ValueError(f"the fault {name} is given twice")
         rates[name] = rate
     return rates
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # a closed stderr must not end the service
-        print(text, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, plural, printable
+from bulk_eraser.cli.wording import counted, plural, printable, time_in_words
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
@@ -27,7 +27,7 @@ _MEANING = {
 
 _NOT_ERASED = {
     "in_progress": "in progress",
-    "job_failed": "job failed",
+    "job_failed": "failed job",
     "refused": "refused",
     "failed": "failed",
     "unknown": "unknown",
@@ -70,12 +70,18 @@ def _erased(verified: VerifyResult) -> str:
     if verified.rehearsal:
         return "This is a rehearsal: nothing was erased."
     states = verified.states
-    others = [f"{states[state]:,} {word}" for state, word in _NOT_ERASED.items() if states[state]]
+    others = [
+        _of_state(states[state], word) for state, word in _NOT_ERASED.items() if states[state]
+    ]
     keys = verified.erased + sum(states[state] for state in _NOT_ERASED)
     if states["rejected"]:  # somebody's row, but nobody knows whose
         others.append(f"{counted(states['rejected'], 'row')} rejected")
     erased = f"Erased so far: {verified.erased:,} of {counted(keys, 'key')} to be erased."
     return f"{erased} Not erased: {', '.join(others)}." if others else erased
+
+
+def _of_state(number: int, word: str) -> str:
+    return counted(number, word) if word == "failed job" else f"{number:,} {word}"
 
 
 def _key_lines(verified: VerifyResult) -> list[str]:
@@ -90,7 +96,7 @@ def _key_lines(verified: VerifyResult) -> list[str]:
 
 
 def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
-    intact = "damaged; intact are" if ledger["damage"] else "intact:"
+    intact = "damaged; intact before that:" if ledger["damage"] else "intact:"
     size = f"{ledger['bytes']:,} bytes"
     lines = [
         f"Ledger {printable(ledger['ledger'])}: {intact} {counted(ledger['commits'], 'commit')}, "
@@ -122,7 +128,8 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     else:
         what = f"{run['lines'].get('accepted', 0):,} accepted"
     ending = _ending(run, is_last_of_one_being_written)
-    return printable(f"  {run['at']} {run['command']}: {', '.join(parts)}: {what}; {ending}")
+    when = time_in_words(run["at"])
+    return printable(f"  {when}, {run['command']}: {', '.join(parts)}: {what}; {ending}")
 
 
 def _ending(run: dict[str, Any], is_under_way: bool) -> str:
@@ -164,7 +171,7 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     if others := verified.other_sheets:
         names = ", ".join(map(printable, others))
         lines.append(f"Sheet {printable(facts['sheet'])} was read. Not read: {names}")
-    lines.append(f"{facts['rows']:>{width},}  rows")
+    lines.append(f"{facts['rows']:>{width},}  {plural(facts['rows'], 'row')}")
     for state, count in verified.states.items():
         if count:
             lines.append(f"{count:>{width},}  {_MEANING[state]}")

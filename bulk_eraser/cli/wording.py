@@ -9,7 +9,7 @@ __all__ = [
     "LABELS",
     "SUSPECTS",
     "attempt_error",
-    "attention_line",
+    "attention_table",
     "calendar_day",
     "counted",
     "counts_table",
@@ -24,8 +24,8 @@ __all__ = [
 
 LABELS = {
     "accepted": "accepted: the service created a removal job",
-    "already_settled": "settled by an earlier run",
-    "job_failed": "accepted earlier, but the removal job failed",
+    "already_settled": "accepted in an earlier run: the removal job exists",
+    "job_failed": "job failed: the last status of an earlier run's job is error or not_found",
     "failed": "failed: refused, or out of attempts",
     "unknown": "unknown: may or may not have arrived",
     "not_reached": "not reached in this run",
@@ -107,6 +107,8 @@ def counts_table(counts: dict[str, int]) -> str:
 def duration(seconds: float) -> str:
     """Seconds as a person says them: `42 s`, `7 min`, `3 h 20 min`, `2 d 4 h`."""
     whole = round(seconds)
+    if whole < 1:
+        return "less than 1 s"
     if whole < 120:
         return f"{whole} s"
     minutes = round(whole / 60)
@@ -168,12 +170,17 @@ _ATTENTION = {
 """What is to be looked at, beside the words for rejected rows and failed attempts."""
 
 
-def attention_line(item: Attention) -> str:
-    """A reason, how often, and where."""
+def attention_table(items: list[Attention]) -> str:
+    """Reasons, how often, and where, as aligned lines."""
+    width = max(len(f"{item.count:,}") for item in items)
+    return "\n".join(f"  {item.count:>{width},}  {_attention(item)}" for item in items)
+
+
+def _attention(item: Attention) -> str:
     word = item.reason
     meaning = _ATTENTION.get(word) or ROW_ERRORS.get(word) or attempt_meaning(word)
-    where = f" ({lines_of(item.lines, item.count)})" if item.lines else ""
-    return f"{item.count:,}  {word}: {meaning}{where}"
+    where = f" ({lines_of(sorted(item.lines), item.count)})" if item.lines else ""
+    return f"{word}: {meaning}{where}"
 
 
 def suspect(word: str, lines: list[int], count: int) -> str:

@@ -48,17 +48,17 @@ class InputReader:
         self.other_sheets: list[str] = []
         self.file = InputFile(path)
 
-    def asked_sheet_of_several(self) -> str | None:
-        """The sheet that was asked for, if the workbook has others; None also if it cannot be
+    def sheets_not_asked_for(self) -> list[str]:
+        """The sheets of the workbook besides the one that was asked for; none also if it cannot be
         read, which the first reading tells."""
         if self.asked.format != "xlsx" or self.asked.sheet is None:
-            return None
+            return []
         try:
             content = read_whole(self.file.unchecked_bytes(), self.file.name)
             sheets = Book(Parts(content)).sheets()
         except (InputError, TooLarge, *DAMAGE):
-            return None
-        return self.asked.sheet if len(sheets) > 1 else None
+            return []
+        return [sheet.name for sheet in sheets if sheet.name != self.asked.sheet]
 
     def survey_rows(self) -> Iterator[Row]:
         """The rows, read for the first time; at the end the file is remembered as it was."""

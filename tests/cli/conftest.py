@@ -12,6 +12,7 @@ import re
 import signal
 import stat
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -420,12 +421,16 @@ class Running:
 
 
 class Terminal:
-    """A pseudo-terminal, and a command that has it as stdin and stderr."""
+    """A pseudo-terminal, and a command that has it as stdin and stderr.
 
-    def __init__(self) -> None:
+    It is `columns` wide; with 0 it does not say how wide it is.
+    """
+
+    def __init__(self, columns: int) -> None:
         self.shown = ""
         self.running: Running | None = None
         self._ours, self.theirs = os.openpty()
+        termios.tcsetwinsize(self._ours, (24, columns))
         self._changed = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._ours, self._read)
 
@@ -628,9 +633,9 @@ class Desk:
             tasks = [group.create_task(call) for call in calls]
         return [task.result() for task in tasks]
 
-    async def on_terminal(self, *arguments: object, **more: Any) -> Terminal:
+    async def on_terminal(self, *arguments: object, columns: int = 0, **more: Any) -> Terminal:
         """Start the command with exactly these arguments on a terminal of its own."""
-        terminal = Terminal()
+        terminal = Terminal(columns)
         terminal.running = await self.start(
             *arguments,
             stdin=terminal.theirs,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ async def test_quiet_keeps_errors_and_the_ending(desk: Any, service: Any, keys: 
     ended = await desk.call(*told(service, source, "--quiet"))
     assert ended.code == 77
     assert ended.err.startswith("Error: ")
-    assert "Continue with: " in ended.err
+    assert "Once that is resolved, continue with: " in ended.err
     assert ended.err.count("\n") <= 3
 
 
@@ -137,6 +138,51 @@ async def test_the_display_says_what_holds_it_up(desk: Any, service: Any, keys: 
     ended = await terminal.ended()
     assert ended.code == 130
     assert "Stopped (Ctrl-C)" in terminal.shown
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+async def test_a_terminal_breaks_between_words(
+    desk: Any, service: Any, keys: list[str], columns: int
+):
+    """On a terminal no line but one with a single long word, or a command to copy, is longer than
+    the terminal is wide, and what follows an indented line is indented; all words are there."""
+    source = desk.csv([*keys[:7], "", "K\x00"])
+    terminal = await desk.on_terminal(
+        *told(service, source), columns=columns, env={"TERM": "dumb"}, stdout=subprocess.DEVNULL
+    )
+    ended = await terminal.ended()
+    assert ended.code == 3
+    shown = terminal.shown.replace("\r", "").splitlines()
+    long = [line for line in shown if len(line) > columns]
+    assert [line for line in long if " " in line.strip() and "follow" not in line] == []
+    command = f"follow {desk.folder / 'keys.ledger.ndjson'}"
+    assert any(line.endswith(command) for line in shown)
+    reason = "  1  control_character: the key holds a control character, a"
+    rest = {60: "\n     NUL or a line break (line 10)", 80: " NUL or a line break\n     (line 10)"}
+    assert reason + rest[columns] in "\n".join(shown)
+
+
+async def test_what_is_no_terminal_gets_whole_lines(desk: Any, service: Any, keys: list[str]):
+    """A pipe gets a message as one line, however long, whatever COLUMNS says."""
+    source = desk.csv(keys[:3])
+    ended = await desk.call("check", source, "--key-field", "key", env={"COLUMNS": "40"})
+    assert ended.code == 65
+    assert ended.err.count("\n") == 1
+    assert len(ended.err) > 100
+
+
+async def test_all_accepted_is_not_told_as_all_erased(desk: Any, service: Any, keys: list[str]):
+    """A run that finds nothing left to send says that its keys have a job, and no more."""
+    source = desk.csv(keys[:5])
+    first = await desk.call(*told(service, source))
+    again = await desk.call(*told(service, source))
+    assert (first.code, again.code) == (0, 0)
+    for ended in (first, again):
+        assert "Complete: every key of this input has a removal job." in ended.err
+        assert "Accepted is not erased yet" in ended.err
+        assert "settled" not in ended.out + ended.err
+    rehearsed = await desk.call("run", source, "--rehearse")
+    assert "Rehearsal complete: every key of this input has a simulated job." in rehearsed.err
 
 
 @pytest.mark.parametrize(("progress", "shown"), [("auto", True), ("plain", False), ("off", False)])

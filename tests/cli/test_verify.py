@@ -525,6 +525,29 @@ async def test_each_sheet_has_a_ledger(desk: Any, service: Any, keys: list[str])
     assert json.loads(alone.out)["other_sheets"] == []
 
 
+async def test_two_sheets_never_share_a_ledger_by_default(desk: Any, service: Any, keys: list[str]):
+    """Sheets whose names come to the same name of a file are 2, unless a ledger is named: the
+    second would continue the first one's."""
+    book = openpyxl.Workbook()
+    book.active.title = "May 1"
+    for title in ("May_1", "June"):
+        book.create_sheet(title)
+    for number, sheet in enumerate(book.worksheets):
+        for row in ("customerKey", *keys[number : number + 2]):
+            sheet.append([row])
+    book.save(desk.folder / "book.xlsx")
+    desk.may_hold_keys.add(desk.folder / "book.xlsx")
+    target = ("--base-url", service.origin, "--rate", "0", "--yes")
+    for title in ("May 1", "May_1"):
+        ended = await desk.call("run", "book.xlsx", "--sheet", title, *target)
+        assert ended.code == 2
+        assert "would have the same ledger" in ended.err
+    assert not list(desk.folder.glob("*.ledger.ndjson"))
+    assert (await desk.call("run", "book.xlsx", "--sheet", "June", *target)).code == 0
+    named = ("--sheet", "May 1", "--ledger", "may.ledger.ndjson")
+    assert (await desk.call("run", "book.xlsx", *named, *target)).code == 0
+
+
 # ── a title above the header ────────────────────────────────────────────────────────────────────
 
 

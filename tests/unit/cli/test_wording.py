@@ -7,13 +7,16 @@ import pytest
 from bulk_eraser.cli.wording import (
     SUSPECTS,
     attempt_error,
+    attention_table,
     calendar_day,
     counted,
     counts_table,
+    duration,
     lines_of,
     moment,
     suspect,
 )
+from bulk_eraser.errors import Attention
 from bulk_eraser.sending.counts import COUNTS, SUMMED
 from bulk_eraser.survey.warnings import LookAlikes, Suspects
 
@@ -48,6 +51,24 @@ def test_singular_and_plural(number: int, noun: str, said: str):
 def test_lines(lines: list[int], count: int, said: str):
     """The first few are named, and it shows if there are more."""
     assert lines_of(lines, count) == said
+
+
+def test_what_needs_attention_is_aligned():
+    """The numbers end in one column; of more lines than are named, the first come first."""
+    items = [Attention("empty_key", 2, [4, 9]), Attention("interrupted", 1032, [51, 30, 9])]
+    first, second = attention_table(items).splitlines()
+    assert first == "      2  empty_key: the key is empty or blank (lines 4 and 9)"
+    assert second.startswith("  1,032  interrupted: ")
+    assert second.endswith(" (lines 9, 30, 51, …)")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.0, "less than 1 s"), (1.2, "1 s"), (119, "119 s"), (7200, "2 h 0 min")],
+)
+def test_how_long(seconds: float, said: str):
+    """No time is `0 s`."""
+    assert duration(seconds) == said
 
 
 @pytest.mark.parametrize(
