@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from io import StringIO
 from pathlib import Path
@@ -29,7 +30,8 @@ BIN = Path(sys.executable).parent
 PROGRAM = "bulk-eraser"
 """Found on PATH, so that the commands that a run advises begin with this word, too."""
 SIMULATOR = ("simulate", "--fault", "http_500=2%", "--fault", "drop_after=1%")
-SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg"
+  xml:space="preserve">
 <style>
 text {{ font: {char_height}px "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre; }}
 {styles}
@@ -72,7 +74,8 @@ def screens_of_a_run(place: Path, origin: str) -> tuple[list[str], list[str]]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(place)
-        os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": "40"}
+        termios.tcsetwinsize(0, (40, COLUMNS))
+        os.environ["TERM"] = "xterm-256color"
         os.execvp(PROGRAM, [PROGRAM, *command])  # noqa: S606 our own program
     written, middle, is_confirmed = prompt, None, False
     while chunk := read_from(terminal):
@@ -104,7 +107,7 @@ def read_from(terminal: int) -> str:
 
 
 def reached(line: str) -> bool:
-    done = re.match(r"(\d+) of \d+ keys", plain(line))
+    done = re.match(r"\d+% · (\d+) of \d+ keys", plain(line))
     return done is not None and int(done[1]) >= MIDDLE
 
 

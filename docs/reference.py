@@ -38,9 +38,10 @@ RESULTS: dict[str, type] = {
 """What each command prints with --json."""
 EXIT_CODES = {
     ExitCode.COMPLETE: (
-        "Every row of this input is settled well. `follow`: every job is done, and no key of the "
-        "ledger is without one. `verify`: the ledger is what was written, every row is accounted "
-        "for, and with `--expect-done` everybody is erased.",
+        "`run`: every key of this input has a removal job, which does not yet mean that anybody is "
+        "erased. `follow`: every job is done, and no key of the ledger is without one. `verify`: "
+        "the ledger is what was written, every row is accounted for, and with `--expect-done` "
+        "everybody is erased.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
