@@ -55,7 +55,7 @@ class GroupedCommand(click.Command):
             "and so on. A flag's is 1 or 0."
         )
         if only_typed:
-            text += f" Only typed: {', '.join(only_typed)}."
+            text += f" Only on the command line: {', '.join(only_typed)}."
         formatter.write("\n" + textwrap.fill(text, formatter.width, break_on_hyphens=False) + "\n")
 
 

@@ -72,7 +72,9 @@ class SendingOptions(Bundle):
     rehearse: bool = flag(
         "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
     )
-    limit: int | None = option("N", "Send only the first N unsettled keys.", type=Number(100))
+    limit: int | None = option(
+        "N", "Send only the first N keys that are left to send.", type=Number(100)
+    )
     retry_failed: bool = flag(
         "Send keys again that were permanently refused, or whose job ended in error or was not "
         "found.",
@@ -100,8 +102,7 @@ class RecordOptions(Bundle):
     ledger: str | None = option(
         "PATH",
         "Where every step is recorded, and from where an interrupted run continues. "
-        "[default: the input's name, of one sheet of several its name as well, with "
-        ".ledger.ndjson]",
+        "[default: the input's name, then the sheet's if there are several, with .ledger.ndjson]",
     )
     requester: str | None = option("TEXT", "Who ordered the erasure; recorded in the ledger.")
     reference: str | None = option("TEXT", "Ticket or case; recorded in the ledger.")
