@@ -27,7 +27,7 @@ _MEANING = {
 
 _NOT_ERASED = {
     "in_progress": "in progress",
-    "job_failed": "failed job",
+    "job_failed": "job failed",
     "refused": "refused",
     "failed": "failed",
     "unknown": "unknown",
@@ -81,7 +81,7 @@ def _erased(verified: VerifyResult) -> str:
 
 
 def _of_state(number: int, word: str) -> str:
-    return counted(number, word) if word == "failed job" else f"{number:,} {word}"
+    return f"{counted(number, 'job')} failed" if word == "job failed" else f"{number:,} {word}"
 
 
 def _key_lines(verified: VerifyResult) -> list[str]:

@@ -169,6 +169,18 @@ async def test_only_done_is_erased(desk: Any, service: Any, keys: list[str]):
         assert (code, found["erased"]) == (0, 6)
 
 
+async def test_failed_jobs_are_counted_in_english(desk: Any, service: Any, keys: list[str]):
+    """Two jobs failed; a table of one row says `row`."""
+    await desk.run(desk.csv(keys[:2]), service)
+    service.status = lambda jid: "error"
+    ended = await desk.call("follow", LEDGER, "--now")
+    assert "  2  error: job failed\n" in ended.out
+    ended = await desk.call("verify", LEDGER)
+    assert "Not erased: 2 jobs failed." in ended.err
+    ended = await desk.call("verify", LEDGER, "--input", desk.csv(keys[:1], "one.csv"))
+    assert "     1  row\n" in ended.out
+
+
 async def test_a_chain_that_is_intact_is_no_word_about_people(
     desk: Any, service: Any, keys: list[str]
 ):

@@ -154,4 +154,4 @@ def test_the_help_has_examples_groups_and_the_rule_of_the_variables():
     assert shown.index("Examples:") < shown.index("Paint:\n  --colour") < shown.index("Brush:\n")
     rule = " ".join(shown[shown.index("Options can also") :].split())
     assert "--colour is BULK_ERASER_COLOUR there" in rule
-    assert rule.endswith("Only typed: --also-on, --sure.")
+    assert rule.endswith("Only on the command line: --also-on, --sure.")
