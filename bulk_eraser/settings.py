@@ -84,4 +84,4 @@ class RunSettings:
 def must_be_within(option: str, value: float, low: float, high: float) -> None:
     """Raises `UsageError` for a value that makes no sense."""
     if not low <= value <= high:
-        raise UsageError(f"{option} must be between {low:g} and {high:g}, not {value:g}.")
+        raise UsageError(f"{option} must be between {low:,g} and {high:,g}, not {value:g}.")

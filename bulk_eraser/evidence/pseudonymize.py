@@ -123,7 +123,7 @@ def _write(
         finally:
             os.close(folder)
     except FileExistsError:
-        raise UsageError(f"{output} is there already. Name another with --output.") from None
+        raise UsageError(f"{output} already exists. Name another file with --output.") from None
     except OSError as error:
         raise LedgerWriteError(
             f"The new ledger {output} cannot be written: {error.strerror}. The old one is as it "

@@ -96,7 +96,7 @@ def receipt_must_be_writable(path: str, ledger: str) -> None:
         raise UsageError("The receipt and the ledger are the same file. Name another for one.")
     if os.path.lexists(path) and not _is_receipt_of(path, os.path.basename(ledger)):
         raise UsageError(
-            f"{path} is there already, and no receipt of this ledger. Name another file with "
+            f"{path} already exists, and is not a receipt of this ledger. Name another file with "
             "--receipt."
         )
 
@@ -112,7 +112,7 @@ def read_receipt(path: str) -> Receipt:
         raise UsageError(f"The receipt {path} cannot be read: {error.strerror}.") from None
     except ValueError:  # msgspec's errors and UnicodeDecodeError
         raise UsageError(
-            f"{path} is no receipt as `run --receipt` and `follow --receipt` write it."
+            f"{path} is not a receipt written by `run --receipt` or `follow --receipt`."
         ) from None
 
 

@@ -167,8 +167,8 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         of = [it["receipt"] for it in result.receipts if it["head"] == lost[0]]
         which = f", that of the receipt {of[0]}," if of else ""
         result.error = (
-            f"The expected head {lost[0][:12]}…{which} is none of the commits: the ledger was cut "
-            "off before it, or rewritten."
+            f"The expected head {lost[0][:12]}…{which} is not one of the commits: the ledger was "
+            "cut off before it, or rewritten."
         )
     elif wrong := [receipt for receipt in result.receipts if receipt["differs"]]:
         result.error = (

@@ -320,12 +320,12 @@ def _must_name_keys_alike(file: LedgerFile, facts: LedgerFacts, naming: KeyNamin
             (RAW, PSEUDONYMS): "holds the customer keys as they are: leave --pseudonymize out, or "
             "convert it with `bulk-eraser pseudonymize`",
             (PSEUDONYMS, RAW): "holds pseudonyms of the keys: use --pseudonymize, with the pepper "
-            "that it was begun with",
+            "that it was started with",
         }.get((facts.keys_kind, naming.kind), "names keys in a way that this version cannot")
         raise ConfigurationError(f"The ledger {file.path} {advice}. Nothing was sent.")
     if facts.pepper_check != naming.pepper_check:
         raise ConfigurationError(
-            f"The ledger {file.path} was begun with another pepper than the one in "
+            f"The ledger {file.path} was started with another pepper than the one in "
             "BULK_ERASER_PEPPER_FILE, so its keys would not be recognized. Nothing was sent. Name "
             "the right file."
         )

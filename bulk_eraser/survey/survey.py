@@ -302,13 +302,14 @@ class Survey:
             return f"{name} holds no rows: there is nothing to erase."
         reasons = ", ".join(f"{word} ({count})" for word, count in self.errors.most_common())
         advice = "Look at --key-field, --delimiter and --format."
-        if set(self.errors) == {"bad_received"}:
-            field = self.reader.reading.received_field
+        reading = self.reader.reading
+        if self.errors.most_common(1)[0][0] == "bad_received":
+            form = reading.received_format or "YYYY-MM-DD"
             advice = (
-                f"The dates in {field} are not in the form that was asked for. Use "
-                "--received-format to name it, such as %d.%m.%Y."
+                f"The dates in {reading.received_field} are not written as {form}. Name the way "
+                "they are written with --received-format, such as %d.%m.%Y."
             )
-        elif self.reader.reading.format == "xlsx":
+        elif reading.format == "xlsx":
             advice = "Look at --key-field and --sheet; keys must be stored as text, not as numbers."
         return f"{name} holds {self.rows} rows, but not one usable key: {reasons}. {advice}"
 

@@ -281,6 +281,19 @@ async def test_dates_as_a_spreadsheet_writes_them(desk: Any, service: Any, keys:
     assert (states["rejected"], states["in_progress"]) == (3, 3)
 
 
+async def test_most_dates_are_unreadable(desk: Any, keys: list[str]):
+    """Where dates are what most rows are rejected for, the error is about dates, and not about the
+    column with the keys."""
+    lines = "".join(f"{key},05.01.2026\n" for key in keys[:9])
+    source = desk.file("keys.csv", f"customerKey,asked\n{lines},05.01.2026\n")
+    ended = await desk.call("check", source, "--received-field", "asked", "--json")
+    error = json.loads(ended.out)["error"]
+    assert ended.code == 65
+    assert "bad_received (9), empty_key (1)" in error
+    assert "not written as YYYY-MM-DD. Name the way they are written with --received-f" in error
+    assert "--key-field" not in error
+
+
 async def test_a_form_that_is_none(desk: Any, keys: list[str]):
     """What is no form of a date, or has no column, is 2 and says how it is written."""
     source = desk.file("keys.csv", f"customerKey,asked\n{keys[0]},05.01.2026\n")

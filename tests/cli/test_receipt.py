@@ -163,7 +163,7 @@ async def test_a_ledger_that_was_cut_off_is_found_by_its_receipt(
     (desk.folder / LEDGER).write_bytes(before)
     code, found = await verify(desk, "--receipt", "receipt.json")
     assert code == 79
-    assert "…, that of the receipt receipt.json, is none of the commits" in found["error"]
+    assert "…, that of the receipt receipt.json, is not one of the commits" in found["error"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[1]", None])

@@ -18,7 +18,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from bulk_eraser.errors import BulkEraserError, LedgerBusy, LedgerDamaged, LedgerWriteError
+from bulk_eraser.errors import (
+    BulkEraserError,
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerWriteError,
+    TemporaryFolderFull,
+)
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import encode_group
 from bulk_eraser.ledger.file import LedgerFile
@@ -602,7 +608,6 @@ def test_a_disk_that_takes_nothing_is_full(
         (os, "ftruncate", "begin"),
         (fcntl, "flock", "open"),
         (os, "pread", "open"),
-        (KeyPartitions, "add", "open"),
     ],
 )
 def test_whatever_fails_before_the_first_write_is_an_error_of_the_ledger(
@@ -628,6 +633,24 @@ def test_whatever_fails_before_the_first_write_is_an_error_of_the_ledger(
             monkeypatch.setattr(owner, name, fail)
             with pytest.raises(LedgerWriteError, match="Input/output error"):
                 file.begin()
+    monkeypatch.undo()
+    with opened(path) as file:
+        file.begin()
+    assert path.read_bytes() == content
+
+
+def test_a_full_temporary_folder_is_no_error_of_the_ledger(
+    path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as what it is, and the ledger is let go."""
+    path.write_bytes(content + TORN)
+
+    def fail(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "secret")
+
+    monkeypatch.setattr(KeyPartitions, "add", fail)
+    with pytest.raises(TemporaryFolderFull, match="No space left"):
+        LedgerFile(str(path), [KeyHistory()])
     monkeypatch.undo()
     with opened(path) as file:
         file.begin()

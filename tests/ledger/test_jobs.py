@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.errors import LedgerWriteError
+from bulk_eraser.errors import TemporaryFolderFull
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.jobs import JobBook, JobState, accepted_at
@@ -136,7 +136,7 @@ def test_a_full_temporary_folder_is_told(book: Any, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, "secret")
 
     monkeypatch.setattr(KeyPartitions, "add", full)
-    with pytest.raises(LedgerWriteError, match=r"temporary folder .* No space left"):
+    with pytest.raises(TemporaryFolderFull, match=r"temporary folder .* No space left"):
         book(accepted("a", "ja"))
 
 
