@@ -10,8 +10,9 @@ from yarl import URL
 
 from bulk_eraser import __version__
 from bulk_eraser.elevate.blackout import ApiKey
-from bulk_eraser.elevate.connections import MAX_BODY, Connections, Received
+from bulk_eraser.elevate.connections import Connections
 from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
+from bulk_eraser.elevate.received import MAX_BODY, Received, values_of
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import (
     Answer,
@@ -121,14 +122,16 @@ class ElevateClient:
 
 def _answer_of(came: Received) -> Answer:
     status, headers, body, complete = came
-    encoding = headers.get("Content-Encoding", "identity").lower()
-    if encoding not in ("", "identity"):
-        body, complete = _unpack(body, encoding, complete)
+    encodings = values_of(headers, b"content-encoding")
+    if encodings:
+        body, complete = _unpack(body, ",".join(encodings).strip().lower(), complete)
     return Answer(status, body, complete, _retry_after(came))
 
 
 def _unpack(body: bytes, encoding: str, complete: bool) -> tuple[bytes, bool]:
     """An answer packed against our wish, unpacked no further than the bound."""
+    if encoding in ("", "identity"):
+        return body, complete
     if encoding not in ("gzip", "deflate"):  # it cannot be read, so it proves nothing
         return body, False
     unpacker = zlib.decompressobj(wbits=47)  # the largest window; gzip or zlib by the header
@@ -142,5 +145,6 @@ def _unpack(body: bytes, encoding: str, complete: bool) -> tuple[bytes, bool]:
 def _retry_after(came: Received) -> float | None:
     if came.status == 200:  # the way of nearly every answer, on which it means nothing
         return None
-    values = came.headers.getall("Retry-After", [])
-    return parse_retry_after(values, came.headers.get("Date"), datetime.now(UTC))
+    date = values_of(came.headers, b"date")
+    asked = values_of(came.headers, b"retry-after")
+    return parse_retry_after(asked, date[0] if date else None, datetime.now(UTC))

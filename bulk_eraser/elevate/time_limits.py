@@ -1,7 +1,7 @@
 """How long exchanges may take: one timer for all of them, which costs a tenth of one for each."""
 
 import asyncio
-from typing import Any
+from typing import Protocol
 
 __all__ = ["TimeLimits", "Wait"]
 
@@ -14,34 +14,14 @@ CATCH_UP_S = 0.1
 that came meanwhile are read before anything is given up."""
 
 
-class Wait:
-    """What an exchange waits for until `deadline`: the head of its answer, then its body.
+class Wait(Protocol):
+    """What an exchange waits for, until `deadline` at most."""
 
-    What reads one of its streams, which are aiohttp's, is woken with a `TimeoutError`.
-    """
-
-    __slots__ = ("_is_over", "_streams", "deadline")
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self._is_over = False
-        self._streams: list[Any] = []
-
-    def add(self, stream: Any) -> None:
-        """Wait for this one as well. A head that came just before the end has a body, too."""
-        self._streams.append(stream)
-        if self._is_over:
-            _end(stream)
+    @property
+    def deadline(self) -> float: ...
 
     def expire(self) -> None:
-        self._is_over = True
-        for stream in self._streams:
-            _end(stream)
-
-
-def _end(stream: Any) -> None:
-    if not stream.is_eof():  # what came to its end in time only waits for being read
-        stream.set_exception(TimeoutError())
+        """Its time is up."""
 
 
 class TimeLimits:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from bulk_eraser.elevate.time_limits import TimeLimits, Wait
+from bulk_eraser.elevate.time_limits import TimeLimits
 
 
 class Loop:
@@ -43,19 +43,15 @@ class Handle:
             self._loop.timers.remove(self._timer)
 
 
-class Stream:
-    """Stands in for what an exchange reads: notes when its time was said to be up."""
+class Wait:
+    """Stands in for an exchange: notes when its time was said to be up."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, deadline: float) -> None:
+        self.deadline = deadline
         self.ended_at: float | None = None
-        self.is_complete = False
         self._loop = loop
 
-    def is_eof(self) -> bool:
-        return self.is_complete
-
-    def set_exception(self, error: BaseException) -> None:
-        assert isinstance(error, TimeoutError)
+    def expire(self) -> None:
         assert self.ended_at is None, "ended twice"
         self.ended_at = self._loop.now
 
@@ -70,11 +66,10 @@ def limits(loop: Loop) -> TimeLimits:
     return TimeLimits(cast("asyncio.AbstractEventLoop", cast("Any", loop)))
 
 
-def begun(limits: TimeLimits, loop: Loop, deadline: float) -> tuple[Wait, Stream]:
-    wait, stream = Wait(deadline), Stream(loop)
-    wait.add(stream)
+def begun(limits: TimeLimits, loop: Loop, deadline: float) -> Wait:
+    wait = Wait(loop, deadline)
     limits.begin(wait)
-    return wait, stream
+    return wait
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1), (1, 1, 1)])
@@ -83,25 +78,24 @@ def test_each_ends_at_its_own_deadline(
 ) -> None:
     """In whatever order waits begin, none ends before or after its time: an exchange that waited
     for its connection is over sooner than those that began after it."""
-    streams = [begun(limits, loop, 100.0 + seconds)[1] for seconds in order]
+    waits = [begun(limits, loop, 100.0 + seconds) for seconds in order]
     loop.turn_to(200.0)
-    assert [stream.ended_at for stream in streams] == [100.0 + seconds for seconds in order]
+    assert [wait.ended_at for wait in waits] == [100.0 + seconds for seconds in order]
 
 
 def test_what_is_over_is_not_ended(limits: TimeLimits, loop: Loop) -> None:
     """An answer that was read in time is left alone, and takes no other's limit along."""
-    read, ended = begun(limits, loop, 101.0)
-    _, late = begun(limits, loop, 102.0)
+    read = begun(limits, loop, 101.0)
+    late = begun(limits, loop, 102.0)
     limits.end(read)
     loop.turn_to(200.0)
-    assert (ended.ended_at, late.ended_at) == (None, 102.0)
+    assert (read.ended_at, late.ended_at) == (None, 102.0)
 
 
 def test_one_timer_for_all(limits: TimeLimits, loop: Loop) -> None:
     """However many exchanges there are, one timer waits, and none when all of them are over."""
     for number in range(1000):
-        wait, _ = begun(limits, loop, 101.0 + number)
-        limits.end(wait)
+        limits.end(begun(limits, loop, 101.0 + number))
     assert len(loop.timers) == 1
     loop.turn_to(2000.0)
     assert not loop.timers
@@ -109,42 +103,24 @@ def test_one_timer_for_all(limits: TimeLimits, loop: Loop) -> None:
 
 def test_limits_begin_again_after_a_quiet_time(limits: TimeLimits, loop: Loop) -> None:
     """A limit that begins after all others were over is kept as well."""
-    _, first = begun(limits, loop, 101.0)
+    first = begun(limits, loop, 101.0)
     loop.turn_to(150.0)
-    _, second = begun(limits, loop, 151.0)
+    second = begun(limits, loop, 151.0)
     loop.turn_to(200.0)
     assert (first.ended_at, second.ended_at) == (101.0, 151.0)
-
-
-def test_head_and_body_end_together(limits: TimeLimits, loop: Loop) -> None:
-    """Whatever the exchange is reading when its time is up, it is told."""
-    wait, head = begun(limits, loop, 101.0)
-    body = Stream(loop)
-    wait.add(body)
-    loop.turn_to(200.0)
-    assert head.ended_at == body.ended_at == 101.0
-
-
-def test_a_body_that_begins_when_the_time_is_up(limits: TimeLimits, loop: Loop) -> None:
-    """A head that arrived at the last moment gives its body no time without end."""
-    wait, _ = begun(limits, loop, 101.0)
-    loop.turn_to(102.0)
-    body = Stream(loop)
-    wait.add(body)
-    assert body.ended_at == 102.0
 
 
 def test_a_process_that_stood_still(limits: TimeLimits, loop: Loop) -> None:
     """Answers that came meanwhile are read first: the limit ends nothing before that could be, and
     what does not come then all the same."""
-    read, answered = begun(limits, loop, 101.0)
-    _, silent = begun(limits, loop, 102.0)
-    _, later = begun(limits, loop, 160.0)
+    answered = begun(limits, loop, 101.0)
+    silent = begun(limits, loop, 102.0)
+    later = begun(limits, loop, 160.0)
     (_, look), loop.timers[:] = loop.timers[0], []
     loop.now = 150.0
     look()
     assert (answered.ended_at, silent.ended_at) == (None, None)
-    limits.end(read)
+    limits.end(answered)
     loop.turn_to(151.0)
     assert answered.ended_at is None
     assert silent.ended_at is not None
@@ -153,24 +129,13 @@ def test_a_process_that_stood_still(limits: TimeLimits, loop: Loop) -> None:
     assert later.ended_at == 160.0
 
 
-def test_what_is_complete_is_not_ended(limits: TimeLimits, loop: Loop) -> None:
-    """A body that came to its end before the limit only waits for being read."""
-    wait, _ = begun(limits, loop, 101.0)
-    body, other = Stream(loop), Stream(loop)
-    body.is_complete = other.is_complete = True
-    wait.add(body)
-    loop.turn_to(102.0)
-    wait.add(other)
-    assert body.ended_at is other.ended_at is None
-
-
 def test_a_timer_that_is_early(limits: TimeLimits, loop: Loop) -> None:
     """A clock of milliseconds may wake it a little early: that is no reason to look again."""
-    _, stream = begun(limits, loop, 101.0)
+    wait = begun(limits, loop, 101.0)
     (_, look), loop.timers[:] = loop.timers[0], []
     loop.now = 100.9995
     look()
-    assert stream.ended_at == 100.9995
+    assert wait.ended_at == 100.9995
     assert not loop.timers
 
 
