@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
-from bulk_eraser.elevate.names import resolver
+from bulk_eraser.elevate.names import Names
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import NetworkFault
 
@@ -42,7 +42,7 @@ class Connector:
             ceil_threshold=float("inf"),  # else over 5 s are rounded up to whole ones
         )
         self._connector = aiohttp.TCPConnector(
-            limit=concurrency, ttl_dns_cache=60, ssl=route.tls or True, resolver=resolver()
+            limit=concurrency, ttl_dns_cache=60, ssl=route.tls or True, resolver=Names()
         )
         self._request: aiohttp.ClientRequest | None = None
 

@@ -10,33 +10,53 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
 
-import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-__all__ = ["resolver"]
+__all__ = ["Names"]
 
-
-def resolver() -> aiohttp.ThreadedResolver:
-    """aiohttp's, with threads that end with the process."""
-    return aiohttp.ThreadedResolver(cast("asyncio.AbstractEventLoop", _Lookups()))
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+_AS_NUMBERS = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 
-class _Lookups:
-    """The part of an event loop that it asks."""
+class Names(AbstractResolver):
+    """Looks names up in threads that end with the process."""
 
-    async def getaddrinfo(self, *what: Any, **how: Any) -> Any:
-        return await _in_a_thread_that_nobody_waits_for(lambda: socket.getaddrinfo(*what, **how))
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a host. Raises `OSError`."""
+        return await _in_a_thread_that_nobody_waits_for(lambda: _addresses(host, port, family))
 
-    async def getnameinfo(self, *what: Any) -> Any:
-        return await _in_a_thread_that_nobody_waits_for(lambda: socket.getnameinfo(*what))
+    async def close(self) -> None:
+        """Nothing to close, and nobody to wait for."""
 
 
-async def _in_a_thread_that_nobody_waits_for(ask: Callable[[], object]) -> object:
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
+    )
+    return [
+        ResolveResult(
+            hostname=host,
+            # As text: an address that is valid on one link alone has the link's name in it.
+            host=socket.getnameinfo(address, _AS_NUMBERS)[0],
+            port=port,
+            family=kind,
+            proto=proto,
+            flags=_NUMERIC,
+        )
+        for kind, _, proto, _, address in found
+    ]
+
+
+async def _in_a_thread_that_nobody_waits_for(
+    ask: Callable[[], list[ResolveResult]],
+) -> list[ResolveResult]:
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[object] = loop.create_future()
+    answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
-    def tell(result: object, error: Exception | None) -> None:
+    def tell(result: list[ResolveResult], error: Exception | None) -> None:
         if answer.done():  # given up
             return
         if error is None:
@@ -45,7 +65,7 @@ async def _in_a_thread_that_nobody_waits_for(ask: Callable[[], object]) -> objec
             answer.set_exception(error)
 
     def look_up() -> None:
-        result, error = None, None
+        result, error = [], None
         try:
             result = ask()
         except Exception as failure:  # whatever it is, who asked is told
