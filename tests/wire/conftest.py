@@ -4,6 +4,7 @@ import asyncio
 import base64
 import fcntl
 import hashlib
+import os
 import secrets
 import socket
 import ssl
@@ -73,7 +74,9 @@ class Peer:
 
     def finish(self) -> None:
         """Send FIN from outside of the script, and go on listening."""
-        self._writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        fileno = os.dup(self._writer.get_extra_info("socket").fileno())
+        with socket.socket(fileno=fileno) as sock:  # uvloop's own has no shutdown
+            sock.shutdown(socket.SHUT_WR)
         self._wait_until_taken()
 
     async def hold(self) -> None:
@@ -141,7 +144,9 @@ class RawServer:
         self._server.close()
         for peer in self.peers:
             peer.drop()
-        await asyncio.gather(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._bugs:
             raise self._bugs[0]
 
