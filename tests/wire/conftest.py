@@ -146,7 +146,7 @@ class RawServer:
             peer.drop()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
         if self._bugs:
             raise self._bugs[0]
 
@@ -159,7 +159,7 @@ class RawServer:
         self.peers.append(peer)
         try:
             await self._script(peer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass
         except Exception as bug:
             self._bugs.append(bug)

@@ -282,8 +282,10 @@ def forwarding_to(port: int) -> Callable[[Any], Awaitable[None]]:
                 await peer.say(data)
             peer.close()
 
-        await asyncio.gather(there(), back())
-        await writer.wait_closed()
+        try:
+            await asyncio.gather(there(), back())
+        finally:
+            writer.close()
 
     return script
 
