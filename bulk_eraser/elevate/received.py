@@ -84,7 +84,6 @@ class AnswerReader:
             self._parser.feed_data(data)
         # Behind a 101, or behind the last answer of a connection, it is an error as well.
         except (HttpParserError, HttpParserUpgrade):
-            self.is_exact = False
             self.outcome = self.outcome or _BAD_ANSWER
         if self._size > MAX_HEAD and self.outcome is None:
             self._check_bounds()

@@ -258,8 +258,14 @@ async def test_an_answer_that_comes_after_the_timeout(raw_server: Start, client_
     assert len(server.peers) == 2
 
 
+@pytest.mark.parametrize(("read", "tls"), [(False, False), (True, False), (True, True)])
 async def test_an_answer_before_the_request(
-    raw_server: Start, client_of: Make, monkeypatch: pytest.MonkeyPatch
+    raw_server: Start,
+    client_of: Make,
+    trusted: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    read: bool,
+    tls: bool,
 ) -> None:
     """What a service says before it was asked anything is no answer, and nothing is sent there."""
     connect = aiohttp.TCPConnector.connect
@@ -275,11 +281,13 @@ async def test_an_answer_before_the_request(
     async def connect_and_look(self: Any, *what: Any) -> Any:
         connection = await connect(self, *what)
         await said.wait()
+        if read:
+            await turns()
         return connection
 
     said = asyncio.Event()
     monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_and_look)
-    server = await raw_server(script)
+    server = await raw_server(script, tls=trusted.issue("127.0.0.1") if tls else None)
     client = client_of(server.origin)
     assert classify(await client.create_removal_job("one")).error == "connection_lost"
     assert accepted(await client.create_removal_job("two")) == "job-1"
@@ -482,6 +490,8 @@ async def test_the_time_for_connecting_is_not_rounded_up(client_of: Make, full_p
 async def test_a_request_that_is_cancelled(raw_server: Start, client_of: Make) -> None:
     """A cancelled attempt ends as cancelled, and takes its connection along."""
     asked, closed = asyncio.Event(), asyncio.Event()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
 
     async def script(peer: Any) -> None:
         await peer.request()
@@ -497,6 +507,8 @@ async def test_a_request_that_is_cancelled(raw_server: Start, client_of: Make) -
         with pytest.raises(asyncio.CancelledError):
             await attempt
         await closed.wait()
+    await turns()
+    assert complaints == []
 
 
 # ── connecting ──────────────────────────────────────────────────────────────────────────────────
