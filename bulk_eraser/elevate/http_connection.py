@@ -24,40 +24,36 @@ class HttpConnection(asyncio.Protocol):
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        socket = transport.get_extra_info("socket")
         self.deadline = 0.0
-        self.is_in_step = True
+        self.is_in_step = socket is not None  # over TLS it may be gone already: see `is_open`
         self._connection = connection
         self._transport = transport
         self._loop = loop
         self._reader: AnswerReader | None = None
         self._answer: asyncio.Future[Received | NetworkFault] = loop.create_future()
         self._was_kept = False
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
+        self._unread = select.poll()  # to make one takes longer than to ask it
+        if socket is not None:
+            self._unread.register(socket, select.POLLIN)
         transport.set_protocol(self)
 
     def close(self) -> None:
         """Close it, and give its place back to the connector."""
         self._connection.close()
 
-    @property
-    def is_tls(self) -> bool:
-        return self._transport.get_extra_info("sslcontext") is not None
-
     def is_open(self) -> bool:
         """Is it in step, and has it not ended as far as the event loop knows?"""
-        return (
-            self.is_in_step
-            and not self._transport.is_closing()
-            # Over TLS its socket is gone one turn of the loop before the end is told.
-            and self._transport.get_extra_info("socket") is not None
-        )
+        if not self.is_in_step or self._transport.is_closing():
+            return False
+        # Over TLS its socket is gone one turn of the loop before the end is told.
+        return not self.is_tls or self._transport.get_extra_info("socket") is not None
 
     def is_silent(self) -> bool:
         """Is it open, with nothing that the event loop has not read yet?"""
-        if not self.is_open():
-            return False
-        unread = select.poll()
-        unread.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return not unread.poll(0)
+        # Asked only while it is open: its number may be that of another connection afterwards.
+        return self.is_open() and not self._unread.poll(0)
 
     def ask(self, request: bytes, deadline: float) -> "asyncio.Future[Received | NetworkFault]":
         """Send it; the future gets its answer, or why there is none, and never an error."""

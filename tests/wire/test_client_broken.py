@@ -446,13 +446,33 @@ async def test_a_switch_that_is_none(raw_server: Start, client_of: Make) -> None
     assert len(server.peers) == 2
 
 
-async def test_a_connection_without_its_socket_is_not_silent() -> None:
+@pytest.mark.parametrize("gone", ["before", "while idle"])
+async def test_a_connection_without_its_socket_is_not_silent(gone: str) -> None:
     """asyncio takes a TLS connection's socket away before it tells that the connection ended."""
-    transport = Mock(get_extra_info=lambda _: None, is_closing=lambda: False)
-    loop = asyncio.get_running_loop()
-    connection = HttpConnection(Mock(), transport, loop)
+    ours, theirs = socket.socketpair()
+    known: dict[str, object] = {"sslcontext": object(), "socket": ours}
+    transport = Mock(get_extra_info=known.get, is_closing=lambda: False)
+    if gone == "before":
+        del known["socket"]
+    connection = HttpConnection(Mock(), transport, asyncio.get_running_loop())
+    assert connection.is_silent() == connection.is_open() == (gone != "before")
+    known.clear()
     assert not connection.is_open()
     assert not connection.is_silent()
+    ours.close()
+    theirs.close()
+
+
+async def test_a_connection_that_closes_is_not_silent() -> None:
+    """Once it is closed, the number of its socket may be that of another."""
+    ours, theirs = socket.socketpair()
+    transport = Mock(get_extra_info={"socket": ours}.get, is_closing=lambda: False)
+    connection = HttpConnection(Mock(), transport, asyncio.get_running_loop())
+    assert connection.is_silent()
+    transport.is_closing = lambda: True
+    assert not connection.is_silent()
+    ours.close()
+    theirs.close()
 
 
 async def test_timeouts_are_not_rounded_up(raw_server: Start, client_of: Make) -> None:
