@@ -135,7 +135,7 @@ def test_a_full_temporary_folder_is_told(book: Any, monkeypatch: pytest.MonkeyPa
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "secret")
 
-    monkeypatch.setattr(KeyPartitions, "add", full)
+    monkeypatch.setattr(KeyPartitions, "extend", full)
     with pytest.raises(TemporaryFolderFull, match=r"temporary folder .* No space left"):
         book(accepted("a", "ja"))
 
