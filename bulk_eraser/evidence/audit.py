@@ -8,8 +8,8 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 3. What became of every row of the input, and of which other keys does the ledger tell?
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
@@ -72,10 +72,9 @@ _STATE_OF_JOB = {
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for an event of both."""
 
-_Event = tuple[int, int, int, int, int, int]
-"""Number of the ledger, event, number of the run, attempts, number of the jid, line."""
-_Entry = tuple[bytes, int, int, int, int, int, int]
-"""Digest of the key, and an event."""
+_Event = tuple[bytes, int, int, int, int, int, int]
+"""Digest of the key, number of the ledger, event, number of the run, attempts, number of the jid,
+line."""
 _JidEntry = tuple[bytes, bytes, int, int]
 """Digests of a jid and of its key, number of the ledger, line."""
 
@@ -130,8 +129,10 @@ class Audit:
         events_of = self._events_of(partition)
         is_one = len(self.ledgers) == 1
         for digest, events in events_of.items():
-            state = _usual_state(events) if is_one else None
-            states[digest] = self._state(digest, events) if state is None else state
+            if is_one and (state := _usual_state(events)):
+                states[digest] = state
+            else:
+                states[digest] = self._state(digest, events)
         if known is not None and (extra := states.keys() - known):
             self.extra += len(extra)
             places = [_place_of(events_of[digest][0]) for digest in extra]
@@ -150,9 +151,9 @@ class Audit:
         told = min((state for (state, _), _ in found), key=_COUNTS_FIRST.index)
         if len(self.ledgers) > 1:
             for (state, _), last in found:
-                self.ledgers[last[0]].states[state] += 1
+                self.ledgers[last[1]].states[state] += 1
                 if state is told:
-                    self.ledger_of.setdefault(digest, last[0])
+                    self.ledger_of.setdefault(digest, last[1])
         return told
 
     def must_be_of_one_target(self) -> None:
@@ -213,7 +214,7 @@ class Audit:
                 self.findings.note("counts_differ", number, 0)
         return account
 
-    def remember(self, events: list[_Entry], jids: list[_JidEntry]) -> None:
+    def remember(self, events: list[_Event], jids: list[_JidEntry]) -> None:
         """Keep what lines say of keys, for when all lines of a key are looked at."""
         self._events.extend(events)
         self._jids.extend(jids)
@@ -242,9 +243,12 @@ class Audit:
 
     def _events_of(self, partition: int) -> dict[bytes, list[_Event]]:
         """Digest → what the ledgers say of that key, one ledger after the other, oldest first."""
-        found: defaultdict[bytes, list[_Event]] = defaultdict(list)
-        for entry in self._events.read(partition):
-            found[entry[0]].append(entry[1:])
+        found: dict[bytes, list[_Event]] = {}
+        for event in self._events.read(partition):
+            if event[0] in found:
+                found[event[0]].append(event)
+            else:
+                found[event[0]] = [event]
         return found
 
     def _walk(self, ledger: int, events: list[_Event]) -> tuple[KeyState, int]:
@@ -256,7 +260,7 @@ class Audit:
         sent: Counter[int] = Counter()
         settled: set[int] = set()
         is_held_too_late, last_run = False, self.ledgers[ledger].last_input_run
-        for _, event, run, attempts, jid, line in events:
+        for _, _, event, run, attempts, jid, line in events:
             # 1. What no run writes.
             if event == KeyState.SENT:
                 sent[run] += 1
@@ -301,7 +305,7 @@ class _Reading:
         self._run = 0
         self._counts: Counter[type[Record]] = Counter()  # of lines before the first run: no matter
         self._just_sent: dict[str, int] = {}
-        self._events: list[_Entry] = []
+        self._events: list[_Event] = []
         self._jids: list[_JidEntry] = []
 
     def take(self, group: Group) -> None:
@@ -310,7 +314,7 @@ class _Reading:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
         if self._audit.places is not None:
             self._audit.places.take(self._ledger, group)
-        just_sent, ledger, digests = self._just_sent, self._ledger, group.digests
+        just_sent, ledger = self._just_sent, self._ledger
         for line, record in enumerate(group.records, group.line):
             kind = type(record)
             # Nearly all lines are one of these two: a key is sent once, and accepted.
@@ -318,14 +322,14 @@ class _Reading:
                 just_sent[record.key] = line  # type: ignore[attr-defined] # as above
                 self._counts[kind] += 1
             elif kind is Accepted and record.attempts == 1 and record.key in just_sent:  # type: ignore[attr-defined] # as above
-                digest, jid = digests[record.key], record.jid  # type: ignore[attr-defined] # as above
                 since = line - just_sent.pop(record.key)  # type: ignore[attr-defined] # as above
+                digest, jid = digest_of(record.key), record.jid  # type: ignore[attr-defined] # as above
                 both = (ledger, _SENT_AND_ACCEPTED, self._run, since, jid_number(jid), line)
                 self._events.append((digest, *both))
                 self._jids.append((digest_of(jid), digest, ledger, line))
                 self._counts[kind] += 1
             else:
-                self._take_other(record, line, digests)
+                self._take_other(record, line)
         self.flush(all_sent=len(just_sent) > _JUST_SENT)
 
     def flush(self, *, all_sent: bool = True) -> None:
@@ -338,14 +342,14 @@ class _Reading:
         self._events.clear()
         self._jids.clear()
 
-    def _take_other(self, record: Record, line: int, digests: Mapping[str, bytes]) -> None:
+    def _take_other(self, record: Record, line: int) -> None:
         # 1. About a key. What was held back of it stands before.
         if (event := event_of(record)) is not None:
             key, jid = record.key, getattr(record, "jid", "")  # type: ignore[attr-defined] # it has an event, so a key
             if sent := self._just_sent.pop(key, 0):
-                self._remember(digests[key], KeyState.SENT, 0, "", sent)
+                self._remember(digest_of(key), KeyState.SENT, 0, "", sent)
             attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
-            self._remember(digests[key], event, attempts, jid, line)
+            self._remember(digest_of(key), event, attempts, jid, line)
             self._counts[type(record)] += 1
         # 2. About a run.
         elif isinstance(record, RunStarted):
@@ -382,10 +386,10 @@ class _Reading:
 def _usual_state(events: list[_Event]) -> KeyState | None:
     """The state of a key about which nothing can be found: sent and accepted at once, then asked
     about, if at all. None for any other, which is to be walked through."""
-    _, event, _, _, job, _ = events[0]
+    _, _, event, _, _, job, _ = events[0]
     if event != _SENT_AND_ACCEPTED:
         return None
-    for _, event, _, _, jid, _ in events[1:]:
+    for _, _, event, _, _, jid, _ in events[1:]:
         if jid != job or event not in _STATE_OF_JOB or event == _SENT_AND_ACCEPTED:
             return None
     return _STATE_OF_JOB[event]
@@ -395,10 +399,10 @@ def _apart(events: list[_Event]) -> list[_Event]:
     """The events with those apart that were kept as one."""
     apart = list[_Event]()
     for event in events:
-        ledger, what, run, since, jid, line = event
+        digest, ledger, what, run, since, jid, line = event
         if what == _SENT_AND_ACCEPTED:
-            apart.append((ledger, KeyState.SENT, run, 0, 0, line - since))
-            apart.append((ledger, KeyState.IN_PROGRESS, run, 1, jid, line))
+            apart.append((digest, ledger, KeyState.SENT, run, 0, 0, line - since))
+            apart.append((digest, ledger, KeyState.IN_PROGRESS, run, 1, jid, line))
         else:
             apart.append(event)
     return apart
@@ -406,7 +410,7 @@ def _apart(events: list[_Event]) -> list[_Event]:
 
 def _place_of(event: _Event) -> tuple[int, int]:
     """The number of the ledger and the line at which an event begins."""
-    ledger, what, _, since, _, line = event
+    _, ledger, what, _, since, _, line = event
     return ledger, line - since if what == _SENT_AND_ACCEPTED else line
 
 
@@ -414,14 +418,14 @@ def _was_accepted(jid: int, before: int, events: list[_Event]) -> bool:
     """Do the events of a key hold the `accepted` line of a job, before a line?"""
     return any(
         event == KeyState.IN_PROGRESS and of_job == jid and line < before
-        for _, event, _, _, of_job, line in events
+        for _, _, event, _, _, of_job, line in events
     )
 
 
 def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:
     """The events of one key, apart by ledger."""
-    if events[0][0] == events[-1][0]:  # all of one
-        yield events[0][0], events
+    if events[0][1] == events[-1][1]:  # all of one
+        yield events[0][1], events
         return
-    for number, of_one in groupby(events, itemgetter(0)):
+    for number, of_one in groupby(events, itemgetter(1)):
         yield number, list(of_one)

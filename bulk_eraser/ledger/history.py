@@ -135,25 +135,25 @@ class KeyHistory:
             raise no_temporary_room(error) from None
 
     def _take(self, group: Group) -> None:
-        just_sent, digests, events = self._just_sent, group.digests, list[_Event]()
+        just_sent, events = self._just_sent, list[_Event]()
         for record in group.records:
             kind = type(record)
             # Nearly all lines are one of these two, so they go the shortest way.
             if kind is Sent:
                 key = record.key  # type: ignore[attr-defined] # its kind was looked at
                 if key in just_sent:
-                    events.append((digests[key], _SENT, 0))
+                    events.append((digest_of(key), _SENT, 0))
                 just_sent[key] = None
             elif kind is Accepted:
                 key = record.key  # type: ignore[attr-defined] # as above
                 just_sent.pop(key, None)
-                events.append((digests[key], _IN_PROGRESS, jid_number(record.jid)))  # type: ignore[attr-defined] # as above
+                events.append((digest_of(key), _IN_PROGRESS, jid_number(record.jid)))  # type: ignore[attr-defined] # as above
             elif (event := event_of(record)) is not None:
                 key = record.key  # type: ignore[attr-defined] # it has an event
                 # A `sent` just before it may be left out if it makes no difference.
                 if just_sent.pop(key, self) is None and event not in _OUTCOMES:
-                    events.append((digests[key], _SENT, 0))
-                events.append((digests[key], event, jid_number(getattr(record, "jid", ""))))
+                    events.append((digest_of(key), _SENT, 0))
+                events.append((digest_of(key), event, jid_number(getattr(record, "jid", ""))))
         self._events.extend(events)
         if len(just_sent) > _JUST_SENT:
             self._remember_sent()

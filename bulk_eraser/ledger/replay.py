@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from bulk_eraser.errors import LedgerDamaged, UsageError
-from bulk_eraser.key_partitions import digest_of
 from bulk_eraser.ledger.recovery import LedgerScan, begins_like_a_ledger
 from bulk_eraser.records import (
     Accepted,
@@ -68,8 +67,7 @@ class Group(NamedTuple):
     """One committed group: its records, and their lines as they stand in the file.
 
     `offset` is the byte, from 0, and `line` the line, from 1, at which the first of them begins.
-    `kinds` are the types of the records. `digests` has that of any key, worked out once for all
-    folds.
+    `kinds` are the types of the records.
     """
 
     records: Sequence[Record]
@@ -77,15 +75,6 @@ class Group(NamedTuple):
     offset: int
     line: int
     kinds: frozenset[type[Record]]
-    digests: "Digests"
-
-
-class Digests(dict[str, bytes]):
-    """Key → the 16 bytes under which it is remembered."""
-
-    def __missing__(self, key: str) -> bytes:
-        self[key] = digest = digest_of(key)
-        return digest
 
 
 class Fold(Protocol):
@@ -105,7 +94,7 @@ def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> 
         first_line = scan.valid_lines - lines.count(b"\n")
         records = _decode(lines)
         kinds = frozenset(map(type, records))
-        group = Group(records, lines, offset, first_line, kinds, Digests())
+        group = Group(records, lines, offset, first_line, kinds)
         for fold in folds:
             fold.take(group)
         offset = scan.valid_bytes
