@@ -111,10 +111,10 @@ def test_a_superseded_job_is_followed_no_more(book: Any, path: Path):
 def test_an_answer_that_is_noted_counts_at_once(book: Any):
     """What this run recorded is known without reading the file again."""
     made = book(accepted("a", "ja"))
-    made.note(status("a", "ja", "waiting", "2024-05-07T00:00:00.000Z"))
+    made.note([status("a", "ja", "waiting", "2024-05-07T00:00:00.000Z")])
     (job,) = made.jobs(NEXT_DAY)
     assert (job.state, job.due_at) == (JobState.PENDING, due("2024-05-07T00:00Z"))
-    made.note(status("a", "ja", "done"))
+    made.note([status("a", "ja", "done")])
     assert [job.state for job in made.jobs(NEXT_DAY)] == [JobState.DONE]
 
 
