@@ -7,7 +7,6 @@ not grow with their number. A key's last `accepted` counts; earlier jids of it a
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from enum import IntEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -52,7 +51,7 @@ or of the next check, place of the line, date received as its ordinal (0: none),
 """
 
 
-class KnownJob(NamedTuple):
+class KnownJob(msgspec.Struct, frozen=True, gc=False):
     """A key's last job. `place` is the offset of its `accepted` line in the file; `created_at` and
     `due_at` are seconds since 1970; `received` is the row's date, if it has one; `run` is the
     number of the run that created it, from 0."""

@@ -37,6 +37,7 @@ class JobSurvey:
         self._run_starts = book.run_starts
         self._read_at = read_at
         self._now = now
+        self._slow_before = request.calendar.slow_before(now)
         self._today = datetime.now(UTC).date()
         self._states: Counter[JobState] = Counter()
         self._next_due = float("inf")
@@ -68,39 +69,33 @@ class JobSurvey:
             result.listed[name] = self._counts[name] if with_lists else 0
 
     def _look(self, book: JobBook) -> "array[int]":
-        due, ask_all, states = array("Q"), self._request.now, self._states
+        due, until = array("Q"), float("inf") if self._request.now else self._now
         for job in book.jobs(self._request.calendar.next_check_at):
-            states[job.state] += 1
+            self._states[job.state] += 1
             if job.state is JobState.DONE:
                 continue
-            if not job.state.is_finished:
+            if job.state <= JobState.PENDING:
                 self._next_due = min(self._next_due, job.due_at)
-                if ask_all or job.due_at <= self._now:
+                if job.due_at <= until:
                     due.append(job.place)
             try:
-                self._note(job)
+                for name in self._reasons(job):
+                    self._put_on_list(name, job)
             except Exception as error:  # the jobs are asked about all the same
                 self._trouble = error
         return array("Q", sorted(due))
 
-    def _note(self, job: KnownJob) -> None:
-        """Put it on the lists that it belongs to."""
-        for name in self._reasons(job):
-            self._counts[name] += 1
-            if self._counts[name] <= LISTED:
-                self._listed[name].append(self._list(job))
-
     def _reasons(self, job: KnownJob) -> list[str]:
         """The lists that it belongs to; none for most jobs."""
-        reasons = []
-        # 1. How the job stands.
-        if job.state.is_finished:
+        # 1. What the law asks for.
+        late = self._deadline(job.received, job.run)[1]
+        reasons = [late] if late else []
+        # 2. How the job stands; a job may be on both kinds of lists.
+        if job.state > JobState.PENDING:
             reasons.append(f"{job.state.name.lower()}_jobs")
-        elif self._request.calendar.is_slow(job.created_at, self._now):
+        elif job.created_at <= self._slow_before:
             reasons.append("slow_jobs")
-        # 2. What the law asks for; a job may be on both kinds of lists.
-        _, list_name = self._deadline(job.received, job.run)
-        return [*reasons, list_name] if list_name else reasons
+        return reasons
 
     def _deadline_of(self, received: date | None, run: int) -> tuple[date, str | None]:
         """Until when a job must be done, and the list for one that may be late; the person asked
@@ -111,7 +106,12 @@ class JobSurvey:
             return deadline, "overdue_jobs"
         return deadline, "at_risk_jobs" if is_at_risk(deadline, self._today) else None
 
-    def _list(self, job: KnownJob) -> ListedJob:
+    def _put_on_list(self, name: str, job: KnownJob) -> None:
+        self._counts[name] += 1
+        if self._counts[name] <= LISTED:
+            self._listed[name].append(self._shown(job))
+
+    def _shown(self, job: KnownJob) -> ListedJob:
         accepted = accepted_at(self._read_at, job.place)
         deadline, _ = self._deadline(job.received, job.run)
         by_option = "option" if self._request.received else "run"
