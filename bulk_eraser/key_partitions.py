@@ -16,7 +16,7 @@ from hashlib import blake2b
 from struct import Struct
 from typing import Any
 
-__all__ = ["PARTITIONS", "KeyPartitions", "RecentDigests", "digest_of"]
+__all__ = ["PARTITIONS", "KeyPartitions", "digest_of"]
 
 PARTITIONS = 256
 MEMORY_ALLOWANCE = 32 << 20
@@ -26,18 +26,6 @@ MEMORY_ALLOWANCE = 32 << 20
 def digest_of(key: str) -> bytes:
     """The 16 bytes under which a customer key is remembered."""
     return blake2b(key.encode(), digest_size=16).digest()
-
-
-class RecentDigests(dict[str, bytes]):
-    """The same for several who ask about one key soon after each other: ask `digests[key]`."""
-
-    MOST = 1 << 12
-
-    def __missing__(self, key: str) -> bytes:
-        if len(self) >= self.MOST:
-            self.clear()
-        self[key] = digest = digest_of(key)
-        return digest
 
 
 class KeyPartitions:

@@ -1,6 +1,6 @@
 """What earlier runs left behind: whose ledger it is, and the state of every key it names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
@@ -123,8 +123,7 @@ class LedgerFacts:
 class KeyHistory:
     """The state of every key, a fold; in flat memory. Close it when done."""
 
-    def __init__(self, digest_of: Callable[[str], bytes] = digest_of) -> None:
-        self._digest_of = digest_of
+    def __init__(self) -> None:
         self._events = KeyPartitions("BQ")
         self._just_sent: dict[str, None] = {}
 
@@ -136,7 +135,7 @@ class KeyHistory:
             raise no_temporary_room(error) from None
 
     def _take(self, group: Group) -> None:
-        just_sent, digest_of, events = self._just_sent, self._digest_of, list[_Event]()
+        just_sent, events = self._just_sent, list[_Event]()
         for record in group.records:
             kind = type(record)
             # Nearly all lines are one of these two, so they go the shortest way.

@@ -71,9 +71,8 @@ class JobBook:
     folder is full. Close it when done.
     """
 
-    def __init__(self, digest_of: Callable[[str], bytes] = digest_of) -> None:
+    def __init__(self) -> None:
         self.run_starts: list[str] = []
-        self._digest_of = digest_of
         self._events = KeyPartitions("QBdQII")
         self._times = _Times()
 
@@ -85,7 +84,7 @@ class JobBook:
             if type(record) is Accepted:
                 day = record.received
                 received = date.fromisoformat(day).toordinal() if day else 0
-                digest, jid, run = self._digest_of(record.key), record.jid, len(self.run_starts) - 1
+                digest, jid, run = digest_of(record.key), record.jid, len(self.run_starts) - 1
                 job = (jid_number(jid), _NEVER_ASKED, times[record.at], place, received, run)
                 events.append((digest, *job))
             elif isinstance(record, JobStatus):
@@ -102,7 +101,7 @@ class JobBook:
     def _answer(self, record: JobStatus) -> _Event:
         state = _STATE_OF.get(record.status, JobState.PENDING)
         due_at = self._times[record.next_check_at]
-        return self._digest_of(record.key), jid_number(record.jid), state, due_at, 0, 0, 0
+        return digest_of(record.key), jid_number(record.jid), state, due_at, 0, 0, 0
 
     def supersede(self, digest: bytes) -> None:
         """Leave out the job of a key, if it has one: the key was sent again and has no new job."""

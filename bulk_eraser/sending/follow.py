@@ -17,7 +17,7 @@ from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
 from bulk_eraser.errors import Attention, BulkEraserError, ExitCode, internal_error
-from bulk_eraser.key_partitions import PARTITIONS, RecentDigests
+from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, accepted_lines
@@ -130,10 +130,9 @@ class FollowedLedger:
     """
 
     def __init__(self, path: str) -> None:
-        digests = RecentDigests()
         self.facts = LedgerFacts()
-        self.book = JobBook(digests.__getitem__)
-        self._history = KeyHistory(digests.__getitem__)
+        self.book = JobBook()
+        self._history = KeyHistory()
         try:
             self.file = LedgerFile(path, [self.facts, self.book, self._history])
         except BaseException:  # whatever refused it, the temporary files are given back
