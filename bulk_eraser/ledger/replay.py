@@ -32,7 +32,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 
-__all__ = ["KNOWN_FIELDS", "Fold", "Group", "ledger_blocks", "replay"]
+__all__ = ["KNOWN_FIELDS", "Fold", "Group", "groups_of", "ledger_blocks", "replay"]
 
 BLOCK = 1 << 20
 
@@ -89,14 +89,18 @@ def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> 
     Raises `LedgerDamaged` as the scan does, or for a proven line that does not hold what its type
     must, and what the folds raise.
     """
+    for group in groups_of(scan, blocks):
+        for fold in folds:
+            fold.take(group)
+
+
+def groups_of(scan: LedgerScan, blocks: Iterator[bytes]) -> Iterator[Group]:
+    """The proven groups one by one; raises as `replay`."""
     offset = scan.valid_bytes
     for lines in scan.groups(blocks):
         first_line = scan.valid_lines - lines.count(b"\n")
         records = _decode(lines)
-        kinds = frozenset(map(type, records))
-        group = Group(records, lines, offset, first_line, kinds)
-        for fold in folds:
-            fold.take(group)
+        yield Group(records, lines, offset, first_line, frozenset(map(type, records)))
         offset = scan.valid_bytes
 
 
