@@ -133,7 +133,7 @@ class Audit:
                 states[digest] = state
             else:
                 states[digest] = self._state(digest, events)
-        if known is not None and (extra := states.keys() - known):
+        if known is not None and (extra := [digest for digest in states if digest not in known]):
             self.extra += len(extra)
             places = [_place_of(events_of[digest][0]) for digest in extra]
             self.extra_places = sorted([*self.extra_places, *places])[:EXAMPLES]
@@ -315,19 +315,22 @@ class _Reading:
         if self._audit.places is not None:
             self._audit.places.take(self._ledger, group)
         just_sent, ledger = self._just_sent, self._ledger
+        is_of_one_run = RunStarted not in group.kinds
+        if is_of_one_run:
+            self._counts.update(map(type, group.records))
         for line, record in enumerate(group.records, group.line):
             kind = type(record)
+            if not is_of_one_run:
+                self._counts[kind] += 1
             # Nearly all lines are one of these two: a key is sent once, and accepted.
             if kind is Sent and record.key not in just_sent:  # type: ignore[attr-defined] # its kind was looked at
                 just_sent[record.key] = line  # type: ignore[attr-defined] # as above
-                self._counts[kind] += 1
             elif kind is Accepted and record.attempts == 1 and record.key in just_sent:  # type: ignore[attr-defined] # as above
                 since = line - just_sent.pop(record.key)  # type: ignore[attr-defined] # as above
                 digest, jid = digest_of(record.key), record.jid  # type: ignore[attr-defined] # as above
                 both = (ledger, _SENT_AND_ACCEPTED, self._run, since, jid_number(jid), line)
                 self._events.append((digest, *both))
                 self._jids.append((digest_of(jid), digest, ledger, line))
-                self._counts[kind] += 1
             else:
                 self._take_other(record, line)
         self.flush(all_sent=len(just_sent) > _JUST_SENT)
@@ -350,7 +353,6 @@ class _Reading:
                 self._remember(digest_of(key), KeyState.SENT, 0, "", sent)
             attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
             self._remember(digest_of(key), event, attempts, jid, line)
-            self._counts[type(record)] += 1
         # 2. About a run.
         elif isinstance(record, RunStarted):
             self._begin_run(record)

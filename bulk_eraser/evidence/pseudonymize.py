@@ -74,8 +74,8 @@ def _must_be_finished(old: LedgerFile, facts: LedgerFacts) -> None:
         )
 
 
-def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes, str]]:
-    """Each group's lines with their new keys, and the time that they share."""
+def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes, str, int]]:
+    """Each group's lines with their new keys, the time that they share, and their number."""
     decoder, encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
     name_of = lru_cache(JUST_NAMED)(naming.name_of)  # a key's lines are mostly near each other
     for group in groups:
@@ -84,7 +84,7 @@ def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes
         if encoder.encode_lines(records) == group.lines:
             for record in records:
                 _rename(record, name_of, naming)
-            yield encoder.encode_lines(records), records[0].at
+            yield encoder.encode_lines(records), records[0].at, len(records)
             continue
         # 2. Lines of older versions, which lack fields: what is not there stays away.
         lines = _decoded(decoder, group.lines)
@@ -95,7 +95,7 @@ def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes
                     line["reference"] = line["reference"].replace(key, line["key"])
             if line["type"] == "run_started":
                 line["keys"], line["pepper_check"] = naming.kind, naming.pepper_check
-        yield encoder.encode_lines(lines), lines[0].get("at", "")
+        yield encoder.encode_lines(lines), lines[0].get("at", ""), len(lines)
 
 
 def _rename(record: Record, name_of: Callable[[str], str], naming: KeyNaming) -> None:
@@ -124,7 +124,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], group: bytes) -> list[dict[str,
 
 
 def _write(
-    output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str]]
+    output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str, int]]
 ) -> tuple[str, int]:
     """The new ledger under its name once it is whole."""
     derived.at = time_text()
@@ -137,10 +137,10 @@ def _write(
         try:
             with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, 0o600)
-                for lines, at in chain([(first, derived.at)], groups):
+                for lines, at, number in chain([(first, derived.at, 1)], groups):
                     group, head = commit_group(head, lines, at)
                     file.write(group)
-                    count += group.count(b"\n")
+                    count += number + 1
                 file.flush()
                 os.fsync(fd)
             os.link(unfinished, output)  # fails where the name was taken meanwhile

@@ -96,12 +96,11 @@ def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> 
 
 def groups_of(scan: LedgerScan, blocks: Iterator[bytes]) -> Iterator[Group]:
     """The proven groups one by one; raises as `replay`."""
-    offset = scan.valid_bytes
+    offset, line = scan.valid_bytes, scan.valid_lines + 1
     for lines in scan.groups(blocks):
-        first_line = scan.valid_lines - lines.count(b"\n")
         records = _decode(lines)
-        yield Group(records, lines, offset, first_line, frozenset(map(type, records)))
-        offset = scan.valid_bytes
+        yield Group(records, lines, offset, line, frozenset(map(type, records)))
+        offset, line = scan.valid_bytes, scan.valid_lines + 1
 
 
 def ledger_blocks(path: str) -> Iterator[bytes]:
