@@ -11,8 +11,9 @@ make one customer look like another) has a probability below 10^-24.
 
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
+from itertools import chain
 from struct import Struct
 from typing import Any
 
@@ -62,13 +63,16 @@ class KeyPartitions:
         if self._buffered >= self._allowance:
             self._spill()
 
-    def read(self, partition: int) -> list[tuple[Any, ...]]:
+    def read(self, partition: int) -> Iterator[tuple[Any, ...]]:
         """The entries of one partition (0 to 255) as (digest, values…), oldest first."""
-        entries: list[tuple[Any, ...]] = []
-        for offset, size in self._extents[partition]:
-            entries += self._entry.iter_unpack(os.pread(self._file.fileno(), size, offset))
-        entries += self._entry.iter_unpack(self._buffers[partition])
-        return entries
+        parts = [os.pread(self._file.fileno(), size, at) for at, size in self._extents[partition]]
+        parts.append(bytes(self._buffers[partition]))
+        return chain.from_iterable(map(self._entry.iter_unpack, parts))
+
+    def count(self, partition: int) -> int:
+        """How many entries one partition has."""
+        size = sum(size for _, size in self._extents[partition]) + len(self._buffers[partition])
+        return size // self._entry.size
 
     def close(self) -> None:
         """Give memory and disk space back."""

@@ -231,11 +231,11 @@ class Audit:
     def _look_at_jids(self) -> None:
         """A service that answers with the same jid twice has made one job (`faults`: N11)."""
         for partition in range(PARTITIONS):
-            entries = self._jids.read(partition)
-            if len({jid for jid, *_ in entries}) == len(entries):
+            different = len({jid for jid, *_ in self._jids.read(partition)})
+            if different == self._jids.count(partition):
                 continue
             owners: dict[bytes, bytes] = {}
-            for jid, key, number, line in entries:
+            for jid, key, number, line in self._jids.read(partition):
                 if owners.setdefault(jid, key) != key:
                     self.findings.note("jid_of_several_keys", number, line)
 

@@ -164,11 +164,11 @@ class KeyHistory:
         Raises `OSError` when the temporary folder is full.
         """
         self._remember_sent()
-        entries = self._events.read(partition)
-        if {event for _, event, _ in entries} == {_IN_PROGRESS}:  # as after a run without trouble
-            return dict.fromkeys([digest for digest, _, _ in entries], KeyState.IN_PROGRESS)
+        read = self._events.read
+        if {event for _, event, _ in read(partition)} == {_IN_PROGRESS}:  # a run without trouble
+            return dict.fromkeys((digest for digest, *_ in read(partition)), KeyState.IN_PROGRESS)
         last: dict[bytes, LastState] = {}
-        for digest, event, jid in entries:
+        for digest, event, jid in read(partition):
             if event == _IN_PROGRESS:  # most of them, and whatever was before
                 last[digest] = KeyState.IN_PROGRESS, jid, *_NEVER_SENT
             else:

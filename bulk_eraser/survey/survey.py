@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from itertools import count
-from operator import itemgetter
 from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError, no_temporary_room
@@ -42,7 +41,6 @@ _NEW = Decision(Action.SEND, KeyState.NOT_SENT)
 _REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
 _DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
 _REJECTS = {decision.code for decision in DECISIONS if decision.action is Action.REJECT}
-_FLAGS = itemgetter(3)
 _TELL = 50_000
 """Rows between two calls of `progress`."""
 
@@ -148,19 +146,17 @@ class Survey:
         for partition in range(PARTITIONS):
             known = states(partition)
             first: dict[bytes, int] = {}
-            entries = self._keys.read(partition)
-            flag_counts.update(map(_FLAGS, entries))
-            for digest, place, line, flags in entries:
+            for digest, place, line, flags in self._keys.read(partition):
                 if digest in first:
                     codes[place] = _DUPLICATE.code
                     self._keep_first_line(place, first[digest])
-                    flag_counts[flags] -= 1
                     continue
                 first[digest] = line
                 state = known.get(digest, KeyState.NOT_SENT)
                 codes[place] = code_of[state]
                 if state in on_request:
                     self._note_kept(state, line)
+                flag_counts[flags] += 1
             self.keys_of_ledger += len(known)
             in_state = Counter(known.values())
             self.keys_sent_before += sum(n for state, n in in_state.items() if state.was_sent)
