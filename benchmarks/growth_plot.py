@@ -6,7 +6,15 @@ from math import ceil, floor, log10
 from growth import Grown
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 460, 300, 60, 40, 60
-COLOURS = {"check": "#208050", "run": "#2060b0", "resume": "#d08010", "verify": "#a03060"}
+COLOURS = {
+    "check": "#208050",
+    "run": "#2060b0",
+    "resume": "#d08010",
+    "verify": "#a03060",
+    "follow": "#606060",
+    "pseudonymize": "#7040c0",
+    "follow_day": "#20a0a0",
+}
 MB = 1 << 20
 
 Scale = Callable[[float], float]
@@ -80,7 +88,7 @@ def panel(
         parts += [
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>',
             *[f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points],
-            f'<text x="{left + 12 + 70 * number}" y="{TOP - 2}" fill="{colour}">{name}</text>',
+            f'<text x="{left + 12 + 66 * number}" y="{TOP - 2}" fill="{colour}">{name}</text>',
         ]
     return parts
 

@@ -66,9 +66,9 @@ class Clients:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._runs = 0
-        self._api_key = folder / "api.key"
-        self._api_key.write_text("benchmark\n")
-        self._api_key.chmod(0o600)
+        self.api_key = folder / "api.key"
+        self.api_key.write_text("benchmark\n")
+        self.api_key.chmod(0o600)
 
     def bare_loop(self, url: str, keys: int, ca: Path | None = None) -> Figures:
         command = [sys.executable, CLIENTS / "bare_loop.py", url, self.csv(keys), IN_FLIGHT]
@@ -88,7 +88,7 @@ class Clients:
         path = ledger or self.new(".ledger.ndjson")
         command = words(
             *program, "run", self.csv(keys), "--ledger", path, "--base-url", origin(url),
-            "--api-key-file", self._api_key, "--concurrency", in_flight, "--rate", rate,
+            "--api-key-file", self.api_key, "--concurrency", in_flight, "--rate", rate,
             "--yes", "--json", *more,
         )  # fmt: skip
         figures = measured(command, keys, run_s=lambda told: json.loads(told)["elapsed_s"] or 1e-9)

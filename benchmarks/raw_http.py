@@ -7,6 +7,8 @@ import ssl
 from typing import Protocol, cast
 from urllib.parse import unquote
 
+DONE = b'{"jid":"%b","status":"done"}'
+
 
 class Service(Protocol):
     """Decides about each request."""
@@ -19,7 +21,7 @@ class Service(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One request after the other, each a POST without a body."""
+    """One request after the other, none with a body."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -35,6 +37,9 @@ class Connection(asyncio.Protocol):
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             path = head.split(b" ", 2)[1].decode()
+            if jid := path.partition("?jid=")[2]:  # asked for a job's status: it is done
+                self._say(ok(DONE % jid.encode()))
+                continue
             wait, answer = self._service.answer(unquote(path.partition("customerKey=")[2]))
             if wait:
                 self._loop.call_later(wait, self._say, answer)

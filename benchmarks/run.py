@@ -83,11 +83,12 @@ def measure(folder: Path, service: Running, size: Size, sizes: tuple[int, ...]) 
     rates = [at_rate(bench, rate, size.rate_s) for rate in RATES]
     say("stalls, starts, TLS, parts …")
     stalled = stalls(bench, service, folder, size.keys // 2)
-    started = starts()
+    started = starts(bench)
     tls = over_tls(bench, folder, size.keys // 5)
     grown = []
     for one in growth(bench, service, sizes):
-        say(f"{one.rows:,} rows: run {one.run.wall_s:.1f} s, resume {one.resume.wall_s:.1f} s")
+        times = [f"{name} {figures.wall_s:.1f} s" for name, figures in one.commands.items()]
+        say(f"{one.rows:,} rows: {', '.join(times)}")
         grown.append(one)
     return Results(
         side_by_side=beside,

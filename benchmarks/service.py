@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATH = "/api/admin/v4/event-data/create-remove-customer-job"
+STATUS = "/api/admin/v4/event-data/job-status"
 HERE = Path(__file__).parent
 STARTS_WITHIN_S = 10.0
 
@@ -27,6 +28,7 @@ http {{
     listen 127.0.0.1:{port} backlog=1024;
     {tls}
     location = {path} {{ return 200 '{{"jid":"$request_id","status":"created"}}'; }}
+    location = {status} {{ return 200 '{{"jid":"$arg_jid","status":"done"}}'; }}
   }}
 }}
 """
@@ -81,7 +83,7 @@ def fast_service(folder: Path, pem: Path | None = None) -> Iterator[Running]:
     port, tls_port = free_port(), free_port()
     tls = NGINX_TLS.format(port=tls_port, pem=pem, key=f"ssl_certificate_key {pem};") if pem else ""
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, tls=tls, path=PATH))
+    config.write_text(NGINX.format(folder=folder, port=port, tls=tls, path=PATH, status=STATUS))
     command = [program, "-c", str(config), "-p", str(folder), "-e", "stderr"]
     with subprocess.Popen(command, preexec_fn=to_its_core) as process:
         try:

@@ -15,8 +15,23 @@ from measure import Figures
 from peers import YARDSTICK
 from service import nginx
 
-PACKAGES = ("bulk-eraser", "aiohttp", "uvloop", "msgspec", "aiofiles", "tenacity", "requests")
-PROGRAMS = {"nginx": "-v", "wrk": "-v", "curl": "--version", "parallel": "--version"}
+PACKAGES = (
+    "bulk-eraser",
+    "aiohttp",
+    "uvloop",
+    "msgspec",
+    "aiofiles",
+    "tenacity",
+    "requests",
+    "duckdb",
+)
+PROGRAMS = {
+    "nginx": "-v",
+    "wrk": "-v",
+    "curl": "--version",
+    "parallel": "--version",
+    "jq": "--version",
+}
 REACHED = {True: "reached", False: "**not reached**", None: "–"}
 
 
@@ -55,6 +70,25 @@ def growth_table(results: Results) -> str:
     names = [cell for name in results.growth[0].commands for cell in (f"{name} s", "MB")]
     head = ["rows", *names, "ledger bytes a key"]
     return table(head, rows)
+
+
+def life_table(results: Results) -> str:
+    """Of the largest size: each command over the keys, and over what else reads the same file."""
+    grown = results.growth[-1]
+    head = ["", "CPU s", "peak MB", *[f"over {name}" for name in grown.others]]
+    rows = [
+        [
+            name,
+            f"{figures.cpu_s:.2f}",
+            f"{figures.peak / MB:.0f}",
+            *[f"{figures.cpu_s / other.cpu_s:.1f} ×" for other in grown.others.values()],
+        ]
+        for name, figures in {**grown.commands, **grown.others}.items()
+    ]
+    rows += [[name, f"not installed: {how}"] for name, how in grown.missing.items()]
+    return f"{grown.rows:,} keys, a ledger of {grown.ledger_bytes / MB:,.0f} MB:\n\n" + table(
+        head, rows
+    )
 
 
 def time_and_memory(figures: Figures) -> list[str]:
@@ -110,6 +144,7 @@ def document(
         f"## Side by side, against {service}, 64 in flight\n\n{side_by_side(results)}",
         f"## Goals\n\n{goals_table(results)}",
         f"## Growth\n\n{growth_table(results)}{growth_picture}",
+        f"## The life of a ledger\n\n{life_table(results)}",
         f"## Where the time of a key goes\n\n{parts_table(results)}{parts_picture}",
         f"## More\n\n{others(results)}",
         f"## Earlier runs\n\n{table(list(HEADS.values()), history())}",

@@ -63,15 +63,28 @@ class Start(NamedTuple):
     cpu_s: float
 
 
-def starts() -> list[Start]:
-    """How long it takes to see the help, and to hear that an option is wrong."""
-    program = [sys.executable, "-m", "bulk_eraser"]
-    commands = {"--help": (["--help"], 0), "a wrong option": (["run", "x.csv", "--nonsense"], 2)}
+def starts(bench: Clients) -> list[Start]:
+    """How long it takes to see the help, to hear that an option is wrong, to check ten rows, and to
+    send the first of ten keys (until the first request, and from the last outcome to the end)."""
+    program = (sys.executable, "-m", "bulk_eraser")
+    ten = bench.csv(10)
+    commands = {
+        "--help": (("--help",), 0),
+        "a wrong option": (("run", "x.csv", "--nonsense"), 2),
+        "`check` of ten rows": (("check", ten), 0),
+    }
     told = []
     for what, (arguments, code) in commands.items():
-        runs = [measured([*program, *arguments], exit_codes=(code,)) for _ in range(STARTS)]
-        told.append(Start(what, median(r.wall_s for r in runs), median(r.cpu_s for r in runs)))
-    return told
+        command = words(*program, *arguments)
+        told.append(start(what, [measured(command, exit_codes=(code,)) for _ in range(STARTS)]))
+    with stub_service(0.0) as service:
+        runs = [bench.bulk_eraser(service.url, 10) for _ in range(STARTS)]
+    before = [run._replace(wall_s=run.wall_s - run.run_s) for run in runs]
+    return [*told, start("`run` of ten keys, beside its requests", before)]
+
+
+def start(what: str, runs: list[Figures]) -> Start:
+    return Start(what, median(run.wall_s for run in runs), median(run.cpu_s for run in runs))
 
 
 def stalls(bench: Clients, service: Running, folder: Path, keys: int) -> dict[str, float]:

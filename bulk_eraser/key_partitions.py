@@ -11,8 +11,9 @@ make one customer look like another) has a probability below 10^-24.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
+from itertools import chain
 from struct import Struct
 from typing import Any
 
@@ -51,16 +52,27 @@ class KeyPartitions:
 
     def add(self, digest: bytes, *values: float | bytes) -> None:
         """Append one entry to the digest's partition."""
-        self._buffers[digest[0]] += self._pack(digest, *values)
-        self._buffered += 1
+        self.extend([(digest, *values)])
+
+    def extend(self, entries: Collection[tuple[Any, ...]]) -> None:
+        """Append many, each as (digest, values…), which takes half the time."""
+        buffers, pack = self._buffers, self._pack
+        for entry in entries:
+            buffers[entry[0][0]] += pack(*entry)
+        self._buffered += len(entries)
         if self._buffered >= self._allowance:
             self._spill()
 
     def read(self, partition: int) -> Iterator[tuple[Any, ...]]:
         """The entries of one partition (0 to 255) as (digest, values…), oldest first."""
-        for offset, size in self._extents[partition]:
-            yield from self._entry.iter_unpack(os.pread(self._file.fileno(), size, offset))
-        yield from self._entry.iter_unpack(bytes(self._buffers[partition]))
+        parts = [os.pread(self._file.fileno(), size, at) for at, size in self._extents[partition]]
+        parts.append(bytes(self._buffers[partition]))
+        return chain.from_iterable(map(self._entry.iter_unpack, parts))
+
+    def count(self, partition: int) -> int:
+        """How many entries one partition has."""
+        size = sum(size for _, size in self._extents[partition]) + len(self._buffers[partition])
+        return size // self._entry.size
 
     def close(self) -> None:
         """Give memory and disk space back."""

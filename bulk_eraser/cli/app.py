@@ -5,7 +5,6 @@ A command's module is imported when it is asked for, so that help and command er
 
 import os
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Never
 
@@ -129,6 +128,8 @@ def _is_json_wanted() -> bool:
 
 
 def _sentence(error: click.ClickException) -> str:
+    from difflib import get_close_matches  # help needs none of it
+
     command = next((f" {word}" for word in sys.argv[1:2] if word in COMMANDS), "")
     text = " ".join(error.format_message().split()).rstrip(".")
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")

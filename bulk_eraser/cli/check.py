@@ -18,10 +18,11 @@ from bulk_eraser.cli.options import (
     RateOptions,
     TargetOptions,
     text_of,
+    warn_of_target,
+    warn_of_version,
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import login_name
-from bulk_eraser.cli.service import warn_of_target, warn_of_version
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target

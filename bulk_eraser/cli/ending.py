@@ -12,16 +12,7 @@ from typing import TypeVar
 
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.wording import printable
-from bulk_eraser.errors import (
-    BulkEraserError,
-    Interrupted,
-    LedgerWriteError,
-    Result,
-    internal_error,
-)
-from bulk_eraser.evidence.receipt import receipt_of, write_receipt
-from bulk_eraser.records import RunStarted
-from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.errors import BulkEraserError, Interrupted, Result, internal_error
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
 
 __all__ = [
@@ -30,7 +21,6 @@ __all__ = [
     "command_of",
     "conclude",
     "how_to_continue",
-    "put_receipt",
     "tell_failure",
 ]
 
@@ -83,16 +73,6 @@ def as_error(error: BaseException) -> BulkEraserError:
     told = internal_error(error)
     told.__cause__ = error
     return told
-
-
-def put_receipt(path: str, started: RunStarted, result: RunResult | FollowResult) -> None:
-    """Write the receipt; where that fails, it ends as if the ledger could not be written."""
-    try:
-        write_receipt(path, receipt_of(started, result), result.ledger or "")
-    except LedgerWriteError as error:
-        before = result.error
-        result.fail(error, begun=True)
-        result.error = " ".join(filter(None, (before, str(error))))
 
 
 def command_of(*arguments: str) -> list[str]:

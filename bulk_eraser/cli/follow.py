@@ -14,25 +14,24 @@ from bulk_eraser.cli.ending import (
     command_of,
     conclude,
     how_to_continue,
-    put_receipt,
 )
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.options import (
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
+    warn_of_version,
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.service import (
     SIMULATED_KEY,
     ServiceOptions,
-    warn_of_version,
     within_file_limit,
 )
 from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
-from bulk_eraser.evidence.receipt import receipt_must_be_writable
+from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
 from bulk_eraser.cli.output import Output, Progressing
+from bulk_eraser.cli.wording import calendar_day
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
@@ -22,7 +24,11 @@ __all__ = [
     "TargetOptions",
     "VerboseOutputOptions",
     "text_of",
+    "warn_of_target",
+    "warn_of_version",
 ]
+
+END_IS_NEAR_DAYS = 120
 
 
 # ── what is read ────────────────────────────────────────────────────────────────────────────────
@@ -277,3 +283,29 @@ class VerboseOutputOptions(OutputOptions):
 
     def output(self) -> Output:
         return Output(quiet=self.quiet, json=self.json, progress=self.progress)
+
+
+def warn_of_target(target: Target, output: Output) -> None:
+    """Tell of a cluster id that may be mistyped."""
+    if not target.is_usual:
+        output.warn(
+            f"cluster ids are usually a w and eight digits or letters from a to f, such as "
+            f"w1a2b3c4d. Is {target.name} right?"
+        )
+
+
+def warn_of_version(version: ApiVersion, output: Output) -> None:
+    """Tell of a version that the vendor removes soon, or has removed, or that is not known."""
+    if not version.is_known:
+        output.warn(f"API version {version} is not known here; it is used as v4 would be.")
+    end = version.end_of_life
+    if end is None:
+        return
+    today = datetime.now(UTC).date()
+    if today > end:
+        output.warn(
+            f"API version {version} reached its end of life on {calendar_day(end)}. Use v4."
+        )
+    elif today > end - timedelta(days=END_IS_NEAR_DAYS):
+        on = calendar_day(end)
+        output.warn(f"API version {version} ends on {on}. Change to v4; the ledger continues.")

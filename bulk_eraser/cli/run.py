@@ -14,7 +14,6 @@ from bulk_eraser.cli.ending import (
     command_of,
     conclude,
     how_to_continue,
-    put_receipt,
 )
 from bulk_eraser.cli.ledger_path import ledger_path_of
 from bulk_eraser.cli.options import (
@@ -23,6 +22,8 @@ from bulk_eraser.cli.options import (
     TargetOptions,
     VerboseOutputOptions,
     text_of,
+    warn_of_target,
+    warn_of_version,
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import as_planned
@@ -30,8 +31,6 @@ from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import (
     SIMULATED_KEY,
     ServiceOptions,
-    warn_of_target,
-    warn_of_version,
     within_file_limit,
 )
 from bulk_eraser.cli.wording import (
@@ -43,7 +42,7 @@ from bulk_eraser.cli.wording import (
 )
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, UsageError
-from bulk_eraser.evidence.receipt import receipt_must_be_writable
+from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.survey.plan import PlanFile, read_plan

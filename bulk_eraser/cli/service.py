@@ -3,7 +3,6 @@
 import os
 import resource
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
@@ -11,7 +10,7 @@ from yarl import URL
 from bulk_eraser.cli.bundles import Bundle, flag, option
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
-from bulk_eraser.cli.wording import calendar_day, printable
+from bulk_eraser.cli.wording import printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
@@ -20,14 +19,11 @@ from bulk_eraser.settings import RunSettings
 __all__ = [
     "SIMULATED_KEY",
     "ServiceOptions",
-    "warn_of_target",
-    "warn_of_version",
     "within_file_limit",
 ]
 
 SIMULATED_KEY = "simulated-key"
 """What opens a simulator that a rehearsal starts, or would, in a dry run."""
-END_IS_NEAR_DAYS = 120
 OTHER_FILES = 40
 """Files that are open beside the connections: ledger, input, temporary files, event loop."""
 
@@ -90,32 +86,6 @@ def _environment_proxy(target: Target, version: ApiVersion) -> URL | None:
     if target.is_loopback or not named or proxy_bypass(url.raw_host or ""):
         return None
     return usable_proxy(named, f"{url.scheme.upper()}_PROXY")
-
-
-def warn_of_target(target: Target, output: Output) -> None:
-    """Tell of a cluster id that may be mistyped."""
-    if not target.is_usual:
-        output.warn(
-            f"cluster ids are usually a w and eight digits or letters from a to f, such as "
-            f"w1a2b3c4d. Is {target.name} right?"
-        )
-
-
-def warn_of_version(version: ApiVersion, output: Output) -> None:
-    """Tell of a version that the vendor removes soon, or has removed, or that is not known."""
-    if not version.is_known:
-        output.warn(f"API version {version} is not known here; it is used as v4 would be.")
-    end = version.end_of_life
-    if end is None:
-        return
-    today = datetime.now(UTC).date()
-    if today > end:
-        output.warn(
-            f"API version {version} reached its end of life on {calendar_day(end)}. Use v4."
-        )
-    elif today > end - timedelta(days=END_IS_NEAR_DAYS):
-        on = calendar_day(end)
-        output.warn(f"API version {version} ends on {on}. Change to v4; the ledger continues.")
 
 
 def within_file_limit(settings: RunSettings, output: Output) -> RunSettings:

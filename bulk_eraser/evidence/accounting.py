@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bulk_eraser.ledger.history import LedgerFacts
-from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.key_state import ABOUT_KEYS, KeyState
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.records import (
     Accepted,
@@ -32,7 +32,11 @@ class RunAccount:
     @property
     def lines_by_type(self) -> dict[str, int]:
         """Of each type of line about a key, how many."""
-        return {str(kind.__struct_config__.tag): count for kind, count in self.lines.items()}
+        return {
+            str(kind.__struct_config__.tag): count
+            for kind, count in self.lines.items()
+            if kind in ABOUT_KEYS
+        }
 
     @property
     def is_conserved(self) -> bool:

@@ -21,6 +21,7 @@ from bulk_eraser.evidence.row_table import LinePlaces
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
+    JOB_PENDING,
     NEVER_NAMED,
     UNSENT,
     KeyState,
@@ -31,11 +32,13 @@ from bulk_eraser.ledger.key_state import (
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
 from bulk_eraser.records import (
+    Accepted,
     DerivedFrom,
     InputFacts,
     Record,
     RunFinished,
     RunStarted,
+    Sent,
 )
 
 __all__ = ["Audit"]
@@ -57,8 +60,23 @@ _COUNTS_FIRST = (
 )
 """Of what several ledgers say of a key: a job that was created, then what is least certain."""
 
-_Event = tuple[int, int, int, int, int, int]
-"""Number of the ledger, event, number of the run, attempts, number of the jid, line."""
+_SENT_AND_ACCEPTED = 253
+"""A key's `sent`, and then in the same run `accepted` with one attempt: kept as one event, with the
+number of lines between them in the place of the attempts."""
+_STATE_OF_JOB = {
+    _SENT_AND_ACCEPTED: KeyState.IN_PROGRESS,
+    JOB_PENDING: KeyState.IN_PROGRESS,
+    int(KeyState.ERASED): KeyState.ERASED,
+    int(KeyState.JOB_FAILED): KeyState.JOB_FAILED,
+}
+_JUST_SENT = 1 << 14
+"""Keys whose `sent` is held back, for an event of both."""
+
+_Event = tuple[bytes, int, int, int, int, int, int]
+"""Digest of the key, number of the ledger, event, number of the run, attempts, number of the jid,
+line."""
+_JidEntry = tuple[bytes, bytes, int, int]
+"""Digests of a jid and of its key, number of the ledger, line."""
 
 
 class Audit:
@@ -108,27 +126,35 @@ class Audit:
         """
         states: dict[bytes, KeyState] = {}
         self.ledger_of = {}
-        for digest, events in self._events_of(partition).items():
-            found = [
-                (self._walk(number, of_one), of_one[0], of_one[-1])
-                for number, of_one in _by_ledger(events)
-            ]
-            # Two shards that both had the key: no harm to the person, but somebody should know.
-            jids = {jid for (state, jid), _, _ in found if state in _HAS_A_GOOD_JOB}
-            if len(jids) > 1:
-                last = found[-1][2]
-                self.findings.note("key_with_several_jids", last[0], last[-1])
-            states[digest] = min((state for (state, _), _, _ in found), key=_COUNTS_FIRST.index)
-            if len(self.ledgers) > 1:
-                for (state, _), first, _ in found:
-                    self.ledgers[first[0]].states[state] += 1
-                    if state is states[digest]:
-                        self.ledger_of.setdefault(digest, first[0])
-            if known is not None and digest not in known:
-                first = found[0][1]
-                self.extra += 1
-                self.extra_places = sorted([*self.extra_places, (first[0], first[-1])])[:EXAMPLES]
+        events_of = self._events_of(partition)
+        is_one = len(self.ledgers) == 1
+        for digest, events in events_of.items():
+            if is_one and (state := _usual_state(events)):
+                states[digest] = state
+            else:
+                states[digest] = self._state(digest, events)
+        if known is not None and (extra := [digest for digest in states if digest not in known]):
+            self.extra += len(extra)
+            places = [_place_of(events_of[digest][0]) for digest in extra]
+            self.extra_places = sorted([*self.extra_places, *places])[:EXAMPLES]
         return states
+
+    def _state(self, digest: bytes, events: list[_Event]) -> KeyState:
+        found = [
+            (self._walk(number, of_one), of_one[-1])
+            for number, of_one in _by_ledger(_apart(events))
+        ]
+        # Two shards that both had the key: no harm to the person, but somebody should know.
+        jids = {jid for (state, jid), _ in found if state in _HAS_A_GOOD_JOB}
+        if len(jids) > 1:
+            self.findings.note("key_with_several_jids", *_place_of(found[-1][1]))
+        told = min((state for (state, _), _ in found), key=_COUNTS_FIRST.index)
+        if len(self.ledgers) > 1:
+            for (state, _), last in found:
+                self.ledgers[last[1]].states[state] += 1
+                if state is told:
+                    self.ledger_of.setdefault(digest, last[1])
+        return told
 
     def must_be_of_one_target(self) -> None:
         """One input is accounted for at one service: raises `ConfigurationError` otherwise."""
@@ -172,7 +198,10 @@ class Audit:
             account.being_written = is_being_written(path)
         fold = _Reading(self, account, scan, number, expect)
         try:
-            replay(scan, ledger_blocks(path), [account.facts, fold])
+            try:
+                replay(scan, ledger_blocks(path), [account.facts, fold])
+            finally:  # what stands before a break counts
+                fold.flush()
         except LedgerDamaged as error:
             account.damage = str(error)
         except OSError as error:
@@ -185,14 +214,10 @@ class Audit:
                 self.findings.note("counts_differ", number, 0)
         return account
 
-    def remember(self, record: Record, event: int, ledger: int, run: int, line: int) -> None:
-        """Keep what a line says of its key, for when all lines of that key are looked at."""
-        digest = digest_of(record.key)  # type: ignore[attr-defined] # it has an event, so a key
-        attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
-        jid = getattr(record, "jid", "")
-        self._events.add(digest, ledger, event, run, attempts, jid_number(jid), line)
-        if event == KeyState.IN_PROGRESS:
-            self._jids.add(digest_of(jid), digest, ledger, line)
+    def remember(self, events: list[_Event], jids: list[_JidEntry]) -> None:
+        """Keep what lines say of keys, for when all lines of a key are looked at."""
+        self._events.extend(events)
+        self._jids.extend(jids)
 
     def _must_name_keys_alike(self) -> None:
         """Keys and pseudonyms, or those of two peppers, cannot be compared with each other."""
@@ -206,6 +231,9 @@ class Audit:
     def _look_at_jids(self) -> None:
         """A service that answers with the same jid twice has made one job (`faults`: N11)."""
         for partition in range(PARTITIONS):
+            different = len({jid for jid, *_ in self._jids.read(partition)})
+            if different == self._jids.count(partition):
+                continue
             owners: dict[bytes, bytes] = {}
             for jid, key, number, line in self._jids.read(partition):
                 if owners.setdefault(jid, key) != key:
@@ -216,10 +244,11 @@ class Audit:
     def _events_of(self, partition: int) -> dict[bytes, list[_Event]]:
         """Digest → what the ledgers say of that key, one ledger after the other, oldest first."""
         found: dict[bytes, list[_Event]] = {}
-        for digest, ledger, event, run, attempts, jid, line in self._events.read(partition):
-            if (events := found.get(digest)) is None:
-                events = found[digest] = []
-            events.append((ledger, event, run, attempts, jid, line))
+        for event in self._events.read(partition):
+            if event[0] in found:
+                found[event[0]].append(event)
+            else:
+                found[event[0]] = [event]
         return found
 
     def _walk(self, ledger: int, events: list[_Event]) -> tuple[KeyState, int]:
@@ -227,16 +256,11 @@ class Audit:
 
         Notes what no run writes.
         """
-        if len(events) == 2:  # most keys are sent once, and accepted
-            (_, first, run, *_), (_, second, same_run, attempts, jid, _) = events
-            usual = first == KeyState.SENT and second == KeyState.IN_PROGRESS and attempts == 1
-            if usual and run == same_run:
-                return KeyState.IN_PROGRESS, jid
         now = NEVER_NAMED
         sent: Counter[int] = Counter()
         settled: set[int] = set()
         is_held_too_late, last_run = False, self.ledgers[ledger].last_input_run
-        for _, event, run, attempts, jid, line in events:
+        for _, _, event, run, attempts, jid, line in events:
             # 1. What no run writes.
             if event == KeyState.SENT:
                 sent[run] += 1
@@ -278,25 +302,70 @@ class _Reading:
         self._scan = scan
         self._ledger = ledger
         self._expect = expect
+        self._run = 0
+        self._counts: Counter[type[Record]] = Counter()  # of lines before the first run: no matter
+        self._just_sent: dict[str, int] = {}
+        self._events: list[_Event] = []
+        self._jids: list[_JidEntry] = []
 
     def take(self, group: Group) -> None:
-        scan, runs = self._scan, self._account.runs
+        scan = self._scan
         if scan.head in self._expect:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
         if self._audit.places is not None:
             self._audit.places.take(self._ledger, group)
+        just_sent, ledger = self._just_sent, self._ledger
+        is_of_one_run = RunStarted not in group.kinds
+        if is_of_one_run:
+            self._counts.update(map(type, group.records))
         for line, record in enumerate(group.records, group.line):
-            event = event_of(record)
-            if event is not None:
-                if runs:
-                    runs[-1].lines[type(record)] += 1
-                self._audit.remember(record, event, self._ledger, len(runs), line)
-            elif isinstance(record, RunStarted):
-                self._begin_run(record)
-            elif isinstance(record, RunFinished):
-                self._end_run(record, line)
-            elif isinstance(record, DerivedFrom):
-                self._account.derived_from = record
+            kind = type(record)
+            if not is_of_one_run:
+                self._counts[kind] += 1
+            # Nearly all lines are one of these two: a key is sent once, and accepted.
+            if kind is Sent and record.key not in just_sent:  # type: ignore[attr-defined] # its kind was looked at
+                just_sent[record.key] = line  # type: ignore[attr-defined] # as above
+            elif kind is Accepted and record.attempts == 1 and record.key in just_sent:  # type: ignore[attr-defined] # as above
+                since = line - just_sent.pop(record.key)  # type: ignore[attr-defined] # as above
+                digest, jid = digest_of(record.key), record.jid  # type: ignore[attr-defined] # as above
+                both = (ledger, _SENT_AND_ACCEPTED, self._run, since, jid_number(jid), line)
+                self._events.append((digest, *both))
+                self._jids.append((digest_of(jid), digest, ledger, line))
+            else:
+                self._take_other(record, line)
+        self.flush(all_sent=len(just_sent) > _JUST_SENT)
+
+    def flush(self, *, all_sent: bool = True) -> None:
+        """Hand over what was taken; `all_sent` also the `sent` lines whose outcome may follow."""
+        if all_sent:
+            for key, line in self._just_sent.items():
+                self._remember(digest_of(key), KeyState.SENT, 0, "", line)
+            self._just_sent.clear()
+        self._audit.remember(self._events, self._jids)
+        self._events.clear()
+        self._jids.clear()
+
+    def _take_other(self, record: Record, line: int) -> None:
+        # 1. About a key. What was held back of it stands before.
+        if (event := event_of(record)) is not None:
+            key, jid = record.key, getattr(record, "jid", "")  # type: ignore[attr-defined] # it has an event, so a key
+            if sent := self._just_sent.pop(key, 0):
+                self._remember(digest_of(key), KeyState.SENT, 0, "", sent)
+            attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
+            self._remember(digest_of(key), event, attempts, jid, line)
+        # 2. About a run.
+        elif isinstance(record, RunStarted):
+            self._begin_run(record)
+        elif isinstance(record, RunFinished):
+            self._end_run(record, line)
+        elif isinstance(record, DerivedFrom):
+            self._account.derived_from = record
+
+    def _remember(self, digest: bytes, event: int, attempts: int, jid: str, line: int) -> None:
+        entry = (digest, self._ledger, event, self._run, attempts, jid_number(jid), line)
+        self._events.append(entry)
+        if event == KeyState.IN_PROGRESS:
+            self._jids.append((digest_of(jid), digest, self._ledger, line))
 
     def _end_run(self, finished: RunFinished, line: int) -> None:
         run = self._account.runs[-1] if self._account.runs else None
@@ -311,21 +380,54 @@ class _Reading:
                 f"The ledger {self._account.path} holds a run_started line that this version "
                 "cannot read."
             )
+        self.flush()  # with the number of the run before
         self._account.runs.append(RunAccount(started))
+        self._run, self._counts = len(self._account.runs), self._account.runs[-1].lines
+
+
+def _usual_state(events: list[_Event]) -> KeyState | None:
+    """The state of a key about which nothing can be found: sent and accepted at once, then asked
+    about, if at all. None for any other, which is to be walked through."""
+    _, _, event, _, _, job, _ = events[0]
+    if event != _SENT_AND_ACCEPTED:
+        return None
+    for _, _, event, _, _, jid, _ in events[1:]:
+        if jid != job or event not in _STATE_OF_JOB or event == _SENT_AND_ACCEPTED:
+            return None
+    return _STATE_OF_JOB[event]
+
+
+def _apart(events: list[_Event]) -> list[_Event]:
+    """The events with those apart that were kept as one."""
+    apart = list[_Event]()
+    for event in events:
+        digest, ledger, what, run, since, jid, line = event
+        if what == _SENT_AND_ACCEPTED:
+            apart.append((digest, ledger, KeyState.SENT, run, 0, 0, line - since))
+            apart.append((digest, ledger, KeyState.IN_PROGRESS, run, 1, jid, line))
+        else:
+            apart.append(event)
+    return apart
+
+
+def _place_of(event: _Event) -> tuple[int, int]:
+    """The number of the ledger and the line at which an event begins."""
+    _, ledger, what, _, since, _, line = event
+    return ledger, line - since if what == _SENT_AND_ACCEPTED else line
 
 
 def _was_accepted(jid: int, before: int, events: list[_Event]) -> bool:
     """Do the events of a key hold the `accepted` line of a job, before a line?"""
     return any(
         event == KeyState.IN_PROGRESS and of_job == jid and line < before
-        for _, event, _, _, of_job, line in events
+        for _, _, event, _, _, of_job, line in events
     )
 
 
 def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:
     """The events of one key, apart by ledger."""
-    if events[0][0] == events[-1][0]:  # all of one
-        yield events[0][0], events
+    if events[0][1] == events[-1][1]:  # all of one
+        yield events[0][1], events
         return
-    for number, of_one in groupby(events, itemgetter(0)):
+    for number, of_one in groupby(events, itemgetter(1)):
         yield number, list(of_one)

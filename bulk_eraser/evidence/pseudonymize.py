@@ -7,8 +7,9 @@ jids and outcomes stay. The digests change with the keys, so the new chain begin
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -21,10 +22,21 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, KeyNaming
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.replay import KNOWN_FIELDS, ledger_blocks
-from bulk_eraser.records import DerivedFrom, time_text
+from bulk_eraser.ledger.replay import KNOWN_FIELDS, Group, groups_of, ledger_blocks
+from bulk_eraser.records import (
+    DerivedFrom,
+    JobStatus,
+    KeyRecord,
+    Record,
+    RunStarted,
+    Unsent,
+    time_text,
+)
 
 __all__ = ["pseudonymize"]
+
+JUST_NAMED = 1 << 12
+"""Keys whose pseudonyms are remembered."""
 
 
 def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
@@ -46,7 +58,7 @@ def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
             keys=naming.kind,
             pepper_check=naming.pepper_check,
         )
-        groups = _renamed(LedgerScan().groups(ledger_blocks(path)), naming)
+        groups = _renamed(groups_of(LedgerScan(), ledger_blocks(path)), naming)
         return _write(output, derived, groups)
 
 
@@ -62,19 +74,37 @@ def _must_be_finished(old: LedgerFile, facts: LedgerFacts) -> None:
         )
 
 
-def _renamed(groups: Iterable[bytes], naming: KeyNaming) -> Iterator[tuple[bytes, str]]:
-    """Each group's lines with their new keys, and the time that they share."""
+def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes, str, int]]:
+    """Each group's lines with their new keys, the time that they share, and their number."""
     decoder, encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
+    name_of = lru_cache(JUST_NAMED)(naming.name_of)  # a key's lines are mostly near each other
     for group in groups:
-        lines = _decoded(decoder, group)
+        records = group.records
+        # 1. Of lines that come out as they are, the records hold all that there is.
+        if encoder.encode_lines(records) == group.lines:
+            for record in records:
+                _rename(record, name_of, naming)
+            yield encoder.encode_lines(records), records[0].at, len(records)
+            continue
+        # 2. Lines of older versions, which lack fields: what is not there stays away.
+        lines = _decoded(decoder, group.lines)
         for line in lines:
             if isinstance(key := line.get("key"), str):
-                line["key"] = naming.name_of(key)
+                line["key"] = name_of(key)
                 if key in (line.get("reference") or ""):
                     line["reference"] = line["reference"].replace(key, line["key"])
             if line["type"] == "run_started":
                 line["keys"], line["pepper_check"] = naming.kind, naming.pepper_check
-        yield encoder.encode_lines(lines), lines[0].get("at", "")
+        yield encoder.encode_lines(lines), lines[0].get("at", ""), len(lines)
+
+
+def _rename(record: Record, name_of: Callable[[str], str], naming: KeyNaming) -> None:
+    if isinstance(record, KeyRecord | Unsent | JobStatus):
+        key, record.key = record.key, name_of(record.key)
+        if isinstance(record, KeyRecord) and record.reference and key in record.reference:
+            record.reference = record.reference.replace(key, record.key)
+    elif isinstance(record, RunStarted):
+        record.keys, record.pepper_check = naming.kind, naming.pepper_check
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], group: bytes) -> list[dict[str, Any]]:
@@ -94,7 +124,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], group: bytes) -> list[dict[str,
 
 
 def _write(
-    output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str]]
+    output: str, derived: DerivedFrom, groups: Iterator[tuple[bytes, str, int]]
 ) -> tuple[str, int]:
     """The new ledger under its name once it is whole."""
     derived.at = time_text()
@@ -107,10 +137,10 @@ def _write(
         try:
             with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, 0o600)
-                for lines, at in chain([(first, derived.at)], groups):
+                for lines, at, number in chain([(first, derived.at, 1)], groups):
                     group, head = commit_group(head, lines, at)
                     file.write(group)
-                    count += group.count(b"\n")
+                    count += number + 1
                 file.flush()
                 os.fsync(fd)
             os.link(unfinished, output)  # fails where the name was taken meanwhile

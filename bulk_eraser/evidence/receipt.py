@@ -17,6 +17,7 @@ from bulk_eraser.sending.request import FollowResult, RunResult
 __all__ = [
     "Receipt",
     "differences",
+    "put_receipt",
     "read_receipt",
     "receipt_must_be_writable",
     "receipt_of",
@@ -139,6 +140,16 @@ def _is_receipt_of(path: str, ledger: str) -> bool:
         return read_receipt(path).ledger == ledger
     except UsageError:
         return False
+
+
+def put_receipt(path: str, started: RunStarted, result: RunResult | FollowResult) -> None:
+    """Write the receipt; where that fails, it ends as if the ledger could not be written."""
+    try:
+        write_receipt(path, receipt_of(started, result), result.ledger or "")
+    except LedgerWriteError as error:
+        before = result.error
+        result.fail(error, begun=True)
+        result.error = " ".join(filter(None, (before, str(error))))
 
 
 def write_receipt(path: str, receipt: Receipt, ledger: str) -> None:

@@ -5,7 +5,6 @@ what became of each and writes the table of rows, if one is asked for.
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading, RejectedRow
 from bulk_eraser.survey.checks import Intake, read_survey
+from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
 
 __all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
@@ -51,6 +51,11 @@ STATES = (
 )
 """What became of a row, in the order in which it is told. The last two are not accounted for."""
 _UNACCOUNTED = ("sent", "not_reached")
+_NOTHING_TO_TELL = [
+    decision
+    for decision in DECISIONS
+    if decision.action is not Action.REJECT and decision.word not in _UNACCOUNTED
+]
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
@@ -313,7 +318,6 @@ def _note_rows(
     facts = survey.facts()
     result.input = msgspec.to_builtins(facts)
     result.other_sheets = survey.reader.other_sheets
-    states: Counter[str] = Counter()
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
         note = None
@@ -321,8 +325,9 @@ def _note_rows(
             paths = [account.path for account in audit.ledgers]
             starts = [[run.started.at for run in account.runs] for account in audit.ledgers]
             note = opened.enter_context(row_table(rows_path, paths, starts, row_places))
-        for number, row in enumerate(survey.second_reading()):
-            states[row.decision.word] += 1
+        # All rows are read and counted again; handed out are those about which something is told.
+        but = () if note is not None else _NOTHING_TO_TELL
+        for number, row in enumerate(survey.second_reading(but)):
             unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
                 result.unaccounted += 1
@@ -330,7 +335,9 @@ def _note_rows(
                     result.unaccounted_lines.append(row.row.line)
             if note is not None:
                 note(number, row)
-    result.states = {state: states[state] for state in STATES}
+    result.states = dict.fromkeys(STATES, 0)
+    for decision, count in survey.decisions.items():
+        result.states[decision.word] += count
     result.extra = audit.extra
     result.extra_lines = _places(audit, audit.extra_places)
 

@@ -25,12 +25,15 @@ from bulk_eraser.records import (
 
 __all__ = ["KeyHistory", "LedgerFacts"]
 
+_TELL_OF_RUNS = frozenset({RunStarted, RunFinished, Rejected, Duplicate})
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
 _NEVER_SENT = NEVER_NAMED[2:]
 _OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
+_Event = tuple[bytes, int, int]
+"""Digest of the key, event, number of the jid."""
 
 
 class LedgerFacts:
@@ -84,17 +87,19 @@ class LedgerFacts:
         return self._recorded.get(facts.identity(), 0)
 
     def take(self, group: Group) -> None:
+        if Accepted in group.kinds:
+            accepted = (record for record in reversed(group.records) if type(record) is Accepted)
+            self.last_accepted = next(accepted)
+        if _TELL_OF_RUNS.isdisjoint(group.kinds):
+            return
         for record in group.records:
-            kind = type(record)
-            if kind is Accepted:
-                self.last_accepted = record  # type: ignore[assignment] # its kind was looked at
-            elif kind is RunFinished and record.run == self._last_run:  # type: ignore[attr-defined] # as above
-                self._last_counts = record.counts  # type: ignore[attr-defined] # as above
-            elif kind is RunStarted:
-                self._begin_run(record)  # type: ignore[arg-type] # its kind was looked at
+            if isinstance(record, RunStarted):
+                self._begin_run(record)
+            elif isinstance(record, RunFinished) and record.run == self._last_run:
+                self._last_counts = record.counts
             # They stand in the order of the rows, so the last line tells how many are there.
-            elif kind is Rejected or kind is Duplicate:
-                self._note_recorded(record.line)  # type: ignore[attr-defined] # as above
+            elif isinstance(record, Rejected | Duplicate):
+                self._note_recorded(record.line)
 
     def _begin_run(self, started: RunStarted) -> None:
         if self.target is None:
@@ -130,19 +135,26 @@ class KeyHistory:
             raise no_temporary_room(error) from None
 
     def _take(self, group: Group) -> None:
-        just_sent, add = self._just_sent, self._events.add
+        just_sent, events = self._just_sent, list[_Event]()
         for record in group.records:
             kind = type(record)
             # Nearly all lines are one of these two, so they go the shortest way.
             if kind is Sent:
-                if record.key in just_sent:  # type: ignore[attr-defined] # its kind was looked at
-                    add(digest_of(record.key), _SENT, 0)  # type: ignore[attr-defined] # as above
-                just_sent[record.key] = None  # type: ignore[attr-defined] # as above
+                key = record.key  # type: ignore[attr-defined] # its kind was looked at
+                if key in just_sent:
+                    events.append((digest_of(key), _SENT, 0))
+                just_sent[key] = None
             elif kind is Accepted:
-                just_sent.pop(record.key, None)  # type: ignore[attr-defined] # as above
-                add(digest_of(record.key), _IN_PROGRESS, jid_number(record.jid))  # type: ignore[attr-defined] # as above
+                key = record.key  # type: ignore[attr-defined] # as above
+                just_sent.pop(key, None)
+                events.append((digest_of(key), _IN_PROGRESS, jid_number(record.jid)))  # type: ignore[attr-defined] # as above
             elif (event := event_of(record)) is not None:
-                self._remember(record.key, event, getattr(record, "jid", ""))  # type: ignore[attr-defined] # it has an event
+                key = record.key  # type: ignore[attr-defined] # it has an event
+                # A `sent` just before it may be left out if it makes no difference.
+                if just_sent.pop(key, self) is None and event not in _OUTCOMES:
+                    events.append((digest_of(key), _SENT, 0))
+                events.append((digest_of(key), event, jid_number(getattr(record, "jid", ""))))
+        self._events.extend(events)
         if len(just_sent) > _JUST_SENT:
             self._remember_sent()
 
@@ -152,8 +164,11 @@ class KeyHistory:
         Raises `OSError` when the temporary folder is full.
         """
         self._remember_sent()
+        read = self._events.read
+        if {event for _, event, _ in read(partition)} == {_IN_PROGRESS}:  # a run without trouble
+            return dict.fromkeys((digest for digest, *_ in read(partition)), KeyState.IN_PROGRESS)
         last: dict[bytes, LastState] = {}
-        for digest, event, jid in self._events.read(partition):
+        for digest, event, jid in read(partition):
             if event == _IN_PROGRESS:  # most of them, and whatever was before
                 last[digest] = KeyState.IN_PROGRESS, jid, *_NEVER_SENT
             else:
@@ -163,15 +178,6 @@ class KeyHistory:
     def close(self) -> None:
         self._events.close()
 
-    def _remember(self, key: str, event: int, jid: str) -> None:
-        """Take in an event. A `sent` just before it may be left out if it makes no difference."""
-        was_just_sent = key in self._just_sent
-        self._just_sent.pop(key, None)
-        if was_just_sent and event not in _OUTCOMES:
-            self._events.add(digest_of(key), KeyState.SENT, 0)
-        self._events.add(digest_of(key), event, jid_number(jid))
-
     def _remember_sent(self) -> None:
-        for key in self._just_sent:
-            self._events.add(digest_of(key), KeyState.SENT, 0)
+        self._events.extend([(digest_of(key), _SENT, 0) for key in self._just_sent])
         self._just_sent.clear()

@@ -4,10 +4,9 @@ A job is remembered by a few bytes and the place of its `accepted` line in the f
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from enum import IntEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -17,10 +16,10 @@ from bulk_eraser.ledger.key_state import jid_number
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import Accepted, JobStatus, RunStarted
 
-__all__ = ["JobBook", "JobState", "KnownJob", "accepted_at"]
+__all__ = ["JobBook", "JobState", "KnownJob", "accepted_at", "accepted_lines"]
 
-USUAL_LINE = 1 << 10
-"""Bytes; a jid may make an `accepted` line much longer."""
+WINDOW = 1 << 14
+"""Bytes that are read at a time; a jid may make an `accepted` line much longer."""
 _accepted = msgspec.json.Decoder(Accepted)
 
 
@@ -38,13 +37,21 @@ class JobState(IntEnum):
         return self >= JobState.DONE
 
 
+_NEVER_ASKED = int(JobState.NEVER_ASKED)
 _SUPERSEDED = 255
 """Beside the numbers of `JobState`: the key was sent again, so this job is not its last word."""
 _STATES = tuple(JobState)
 _STATE_OF = {"done": JobState.DONE, "error": JobState.ERROR, "not_found": JobState.NOT_FOUND}
 
 
-class KnownJob(NamedTuple):
+_TELL_OF_JOBS = frozenset({Accepted, JobStatus, RunStarted})
+_Event = tuple[bytes, int, int, float, int, int, int]
+"""Digest of the key, number of the jid, that of a `JobState` or `_SUPERSEDED`, the time of the line
+or of the next check, place of the line, date received as its ordinal (0: none), number of the run.
+"""
+
+
+class KnownJob(msgspec.Struct, frozen=True, gc=False):
     """A key's last job. `place` is the offset of its `accepted` line in the file; `created_at` and
     `due_at` are seconds since 1970; `received` is the row's date, if it has one; `run` is the
     number of the run that created it, from 0."""
@@ -70,25 +77,35 @@ class JobBook:
         self._times = _Times()
 
     def take(self, group: Group) -> None:
-        place = group.offset
+        if _TELL_OF_JOBS.isdisjoint(group.kinds):
+            return
+        place, events, times = group.offset, list[_Event](), self._times
         for record, line in zip(group.records, group.lines.split(b"\n"), strict=False):
-            kind = type(record)
-            if kind is Accepted:
-                self._add_job(record, place)  # type: ignore[arg-type] # its kind was looked at
-            elif kind is JobStatus:
-                self.note(record)  # type: ignore[arg-type] # as above
-            elif kind is RunStarted:
+            if type(record) is Accepted:
+                day = record.received
+                received = date.fromisoformat(day).toordinal() if day else 0
+                digest, jid, run = digest_of(record.key), record.jid, len(self.run_starts) - 1
+                job = (jid_number(jid), _NEVER_ASKED, times[record.at], place, received, run)
+                events.append((digest, *job))
+            elif isinstance(record, JobStatus):
+                events.append(self._answer(record))
+            elif isinstance(record, RunStarted):
                 self.run_starts.append(record.at)
             place += len(line) + 1
+        self._extend(events)
 
-    def note(self, record: JobStatus) -> None:
-        """Take in an answer that was committed."""
+    def note(self, answers: Iterable[JobStatus]) -> None:
+        """Take in answers that were committed."""
+        self._extend(list(map(self._answer, answers)))
+
+    def _answer(self, record: JobStatus) -> _Event:
         state = _STATE_OF.get(record.status, JobState.PENDING)
-        self._add(record.key, record.jid, state, self._times[record.next_check_at], 0, 0, 0)
+        due_at = self._times[record.next_check_at]
+        return digest_of(record.key), jid_number(record.jid), state, due_at, 0, 0, 0
 
     def supersede(self, digest: bytes) -> None:
         """Leave out the job of a key, if it has one: the key was sent again and has no new job."""
-        self._add_event(digest, 0, _SUPERSEDED, 0, 0, 0, 0)
+        self._extend([(digest, 0, _SUPERSEDED, 0, 0, 0, 0)])
 
     def jobs(self, first_check_at: Callable[[float], float]) -> Iterator[KnownJob]:
         """Every key's last job, in no order that means anything.
@@ -96,48 +113,61 @@ class JobBook:
         `first_check_at` gives the time of a job's first check for that of its creation.
         """
         for partition in range(PARTITIONS):
-            last: dict[bytes, tuple[int, KnownJob]] = {}
-            for digest, jid, number, at, place, received, run in self._events.read(partition):
-                if number == JobState.NEVER_ASKED:
-                    day = date.fromordinal(received) if received else None
-                    due_at = first_check_at(at)
-                    job = KnownJob(place, at, due_at, JobState.NEVER_ASKED, day, run)
-                    last[digest] = jid, job
+            last: dict[bytes, _Event] = {}
+            answers: dict[bytes, tuple[JobState, float]] = {}
+            for event in self._events.read(partition):
+                digest, jid, number, at, *_ = event
+                if number == _NEVER_ASKED:
+                    last[digest] = event
+                    answers.pop(digest, None)
                 elif number == _SUPERSEDED:
                     last.pop(digest, None)
-                elif (known := last.get(digest)) and known[0] == jid:
-                    last[digest] = jid, known[1]._replace(due_at=at, state=_STATES[number])
-            for _, job in last.values():
-                yield job
+                elif digest in last and last[digest][1] == jid:
+                    answers[digest] = _STATES[number], at
+            for digest, (_, _, _, at, place, received, run) in last.items():
+                state, due_at = answers.get(digest) or (JobState.NEVER_ASKED, first_check_at(at))
+                day = date.fromordinal(received) if received else None
+                yield KnownJob(place, at, due_at, state, day, run)
 
     def close(self) -> None:
         self._events.close()
 
-    def _add_job(self, accepted: Accepted, place: int) -> None:
-        received = date.fromisoformat(accepted.received).toordinal() if accepted.received else 0
-        run = len(self.run_starts) - 1
-        at = self._times[accepted.at]
-        self._add(accepted.key, accepted.jid, JobState.NEVER_ASKED, at, place, received, run)
-
-    def _add(
-        self, key: str, jid: str, state: JobState, at: float, place: int, received: int, run: int
-    ) -> None:
-        self._add_event(digest_of(key), jid_number(jid), state, at, place, received, run)
-
-    def _add_event(self, digest: bytes, *values: float) -> None:
+    def _extend(self, events: list[_Event]) -> None:
         try:
-            self._events.add(digest, *values)
+            self._events.extend(events)
         except OSError as error:
             raise no_temporary_room(error) from None
 
 
+def accepted_lines(
+    read_at: Callable[[int, int], bytes], places: Iterable[int]
+) -> Iterator[Accepted]:
+    """The `accepted` lines at `places`; `read_at` returns up to so many bytes from an offset on.
+
+    Of places that ascend, those that are near each other are read together.
+    """
+    begin, window = 0, b""
+    for place in places:
+        at = place - begin
+        end = window.find(b"\n", at) if at >= 0 else -1
+        if end < 0:
+            begin, at, window = place, 0, _from(read_at, place)
+            end = window.index(b"\n")
+        yield _accepted.decode(window[at:end])
+
+
 def accepted_at(read_at: Callable[[int, int], bytes], place: int) -> Accepted:
-    """The `accepted` line at `place`; `read_at` returns up to so many bytes from an offset on."""
-    size, content = USUAL_LINE, b""
+    """The only one at `place`."""
+    return next(accepted_lines(read_at, [place]))
+
+
+def _from(read_at: Callable[[int, int], bytes], place: int) -> bytes:
+    """The bytes from `place` on, at least to the end of the line."""
+    size, content = WINDOW, b""
     while b"\n" not in content:
-        size *= 4
         content = read_at(place, size)
-    return _accepted.decode(content[: content.index(b"\n")])
+        size *= 4
+    return content
 
 
 class _Times(dict[str | None, float]):

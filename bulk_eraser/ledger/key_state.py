@@ -31,6 +31,7 @@ from bulk_eraser.records import (
 )
 
 __all__ = [
+    "ABOUT_KEYS",
     "JOB_PENDING",
     "NEVER_NAMED",
     "UNSENT",
@@ -111,6 +112,8 @@ _EVENT_OF_LINE: dict[type[Record], int] = {
     Excluded: KeyState.EXCLUDED,
     Accepted: KeyState.IN_PROGRESS,
 }
+ABOUT_KEYS = frozenset({*_EVENT_OF_LINE, Failed, JobStatus})
+"""The types of lines that say something of a key's state: those that have an event."""
 _STATES = tuple(KeyState)
 """By number: a look-up here takes a fifth of what `KeyState(number)` does."""
 

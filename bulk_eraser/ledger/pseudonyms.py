@@ -5,7 +5,7 @@ has the pepper and a list of keys can tell what became of each; without the pepp
 even by trying keys.
 """
 
-import hmac
+from hashlib import sha256
 
 from bulk_eraser.key_partitions import digest_of
 
@@ -14,6 +14,8 @@ __all__ = ["PSEUDONYMS", "RAW", "RAW_KEYS", "KeyNaming"]
 RAW = "raw"
 PSEUDONYMS = "hmac-sha256"
 _CHECK = "bulk-eraser pepper check"
+_BLOCK = sha256().block_size
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class KeyNaming:
@@ -25,6 +27,12 @@ class KeyNaming:
 
     def __init__(self, pepper: bytes | None = None) -> None:
         self._pepper = pepper
+        # HMAC written out, so that what only depends on the pepper is done once: `hmac.digest`
+        # takes two to three times as long for each key.
+        secret = pepper or b""
+        secret = (sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+        self._inner = sha256(secret.translate(_INNER))
+        self._outer = sha256(secret.translate(_OUTER))
         self.kind = RAW if pepper is None else PSEUDONYMS
         self.pepper_check = None if pepper is None else self.name_of(_CHECK)
         self.digest_of = digest_of if pepper is None else self._digest_of_name
@@ -34,7 +42,10 @@ class KeyNaming:
         """What stands in the ledger for `key`."""
         if self._pepper is None:
             return key
-        return hmac.digest(self._pepper, key.encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(key.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def _digest_of_name(self, key: str) -> bytes:
         return digest_of(self.name_of(key))

@@ -32,7 +32,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 
-__all__ = ["KNOWN_FIELDS", "Fold", "Group", "ledger_blocks", "replay"]
+__all__ = ["KNOWN_FIELDS", "Fold", "Group", "groups_of", "ledger_blocks", "replay"]
 
 BLOCK = 1 << 20
 
@@ -67,12 +67,14 @@ class Group(NamedTuple):
     """One committed group: its records, and their lines as they stand in the file.
 
     `offset` is the byte, from 0, and `line` the line, from 1, at which the first of them begins.
+    `kinds` are the types of the records.
     """
 
     records: Sequence[Record]
     lines: bytes
     offset: int
     line: int
+    kinds: frozenset[type[Record]]
 
 
 class Fold(Protocol):
@@ -87,13 +89,18 @@ def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> 
     Raises `LedgerDamaged` as the scan does, or for a proven line that does not hold what its type
     must, and what the folds raise.
     """
-    offset = scan.valid_bytes
-    for lines in scan.groups(blocks):
-        first_line = scan.valid_lines - lines.count(b"\n")
-        group = Group(_decode(lines), lines, offset, first_line)
+    for group in groups_of(scan, blocks):
         for fold in folds:
             fold.take(group)
-        offset = scan.valid_bytes
+
+
+def groups_of(scan: LedgerScan, blocks: Iterator[bytes]) -> Iterator[Group]:
+    """The proven groups one by one; raises as `replay`."""
+    offset, line = scan.valid_bytes, scan.valid_lines + 1
+    for lines in scan.groups(blocks):
+        records = _decode(lines)
+        yield Group(records, lines, offset, line, frozenset(map(type, records)))
+        offset, line = scan.valid_bytes, scan.valid_lines + 1
 
 
 def ledger_blocks(path: str) -> Iterator[bytes]:

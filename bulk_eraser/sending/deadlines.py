@@ -30,8 +30,9 @@ class Calendar:
         after a check."""
         return (now // self.day_s + 1) * self.day_s
 
-    def is_slow(self, created: float, now: float) -> bool:
-        return now - created >= SLOW_DAYS * self.day_s
+    def slow_before(self, now: float) -> float:
+        """Until when a job was created that is slow now."""
+        return now - SLOW_DAYS * self.day_s
 
 
 def deadline_of(received: date) -> date:

@@ -42,11 +42,12 @@ from bulk_eraser.sending.given_jids import GivenJids
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.sources.rows import KeyRow, RejectedRow
-from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import DecidedRow, Survey
 
 __all__ = ["Erasure"]
 
+_KEPT = [decision for decision in DECISIONS if decision.action is Action.KEEP]
 MOST_RECORDS = 1000
 """Lines about rows that are not sent, in one group."""
 
@@ -162,7 +163,7 @@ class Erasure:
         All rows are read, also behind the last key of --limit: that is the independent count.
         """
         left = self._settings.limit
-        for row in self._survey.second_reading(but=[Action.KEEP]):
+        for row in self._survey.second_reading(but=_KEPT):
             if not row.decision.is_sent:
                 if self._is_to_be_recorded(row):
                     yield row

@@ -9,10 +9,8 @@ is finished is not asked about again, and `accepted` is never rewritten.
 import asyncio
 import time
 import uuid
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
 from itertools import islice
 
 from bulk_eraser import __version__
@@ -22,15 +20,16 @@ from bulk_eraser.errors import Attention, BulkEraserError, ExitCode, internal_er
 from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
-from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob, accepted_at
+from bulk_eraser.ledger.jobs import JobBook, accepted_lines
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.records import JobStatus, Record, RunStarted, time_text
-from bulk_eraser.sending.deadlines import Calendar, deadline_of, is_at_risk
+from bulk_eraser.records import Accepted, JobStatus, Record, RunStarted, time_text
+from bulk_eraser.sending.deadlines import Calendar
+from bulk_eraser.sending.job_survey import JobSurvey
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.pool import Pool
-from bulk_eraser.sending.request import FollowRequest, FollowResult, ListedJob
+from bulk_eraser.sending.request import FollowRequest, FollowResult
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator import Simulator
@@ -40,11 +39,8 @@ __all__ = ["Follow", "FollowedLedger"]
 LOOK_S = 60.0
 MANY_NOT_THERE = 10
 """Jobs that 404 was the answer for; then it is the version that is gone."""
-LISTED = 1000
-"""Jobs that a list of the result names at the most."""
 EXAMPLES = 3
 """Lines that are named for a reason."""
-LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
 
 
 class Answers:
@@ -187,12 +183,12 @@ class Follow:
         self._without_job = ledger.without_job()
         self._answers = Answers()
         self._errors: Counter[str] = Counter()
-        self._due = self._places_due()
+        self._jobs = self._look_at_jobs()
 
     @property
     def due(self) -> int:
         """How many jobs are asked about now."""
-        return len(self._due)
+        return len(self._jobs.due)
 
     async def carry_out(self, api_key: str, observe: Observe) -> FollowResult:
         """Ask, once or until all is finished. Raises what makes the start impossible."""
@@ -229,10 +225,10 @@ class Follow:
     async def send(self, session: Session) -> BulkEraserError | None:
         while True:
             began = time.time()
-            self.to_send, self.settled = len(self._due), 0
+            self.to_send, self.settled = self.due, 0
             pace = session.new_pace()  # a day without a question is no outage
             asking = Asking(
-                map(self._call_at, self._due),
+                map(_call_of, accepted_lines(self.file.read_at, self._jobs.due)),
                 self.request.calendar,
                 session.ledger,
                 session.client,
@@ -241,18 +237,18 @@ class Follow:
             )
             pool = await session.perform(asking, pace)
             self._errors += asking.errors
-            if pool.stopped_by or not (self.request.wait and self._is_pending()):
+            if pool.stopped_by or not self.request.wait or not self._look_again().pending:
                 return pool.stopped_by
             if await self._is_stopped_before_the_next(pool, began):
                 return pool.stopped_by
-            self._due = self._places_due()
+            self._jobs = self._look_at_jobs()  # it is another day
 
     def committed(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if isinstance(record, JobStatus):
-                self._book.note(record)
-                self.settled += 1
-                self._answers.note(record.status)
+        answers = [record for record in records if isinstance(record, JobStatus)]
+        self._book.note(answers)
+        self.settled += len(answers)
+        for answer in answers:
+            self._answers.note(answer.status)
 
     async def result(self, error: BulkEraserError | None, session: Session) -> FollowResult:
         result = FollowResult(ledger=self.file.path, rehearsal=self.settings.simulated)
@@ -261,7 +257,8 @@ class Follow:
         result.requests, result.retries = session.requests, session.retries
         result.without_job |= self._without_job
         try:
-            await asyncio.to_thread(self._look_at_jobs, result, with_lists=error is None)
+            jobs = await asyncio.to_thread(self._look_again)
+            jobs.put_into(result, with_lists=error is None)
         except Exception as bug:  # how it ended must be on record, whatever is wrong with a line
             error = error or internal_error(bug)
         self._conclude(result, error)
@@ -280,27 +277,14 @@ class Follow:
 
     # ── which jobs ──────────────────────────────────────────────────────────────────────────
 
-    def _jobs(self) -> Iterator[KnownJob]:
-        return self._book.jobs(self.request.calendar.next_check_at)
+    def _look_at_jobs(self) -> JobSurvey:
+        return JobSurvey(self._book, self.request, self.file.read_at, time.time())
 
-    def _places_due(self) -> "array[int]":
-        """The places of the jobs to ask about now; 8 bytes for each."""
-        now, ask_all = time.time(), self.request.now
-        return array(
-            "Q",
-            (
-                job.place
-                for job in self._jobs()
-                if not job.state.is_finished and (ask_all or job.due_at <= now)
-            ),
-        )
-
-    def _is_pending(self) -> bool:
-        return any(not job.state.is_finished for job in self._jobs())
-
-    def _call_at(self, place: int) -> Call:
-        accepted = accepted_at(self.file.read_at, place)
-        return Call(accepted.jid, {"key": accepted.key, "jid": accepted.jid})
+    def _look_again(self) -> JobSurvey:
+        """As they are now; they are as before where none has answered."""
+        if self._answers.total:
+            self._jobs = self._look_at_jobs()
+        return self._jobs
 
     async def _is_stopped_before_the_next(self, pool: Pool, began: float) -> bool:
         """Wait for the day after the one on which the asking began, also for those that did not
@@ -328,69 +312,6 @@ class Follow:
         if self.request.fail_if_overdue and result.listed["overdue_jobs"]:
             result.exit_code = ExitCode.SOME_ROWS
 
-    def _look_at_jobs(self, result: FollowResult, *, with_lists: bool) -> None:
-        """Count every job by its state, and list those that somebody should look at; the lists
-        take time, which there is none of when the run was stopped."""
-        lists, next_due = _Lists(self), float("inf")
-        for job in self._jobs():
-            is_finished = job.state.is_finished
-            result.counts["jobs"] += 1
-            result.counts[job.state.name.lower() if is_finished else "pending"] += 1
-            if not is_finished:
-                next_due = min(next_due, job.due_at)
-            if with_lists and job.state is not JobState.DONE:
-                lists.look_at(job)
-        lists.put_into(result)
-        if next_due < float("inf"):
-            result.next_check_at = time_text(next_due)
 
-    def received(self, job: KnownJob) -> date:
-        """When the person asked: by the row, else by the option, else when the run began."""
-        if job.received:
-            return job.received
-        return self.request.received or date.fromisoformat(self._book.run_starts[job.run][:10])
-
-    def listed(self, job: KnownJob, deadline: date) -> ListedJob:
-        accepted = accepted_at(self.file.read_at, job.place)
-        counted_from = "row" if job.received else "option" if self.request.received else "run"
-        return ListedJob(
-            accepted.line, accepted.jid, accepted.at, deadline.isoformat(), counted_from
-        )
-
-
-class _Lists:
-    """The jobs that somebody should look at, by why; the first thousand of each."""
-
-    def __init__(self, follow: Follow) -> None:
-        self._follow = follow
-        self._counts: Counter[str] = Counter()
-        self._jobs: dict[str, list[ListedJob]] = {name: [] for name in LISTS}
-        self._now = time.time()
-        self._today = datetime.now(UTC).date()
-
-    def look_at(self, job: KnownJob) -> None:
-        deadline = deadline_of(self._follow.received(job))
-        for name in self._reasons(job, deadline):
-            self._counts[name] += 1
-            if self._counts[name] <= LISTED:
-                self._jobs[name].append(self._follow.listed(job, deadline))
-
-    def _reasons(self, job: KnownJob, deadline: date) -> list[str]:
-        """The lists that it belongs to; none for most jobs."""
-        reasons = []
-        # 1. How the job stands. (One that is done is not looked at.)
-        if job.state.is_finished:
-            reasons.append(f"{job.state.name.lower()}_jobs")
-        elif self._follow.request.calendar.is_slow(job.created_at, self._now):
-            reasons.append("slow_jobs")
-        # 2. What the law asks for; a job may be on both kinds of lists.
-        if deadline < self._today:
-            reasons.append("overdue_jobs")
-        elif is_at_risk(deadline, self._today):
-            reasons.append("at_risk_jobs")
-        return reasons
-
-    def put_into(self, result: FollowResult) -> None:
-        for name in LISTS:
-            setattr(result, name, sorted(self._jobs[name], key=lambda job: (job.line, job.jid)))
-            result.listed[name] = self._counts[name]
+def _call_of(accepted: Accepted) -> Call:
+    return Call(accepted.jid, {"key": accepted.key, "jid": accepted.jid})

@@ -7,6 +7,7 @@ of a broken one, the file is refused.
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from bulk_eraser.errors import InputError
@@ -29,11 +30,15 @@ from bulk_eraser.sources.csv_quotes import Quotes
 from bulk_eraser.sources.rows import (
     BLANKS,
     KeyRow,
+    KeyRows,
     Reading,
     RejectedRow,
     Row,
+    RowGroup,
+    are_plain_keys,
     clean_key,
     is_numeric_like,
+    rows_of,
     with_facts,
 )
 from bulk_eraser.sources.text import BlankLines, physical_lines
@@ -41,12 +46,13 @@ from bulk_eraser.sources.text import BlankLines, physical_lines
 __all__ = ["CsvRows"]
 
 _CODE_AND_MORE = re.compile(r"[{]?[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}[}]?[;|]")
-_PLAIN_KEY = re.compile(r"[!-:<-{}~](?:[ -:<-{}~]{0,500}[!-:<-{}~])?")
-"""Nothing in it can be meant otherwise: short, no blanks around it, no `;` or `|`."""
+_GROUP = 1 << 13
+"""Characters, about: the lines that are looked at together."""
 
 
 class CsvRows:
-    """Iterate to get the rows. `key_field` and `delimiter` hold what was found in the file.
+    """Iterate to get the rows, or their `groups`. `key_field` and `delimiter` hold what was found
+    in the file.
 
     Raises `InputError` when the key's column cannot be told, or where a stray quote swallows
     rows. `key_field` without a header is the column's number, from 1.
@@ -59,7 +65,11 @@ class CsvRows:
         self._asked = asked
         self._too_long: set[int] = set()
         self._blank_lines = BlankLines(name)
-        self._lines = physical_lines(text, self._too_long, line_end)
+        self._line_end = line_end
+        self._physical_lines = physical_lines(text, self._too_long, line_end)
+        self._ahead: deque[str] = deque()
+        self._end: Exception | None = None
+        self._lines = self._each_line()
         self._line = ""
         self._passed_over = 0
         first, delimiter = self._begin(asked.delimiter)
@@ -81,16 +91,29 @@ class CsvRows:
         line = self._line
         return not line.endswith(("\n", "\r")) and bool(line.strip(BLANKS + self.delimiter))
 
+    @property
+    def _line_number(self) -> int:
+        """Of the line that was read last."""
+        return self._reader.line_num + self._passed_over
+
     # ── the rows ────────────────────────────────────────────────────────────────────────────
 
     def __iter__(self) -> Iterator[Row]:
-        reader, too_long = self._reader, self._too_long
-        column, width, key_name = self._columns.key, self._columns.width, self._key_name
-        offset = self._passed_over
+        return rows_of(self.groups())
+
+    def groups(self) -> Iterator[RowGroup]:
+        """The rows: most as groups of plain ones, all others step by step."""
+        reader = self._reader
         needs_nothing_else = not (self._columns.assumed or self._asked.has_facts)
         broken = 0  # the line of the row before, if that may go on in this one
         while True:
-            start = reader.line_num + 1 + offset
+            # 1. At the begin of a group, and nothing that came before has to do with it.
+            if needs_nothing_else and reader.line_num and not (self._ahead or broken):
+                self._look_ahead()
+                if plain := self._plain_rows():
+                    yield plain
+                    continue
+            start = self._line_number + 1
             try:
                 fields = next(reader)
             except StopIteration:
@@ -100,27 +123,44 @@ class CsvRows:
                 broken = start if rejected.error == "malformed_csv" else 0
                 yield rejected
                 continue
-            # 1. The row of most files: no quote (so it is one line), and a key that is plainly
-            #    one. It is what the steps below make of it, in a third of the time.
-            if (
-                needs_nothing_else
-                and len(fields) == width
-                and '"' not in self._line
-                and not (too_long or broken)
-            ):
-                key = fields[column]
-                if key != key_name and _PLAIN_KEY.fullmatch(key):
-                    yield KeyRow(key, start, False)
-                    continue
             # 2. Blank, or nothing but delimiters, as Excel leaves them behind deleted rows.
             if not any(fields):
                 self._blank_lines.count()
                 continue
             # 3. Any other row, step by step.
-            several_lines = reader.line_num + offset > start
+            several_lines = self._line_number > start
             row = self._row(fields, start, broken, several_lines=several_lines)
             broken = start if self._may_go_on(row, several_lines=several_lines) else 0
             yield row
+
+    def _plain_rows(self) -> KeyRows | None:
+        """The lines ahead, which are then used up, if each is a row that the steps of `_row` would
+        leave as it is: without a quote, with as many fields as the header, and a plain key."""
+        lines, text = self._ahead, "".join(self._ahead)
+        if '"' in text or self._too_long or self._line_end != "\n" or not text.endswith("\n"):
+            return None
+        if self.delimiter in text:
+            keys = self._key_fields(lines)
+        else:
+            keys = text.replace("\r\n", "\n").split("\n")[:-1] if self._columns.width == 1 else []
+        if not keys or not are_plain_keys(keys) or self._key_name in keys:
+            return None
+        start = self._line_number + 1
+        self._passed_over += len(lines)  # csv will not see them
+        self._line = lines[-1]
+        self._ahead.clear()
+        return KeyRows(start, keys)
+
+    def _key_fields(self, lines: deque[str]) -> list[str]:
+        """The field of the key in each line; none if the lines differ in their number of fields."""
+        try:
+            rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+        except csv.Error:
+            return []
+        if len(rows) != len(lines) or set(map(len, rows)) != {self._columns.width}:
+            return []
+        column = self._columns.key
+        return [fields[column] for fields in rows]
 
     def _row(self, fields: list[str], start: int, broken: int, *, several_lines: bool) -> Row:
         """What a row comes to that is not plain. `broken` is the line of a broken row before it.
@@ -131,7 +171,7 @@ class CsvRows:
         if broken and self._quotes.leave_a_rest(fields, self._line):
             raise self._stray_quote(broken)
         # 2. A stand-in for a line that was too long: nothing of it can be judged.
-        if self._too_long and max(self._too_long) >= start:
+        if self._too_long and start <= max(self._too_long) <= self._line_number:
             return RejectedRow("line_too_long", start)
         # 3. A note may have several lines, as long as none of them is a row.
         if several_lines and self._quotes.swallow_rows(fields):
@@ -203,7 +243,7 @@ class CsvRows:
 
         Raises `InputError` if it may have swallowed others.
         """
-        several_lines = self._reader.line_num + self._passed_over > start
+        several_lines = self._line_number > start
         is_open = "unexpected end of data" in error or self._quotes.are_open_at_the_end(self._line)
         if several_lines or is_open:
             raise self._stray_quote(start)
@@ -268,6 +308,34 @@ class CsvRows:
                 return line
             self._blank_lines.count()
         raise InputError(f"{self._name} holds no rows: there is nothing to erase.")
+
+    def _each_line(self) -> Iterator[str]:
+        while True:
+            self._look_ahead()
+            if not self._ahead:
+                return
+            while self._ahead:
+                yield self._ahead.popleft()
+
+    def _look_ahead(self) -> None:
+        """Read the lines of a group, if none are left. What ends the reading is raised only behind
+        the lines before it."""
+        if self._ahead:
+            return
+        if self._end is not None:
+            raise self._end
+        size = 0
+        try:
+            for line in self._physical_lines:
+                self._ahead.append(line)
+                size += len(line)
+                # Of lines that were too long only the last one is known: a group has one, its last.
+                if size >= _GROUP or self._too_long:
+                    return
+        except Exception as error:
+            if not self._ahead:
+                raise
+            self._end = error
 
     def _feed(self, first: str) -> Iterator[str]:
         """The lines for csv; `_line` is the one that it read last."""

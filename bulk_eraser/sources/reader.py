@@ -10,7 +10,7 @@ from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
-from bulk_eraser.sources.rows import Reading, Row
+from bulk_eraser.sources.rows import Reading, Row, RowGroup, rows_of
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 from bulk_eraser.sources.xlsx_book import Book
 from bulk_eraser.sources.xlsx_parts import DAMAGE, Parts, TooLarge
@@ -62,16 +62,24 @@ class InputReader:
 
     def survey_rows(self) -> Iterator[Row]:
         """The rows, read for the first time; at the end the file is remembered as it was."""
-        yield from self._rows(survey=True)
+        return rows_of(self.survey_groups())
+
+    def survey_groups(self) -> Iterator[RowGroup]:
+        """The same in groups."""
+        yield from self._groups(survey=True)
         self.file.close_survey()
 
     def checked_rows(self) -> Iterator[Row]:
         """The same rows again. `InputError` before any row of a changed part."""
-        return self._rows(survey=False)
+        return rows_of(self.checked_groups())
 
-    def _rows(self, *, survey: bool) -> Iterator[Row]:
+    def checked_groups(self) -> Iterator[RowGroup]:
+        """The same in groups."""
+        return self._groups(survey=False)
+
+    def _groups(self, *, survey: bool) -> Iterator[RowGroup]:
         is_sheet = self.asked.format == "xlsx"
-        return self._sheet_rows(survey=survey) if is_sheet else self._text_rows(survey=survey)
+        return self._sheet_rows(survey=survey) if is_sheet else self._text_groups(survey=survey)
 
     def _raw(self, *, survey: bool) -> "io.BufferedReader[Any]":
         return self.file.surveyed_bytes() if survey else self.file.checked_bytes()
@@ -85,20 +93,21 @@ class InputReader:
         self.other_sheets = sheet.other_sheets
         yield from sheet
 
-    def _text_rows(self, *, survey: bool) -> Iterator[Row]:
+    def _text_groups(self, *, survey: bool) -> Iterator[RowGroup]:
         asked, file = self.asked, self.file
         # In NDJSON a line feed alone ends a line (RFC 8259 lets a CR stand as a blank).
         line_end = None if asked.format == "csv" else "\n"
         try:
             text = open_text(self._raw(survey=survey), file, asked.encoding, line_end)
             with text.stream:
-                yield from self._csv_rows(text) if asked.format == "csv" else self._json_rows(text)
+                is_csv = asked.format == "csv"
+                yield from self._csv_groups(text) if is_csv else self._json_rows(text)
         except UnicodeError:
             raise explain_undecodable(file, asked.encoding, line_end) from None
         if survey and asked.encoding and text.utf8_check is not None:
             text.utf8_check.must_not_be_utf8(asked.encoding, file.name)
 
-    def _csv_rows(self, text: InputText) -> Iterator[Row]:
+    def _csv_groups(self, text: InputText) -> Iterator[RowGroup]:
         rows = CsvRows(text.stream, self.file.name, self.asked, text.line_end)
         self.reading = replace(
             self.asked,
@@ -106,7 +115,7 @@ class InputReader:
             delimiter=rows.delimiter,
             encoding=text.stream.encoding,
         )
-        yield from rows
+        yield from rows.groups()
         # Of other formats it says nothing: an object of NDJSON that can be read is a whole one.
         self.ends_within_a_row = rows.ends_within_a_row
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -10,11 +11,15 @@ __all__ = [
     "BLANKS",
     "KEY_NAMES",
     "KeyRow",
+    "KeyRows",
     "Reading",
     "RejectedRow",
     "Row",
+    "RowGroup",
+    "are_plain_keys",
     "clean_key",
     "is_numeric_like",
+    "rows_of",
     "with_facts",
 ]
 
@@ -30,6 +35,8 @@ BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
     chr(code) for code in range(0x1680, 0x3001) if unicodedata.category(chr(code)) == "Zs"
 )
 """Around a key they are no part of it."""
+_PLAIN = bytes(code for code in range(33, 127) if code not in b';|"')
+_LONGEST_PLAIN_KEY = 500
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
@@ -56,6 +63,28 @@ class RejectedRow(NamedTuple):
 
 
 Row = KeyRow | RejectedRow
+
+
+class KeyRows(NamedTuple):
+    """Rows that stand on one line each, one below the other from `line` on, and are nothing but
+    plain keys: the row of `keys[n]` is `KeyRow(keys[n], line + n, False)`."""
+
+    line: int
+    keys: list[str]
+
+
+RowGroup = Row | KeyRows
+"""What a source hands out at a time: most rows in groups, any other by itself."""
+
+
+def rows_of(groups: Iterable[RowGroup]) -> Iterator[Row]:
+    """The same one by one."""
+    for group in groups:
+        if isinstance(group, KeyRows):
+            for line, key in enumerate(group.keys, group.line):
+                yield KeyRow(key, line, False)
+        else:
+            yield group
 
 
 @dataclass(frozen=True)
@@ -101,6 +130,20 @@ def clean_key(raw: str, line: int) -> Row:
     if len(key) > MAX_KEY_BYTES // 4 and len(key.encode()) > MAX_KEY_BYTES:
         return RejectedRow("key_too_long", line)
     return KeyRow(key, line, len(key) != len(raw))
+
+
+def are_plain_keys(keys: Sequence[str]) -> bool:
+    """Can none of them be meant otherwise? They are short ASCII without blanks, quotes, `;`, `|`.
+
+    `clean_key` takes such a key as it is. All are looked at as one text: that takes a tenth.
+    """
+    text = "".join(keys)
+    return (
+        text.isascii()
+        and not text.encode().translate(None, _PLAIN)
+        and all(keys)
+        and max(map(len, keys)) <= _LONGEST_PLAIN_KEY
+    )
 
 
 def with_facts(

@@ -82,7 +82,7 @@ def read_hold_list(
     try:
         for key, line in _rows(reader, allow_numeric_like):
             held.add(key, line)
-            end.see(key)
+            end.see([key])
         if reader.ends_within_a_row and not allow_torn_end and end.is_likely():
             raise _unreadable(reader, line, "cut off? If it is whole, use --allow torn_end")
         held.sha256 = reader.file.fingerprint.sha256

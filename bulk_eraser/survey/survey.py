@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
+from itertools import count
 from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError, no_temporary_room
@@ -19,7 +20,7 @@ from bulk_eraser.ledger.key_state import KeyState, Resend
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, RejectedRow, Row
+from bulk_eraser.sources.rows import KeyRow, KeyRows, RejectedRow, Row, RowGroup, rows_of
 from bulk_eraser.survey.decision import DECISIONS, Action, Decision, decide
 from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.torn_end import TornEnd
@@ -39,6 +40,9 @@ class DecidedRow(NamedTuple):
 _NEW = Decision(Action.SEND, KeyState.NOT_SENT)
 _REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
 _DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
+_REJECTS = {decision.code for decision in DECISIONS if decision.action is Action.REJECT}
+_TELL = 50_000
+"""Rows between two calls of `progress`."""
 
 
 class Survey:
@@ -89,32 +93,35 @@ class Survey:
             raise no_temporary_room(error) from None
 
     def _read(self, progress: Callable[[int], None]) -> None:
-        digest_of, flags_of = self.naming.digest_of, self._suspects.flags_of
-        new, rejected = _NEW.code, _REJECTED.code
-        remember, look_alike = self._keys.add, self._look_alikes.add
-        decided, place = self._codes.append, -1
-        end = TornEnd()
-        see, row = end.see, None
-        for place, row in enumerate(self.reader.survey_rows()):
-            if isinstance(row, KeyRow):
-                key, line = row.key, row.line
-                digest = digest_of(key)
-                remember(digest, place, line, flags_of(key, line))
-                look_alike(key, digest, line)
-                see(key)
-                decided(new)
-                if row.stripped:
-                    self.stripped += 1
+        end, told = TornEnd(), 0
+        group: RowGroup | None = None
+        for group in self.reader.survey_groups():
+            if isinstance(group, RejectedRow):
+                self._codes.append(_REJECTED.code)
+                self._note_rejected(group)
+            elif isinstance(group, KeyRow):
+                self._remember([group.key], group.line, end)
+                self.stripped += group.stripped
             else:
-                decided(rejected)
-                self._note_rejected(row)
-            if not (place + 1) % 50_000:
-                progress(place + 1)
-        self.rows = place + 1
-        is_key_last = isinstance(row, KeyRow)
+                self._remember(group.keys, group.line, end)
+            if len(self._codes) >= told + _TELL:
+                told += _TELL
+                progress(told)
+        self.rows = len(self._codes)
+        is_key_last = isinstance(group, KeyRow | KeyRows)
         self.is_end_torn = is_key_last and self.reader.ends_within_a_row and end.is_likely()
         if not len(self._keys):
             raise InputError(self._no_key())
+
+    def _remember(self, keys: list[str], line: int, end: TornEnd) -> None:
+        """Take in rows that stand one below the other from `line` on."""
+        place = len(self._codes)
+        digests = list(map(self.naming.digest_of, keys))
+        flags = self._suspects.flags_of_all(keys, line)
+        self._keys.extend(list(zip(digests, count(place), count(line), flags, strict=False)))
+        self._look_alikes.add_all(keys, digests, line)
+        self._codes += bytes([_NEW.code]) * len(keys)
+        end.see(keys)
 
     def decide(
         self,
@@ -153,7 +160,7 @@ class Survey:
             self.keys_of_ledger += len(known)
             in_state = Counter(known.values())
             self.keys_sent_before += sum(n for state, n in in_state.items() if state.was_sent)
-            self.keys_in_common += len(known.keys() & first.keys())
+            self.keys_in_common += sum(map(known.__contains__, first))
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))
@@ -245,31 +252,34 @@ class Survey:
             duplicate=duplicate,
         )
 
-    def second_reading(self, but: Collection[Action] = ()) -> Iterator[DecidedRow]:
+    def second_reading(self, but: Collection[Decision] = ()) -> Iterator[DecidedRow]:
         """The rows again, each with what is done with it, counted independently of the first time.
 
-        All are read and counted; those with which one of the actions `but` is done are left out.
-        Raises `InputError` before a row of a changed part, `BulkEraserError` (internal) when the
-        two readings do not agree.
+        All are read and counted; those about which one of `but` was decided are left out. Raises
+        `InputError` before a row of a changed part, `BulkEraserError` (internal) when the two
+        readings do not agree.
         """
-        rejects = [decision.action is Action.REJECT for decision in DECISIONS]
-        left_out = [decision.action in but for decision in DECISIONS]
-        counted = [0] * len(DECISIONS)
-        place, codes, rows = -1, self._codes, self.rows
-        for place, row in enumerate(self.reader.checked_rows()):
-            if place >= rows:
-                raise BulkEraserError(_disagree(row.line))
-            code = codes[place]
-            if rejects[code] is not isinstance(row, RejectedRow):
-                raise BulkEraserError(_disagree(row.line))
-            counted[code] += 1
-            if left_out[code]:
-                continue
-            decision = DECISIONS[code]
-            first_line = self._first_line(place) if decision.action is Action.DUPLICATE else 0
-            yield DecidedRow(row, decision, first_line)
-        if place + 1 != rows or counted != [self.decisions[each] for each in DECISIONS]:
-            raise BulkEraserError(_disagree(place + 1))
+        left_out = bytes(decision.code for decision in but)
+        counted, place = Counter[int](), 0
+        for group in self.reader.checked_groups():
+            size = len(group.keys) if isinstance(group, KeyRows) else 1
+            codes = self._codes[place : place + size]
+            rejects = not _REJECTS.isdisjoint(codes)
+            if len(codes) < size or rejects is not isinstance(group, RejectedRow):
+                raise BulkEraserError(_disagree(group.line))
+            counted.update(codes)
+            if codes.strip(left_out):  # in most groups either all or none are left out
+                for number, row in enumerate(rows_of([group])):
+                    if codes[number] not in left_out:
+                        yield self._decided(row, place + number)
+            place += size
+        if place != self.rows or dict(counted) != {it.code: n for it, n in self.decisions.items()}:
+            raise BulkEraserError(_disagree(place))
+
+    def _decided(self, row: Row, place: int) -> DecidedRow:
+        decision = DECISIONS[self._codes[place]]
+        is_duplicate = decision.action is Action.DUPLICATE
+        return DecidedRow(row, decision, self._first_line(place) if is_duplicate else 0)
 
     def close(self) -> None:
         self.reader.file.close()

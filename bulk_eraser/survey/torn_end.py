@@ -21,12 +21,11 @@ _ENOUGH = 10
 
 
 class TornEnd:
-    """The last keys of an input, as `see` was called for each row with a key, in order."""
+    """The last keys of an input, as `see` was given all of them, in order."""
 
     def __init__(self) -> None:
         self._last: deque[str] = deque(maxlen=_LOOKED_AT + 1)
-        self.see = self._last.append
-        """Called with every key: a method of its own would cost as much as the rest."""
+        self.see = self._last.extend
 
     def is_likely(self) -> bool:
         """Is the last key shorter than nearly all others, and are these of one length or kind?"""

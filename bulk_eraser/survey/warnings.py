@@ -14,7 +14,8 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from bulk_eraser.key_partitions import KeyPartitions
@@ -26,6 +27,7 @@ __all__ = ["EXAMPLES", "Finding", "LookAlikes", "Suspects", "folded"]
 EXAMPLES = 3
 """Lines named in a message."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUIDS = re.compile(rf"(?:{_UUID.pattern}\n)*+")
 _PLACEHOLDER = re.compile(
     r"null|\(null\)|nil|none|nan|undefined|n/a|\\n|#(?:n/a|nv|[^\W\d_]+(?:/0)?[!?])",
     re.IGNORECASE,  # errors as Excel writes them in its languages: #REF!, #BEZUG!, #REFERENS!
@@ -88,6 +90,12 @@ class Suspects:
             self._note(_WORDS[flags], line)
         return flags
 
+    def flags_of_all(self, keys: Sequence[str], line: int) -> list[int]:
+        """The same of many, which stand one below the other from `line` on."""
+        if _UUIDS.fullmatch("".join([f"{key}\n" for key in keys])):
+            return [_IS_UUID] * len(keys)
+        return list(map(self.flags_of, keys, count(line)))
+
     def found(self) -> dict[str, Finding]:
         """The words that apply, with their findings."""
         counts, keys = self.counts, self.counts.total()
@@ -115,6 +123,13 @@ class LookAlikes:
         fold = folded(key)
         if fold != key:
             self._entries.add(self._digest_of(fold), digest, line)
+
+    def add_all(self, keys: Sequence[str], digests: Sequence[bytes], line: int) -> None:
+        """The same for many, which stand one below the other from `line` on."""
+        text = "".join(keys)
+        if not text.isascii() or text.lower() != text:  # most keys fold to themselves
+            for place, key in enumerate(keys):
+                self.add(key, digests[place], line + place)
 
     def groups(self, partition: int, plain: Mapping[bytes, int]) -> dict[bytes, set[bytes]]:
         """Digest of the folded key → digests of the keys that fold to it, for one partition.

@@ -648,7 +648,7 @@ def test_a_full_temporary_folder_is_no_error_of_the_ledger(
     def fail(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "secret")
 
-    monkeypatch.setattr(KeyPartitions, "add", fail)
+    monkeypatch.setattr(KeyPartitions, "extend", fail)
     with pytest.raises(TemporaryFolderFull, match="No space left"):
         LedgerFile(str(path), [KeyHistory()])
     monkeypatch.undo()

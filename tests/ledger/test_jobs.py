@@ -11,7 +11,7 @@ import pytest
 from bulk_eraser.errors import TemporaryFolderFull
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.chain import GENESIS, encode_group
-from bulk_eraser.ledger.jobs import JobBook, JobState, accepted_at
+from bulk_eraser.ledger.jobs import JobBook, JobState, accepted_at, accepted_lines
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import ledger_blocks, replay
 from bulk_eraser.records import Accepted, Excluded, JobStatus, Record
@@ -111,10 +111,10 @@ def test_a_superseded_job_is_followed_no_more(book: Any, path: Path):
 def test_an_answer_that_is_noted_counts_at_once(book: Any):
     """What this run recorded is known without reading the file again."""
     made = book(accepted("a", "ja"))
-    made.note(status("a", "ja", "waiting", "2024-05-07T00:00:00.000Z"))
+    made.note([status("a", "ja", "waiting", "2024-05-07T00:00:00.000Z")])
     (job,) = made.jobs(NEXT_DAY)
     assert (job.state, job.due_at) == (JobState.PENDING, due("2024-05-07T00:00Z"))
-    made.note(status("a", "ja", "done"))
+    made.note([status("a", "ja", "done")])
     assert [job.state for job in made.jobs(NEXT_DAY)] == [JobState.DONE]
 
 
@@ -135,7 +135,7 @@ def test_a_full_temporary_folder_is_told(book: Any, monkeypatch: pytest.MonkeyPa
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "secret")
 
-    monkeypatch.setattr(KeyPartitions, "add", full)
+    monkeypatch.setattr(KeyPartitions, "extend", full)
     with pytest.raises(TemporaryFolderFull, match=r"temporary folder .* No space left"):
         book(accepted("a", "ja"))
 
@@ -145,3 +145,22 @@ def test_a_long_line_is_read_whole(book: Any, path: Path):
     made = book(accepted("a", "j" * 60_000))
     (job,) = made.jobs(NEXT_DAY)
     assert jid_at(path, job.place) == "j" * 60_000
+
+
+def test_lines_near_each_other_are_read_together(book: Any, path: Path):
+    """Of many places that ascend, one reading serves many; long lines and gaps are no trouble."""
+    made = book(*(accepted(f"k{n}", "j" * (50_000 if n % 9 == 4 else n)) for n in range(25)))
+    places = sorted(job.place for job in made.jobs(NEXT_DAY))
+    content, readings = path.read_bytes(), list[int]()
+
+    def read_at(offset: int, size: int) -> bytes:
+        readings.append(offset)
+        return content[offset : offset + size]
+
+    assert [len(line.jid) for line in accepted_lines(read_at, places)] == [
+        50_000 if n % 9 == 4 else n for n in range(25)
+    ]
+    assert len(readings) < 15
+    assert [line.key for line in accepted_lines(read_at, places[::-6])] == [
+        f"k{n}" for n in range(24, -1, -6)
+    ]

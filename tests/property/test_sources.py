@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -144,21 +143,30 @@ cells = st.sampled_from(
     delimiter=st.sampled_from(",;\t"),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     named=st.sampled_from(["customerKey", "customerKey,note", "note;customerKey", "k0"]),
+    last=st.sampled_from(["", "\n", "k9"]),
     reading=st.sampled_from([Reading(), Reading(header=False), Reading(delimiter=",")]),
+    group=st.sampled_from([1, 6, 12]),
 )
-@example([["a;b"]], ",", "\n", "customerKey", Reading())
-@example([["k1", ""], ["k2"]], ",", "\n", "customerKey", Reading())
-@example([["k1", ' "x']], ",", "\n", "customerKey,note", Reading())
-@example([["k1", '"x'], ['y"', "k2"]], ",", "\n", "customerKey,note", Reading())
+@example([["a;b"]], ",", "\n", "customerKey", "\n", Reading(), 1)
+@example([["k1", ""], ["k2"]], ",", "\n", "customerKey", "\n", Reading(), 1)
+@example([["k1", ' "x']], ",", "\n", "customerKey,note", "\n", Reading(), 1)
+@example([["k1", '"x'], ['y"', "k2"]], ",", "\n", "customerKey,note", "\n", Reading(), 1)
+@example([["k1", "a"], ["k2", "b"], ["k3", "c"]], ",", "\n", "customerKey,note", "k9", Reading(), 6)
 def test_plain_rows_are_what_the_long_way_makes_of_them(
-    lines: list[list[str]], delimiter: str, end: str, named: str, reading: Reading
+    lines: list[list[str]],
+    delimiter: str,
+    end: str,
+    named: str,
+    last: str,
+    reading: Reading,
+    group: int,
 ) -> None:
-    """Rows without anything odd are read on a shorter way, which leads to the same place."""
-    text = end.join([named, *(delimiter.join(line) for line in lines)]) + end
-    nothing = re.compile("(?!)")
-    with mock.patch.object(csv_rows, "_PLAIN_KEY", nothing):
-        long_way = outcome(text.encode(), reading)
-    assert outcome(text.encode(), reading) == long_way
+    """Rows without anything odd are read in groups, and come to the same as one by one."""
+    text = end.join([named, *(delimiter.join(line) for line in lines)]) + last
+    with mock.patch.object(csv_rows, "_GROUP", group):
+        in_groups = outcome(text.encode(), reading)
+    with mock.patch.object(csv_rows, "are_plain_keys", return_value=False):
+        assert in_groups == outcome(text.encode(), reading)
 
 
 members = st.dictionaries(

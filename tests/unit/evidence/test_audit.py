@@ -2,14 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from examples import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bulk_eraser.evidence import audit as audit_module
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.findings import FINDINGS, FORGED
-from bulk_eraser.key_partitions import PARTITIONS
+from bulk_eraser.key_partitions import PARTITIONS, digest_of
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.records import (
     Accepted,
@@ -207,3 +213,53 @@ def test_it_may_be_asked_partition_by_partition(tmp_path: Path):
         assert all(audit.states(part) == {} for part in range(PARTITIONS))
         assert audit.ledgers[0].tail_bytes == path.stat().st_size
         assert audit.ledgers[0].commits == 0
+
+
+words = st.sampled_from(["done", "error", "running"])
+of_keys = st.sampled_from("abc")
+attempts = st.integers(0, 2)
+lines_of_keys = st.one_of(
+    st.builds(sent, of_keys, attempts),
+    st.builds(accepted, of_keys, st.sampled_from(["", "j"]), attempts),
+    st.builds(accepted, of_keys),
+    st.builds(unsent, of_keys),
+    st.builds(status, of_keys, words, st.sampled_from(["", "j"])),
+    st.builds(failed, of_keys, permanent=st.booleans()),
+    st.builds(lambda key: Excluded(key=key, line=2), of_keys),
+    st.builds(started, st.sampled_from(["run", "follow"])),
+    st.builds(finished),
+)
+usual = of_keys.map(lambda key: [sent(key), accepted(key)])
+histories = st.lists(lines_of_keys.map(lambda record: [record]) | usual, max_size=12)
+
+
+def audited(paths: list[str], known: set[bytes]) -> tuple[object, ...]:
+    """All that an audit tells of keys."""
+    with closing(Audit(paths)) as audit:
+        states = [audit.states(part, known) for part in range(PARTITIONS)]
+        runs = [run.lines_by_type for account in audit.ledgers for run in account.runs]
+        found = audit.findings.counts, audit.findings.places, audit.held_too_late
+        return states, runs, found, audit.extra, audit.extra_places
+
+
+@settings(max_examples=examples(600), deadline=None)
+@given(ledgers=st.lists(histories, min_size=1, max_size=2), known=st.sets(of_keys))
+def test_what_is_kept_as_one_is_as_if_kept_apart(
+    tmp_path_factory: pytest.TempPathFactory,
+    ledgers: list[list[list[Record]]],
+    known: set[str],
+) -> None:
+    """A key that was sent and accepted is kept as one event; whatever else its lines say, all is
+    found that is found when each line is one."""
+    folder, paths = tmp_path_factory.mktemp("ledgers"), []
+    for number, groups in enumerate(ledgers):
+        paths.append(str(folder / f"{number}.ndjson"))
+        head = GENESIS
+        with open(paths[-1], "wb") as file:
+            for record in [started(), *chain(*groups)]:
+                group, head = encode_group(head, [record], "2024-01-01T00:00:00.000Z")
+                file.write(group)
+    digests = set(map(digest_of, known))
+    together = audited(paths, digests)
+    with mock.patch.object(audit_module, "_JUST_SENT", -1):  # none is held back to the next group
+        assert together == audited(paths, digests)

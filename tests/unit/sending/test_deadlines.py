@@ -59,8 +59,8 @@ def test_near_is_a_week_and_over_is_not_near():
 def test_slow_is_later_than_the_archive_and_a_margin():
     """Nine days after its creation, not before."""
     days = Calendar()
-    assert not days.is_slow(at("2024-05-01 10:00:00"), at("2024-05-10 09:59:59"))
-    assert days.is_slow(at("2024-05-01 10:00:00"), at("2024-05-10 10:00:00"))
+    assert days.slow_before(at("2024-05-10 09:59:59")) < at("2024-05-01 10:00:00")
+    assert days.slow_before(at("2024-05-10 10:00:00")) == at("2024-05-01 10:00:00")
     assert SLOW_DAYS * Calendar(2.0).day_s == 18.0
 
 

@@ -14,7 +14,7 @@ from bulk_eraser.errors import BulkEraserError, InputError
 from bulk_eraser.key_partitions import digest_of
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow
+from bulk_eraser.sources.rows import KeyRow, KeyRows, Reading, RejectedRow
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.survey import DecidedRow, Survey
@@ -247,6 +247,8 @@ def test_a_change_between_the_readings_is_noticed(survey_of: Callable[..., Surve
         [KeyRow("k1", 2, False), KeyRow("k2", 3, False), KeyRow("k3", 4, False)],
         [KeyRow("k1", 2, False), RejectedRow("empty_key", 3)],
         [],
+        [KeyRows(2, ["k1"])],
+        [KeyRows(2, ["k1", "k2", "k3"])],
     ],
 )
 def test_readings_that_disagree_are_an_internal_error(
@@ -254,7 +256,7 @@ def test_readings_that_disagree_are_an_internal_error(
 ) -> None:
     """Should the same bytes ever give other rows, the run does not go on as if they were right."""
     survey = survey_of("customerKey\nk1\nk2\n")
-    monkeypatch.setattr(survey.reader, "checked_rows", lambda: iter(rows))
+    monkeypatch.setattr(survey.reader, "checked_groups", lambda: iter(rows))
     with pytest.raises(BulkEraserError, match="do not agree") as disagreement:
         decided(survey)
     assert disagreement.value.exit_code == 70

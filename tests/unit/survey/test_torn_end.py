@@ -15,8 +15,7 @@ NAMES = ["anna-1", "berta-22", "carl-333", "dora-4"]
 
 def is_torn(keys: list[str]) -> bool:
     end = TornEnd()
-    for key in keys:
-        end.see(key)
+    end.see(keys)
     return end.is_likely()
 
 
