@@ -249,7 +249,7 @@ class SendRate:
         else:  # what came before was a burst, or the wait for the next one
             came = sum(at > self._went_on_at for at in self._good)
             flow = came / since if came >= 5 else 0.0
-        return min(rate, max(flow, share * rate))
+        return min(rate * (1 - DIP), max(flow, share * rate))
 
     # ── what is done about it ───────────────────────────────────────────────────────────────
 
@@ -293,7 +293,8 @@ class SendRate:
         flow = max(hold.flow, self._flow(now))
         # 1. It was met with a wave: what came through was a burst, or the first of many.
         if hold.rate == FREE:
-            self._grow_from(now, max(flow * (1 - DIP), 1 / lasted))
+            least = START if flow <= SLOWEST else SLOWEST
+            self._grow_from(now, max(least, flow * (1 - DIP), 1 / lasted))
         # 2. It was met by far.
         elif hold.since - self._went_on_at < AGAIN_WITHIN_S:
             self._curve(now, min(hold.rate / 2, max(flow, 2 / lasted)))
