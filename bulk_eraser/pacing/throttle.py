@@ -40,8 +40,8 @@ DIP = 0.03
 """Below what was let through: where the curve begins."""
 DEEPEST = 0.5
 BACK_S = 3.0
-BACK_ANSWERS = 120
-LONGEST_BACK_S = 24.0
+BACK_ANSWERS = 160
+LONGEST_BACK_S = 32.0
 BACK_PAUSES = 12.0
 AFTER_PAUSE = 0.7
 """Until the limit is met again: so many seconds, answers, or times the pause that it costs."""
@@ -168,6 +168,8 @@ class SendRate:
                 self._cut(now, self._met_at / GROWTH, pause)
         elif self._is_too_much(now, number) or pause:
             self._cut(now, self._let_through(now, number, pause), pause)
+        elif self._since + self._back < now and self._share(number) >= SHARE_WHEN_LIMITED / 2:
+            self._limit, self._since = self.allowed(now), now - self._back  # no further for now
 
     def forget(self, now: float) -> None:
         """What was refused was not refused by a limiter: nothing limits any more."""
