@@ -105,11 +105,6 @@ class Verdict(NamedTuple):
     stop: BulkEraserError | None = None
 
     @property
-    def is_throttled(self) -> bool:
-        """The service asks for a lower rate."""
-        return self.http_status == 429
-
-    @property
     def is_load(self) -> bool:
         """The service may have too much to do."""
         return self.error == "timeout" or (self.http_status or 0) >= 500

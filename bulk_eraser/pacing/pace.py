@@ -1,9 +1,9 @@
 """The one gate before every request. It asks, in this order:
 
 1. window: may one more be in flight? (a loaded service: 5xx, timeouts, latency)
-2. pause: did the service ask to wait? (`Retry-After`, 429)
+2. pause: did the service ask to wait? (`Retry-After`)
 3. breaker: do most requests fail? Then one key is tried at a time.
-4. rate: --rate, and what a throttled service leaves of it (429)
+4. rate: --rate, and what a limiter leaves of it (429, or a 503 that looks like a limiter's)
 
 Beside it stand the budget that repeats are paid from, and the outage that ends a run (69). All of
 them are plain bookkeeping; clock and sleep are injected here.
@@ -18,9 +18,10 @@ from types import TracebackType
 from bulk_eraser.errors import BulkEraserError, ServiceDown
 from bulk_eraser.pacing.breaker import Breaker
 from bulk_eraser.pacing.budget import RetryBudget
+from bulk_eraser.pacing.limiter import Limiter
 from bulk_eraser.pacing.outage import Outage, Silence
 from bulk_eraser.pacing.rate import RateLimit
-from bulk_eraser.pacing.throttle import SendRate
+from bulk_eraser.pacing.throttle import FREE, SendRate, Sent
 from bulk_eraser.pacing.window import Window
 
 __all__ = ["OUTSTANDING", "Pace", "Slot"]
@@ -37,26 +38,42 @@ LATEST = 20
 RETURN_S = 0.5
 """Over so long the pool comes back after a pause, not as a wave."""
 LOOK_AGAIN_S = 0.25
+PUNCTUAL_BELOW_S = 0.004
+"""Sends at the edge of a limit that are closer than this need a better timer than the loop's."""
 
 
 class Slot:
     """One request's place in flight: `async with` waits for it and gives it back.
 
-    `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends.
+    `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends;
+    from then on `is_throttled` tells whether a limiter refused it.
     """
 
-    __slots__ = ("_accepted", "_loaded", "_pace", "is_probe", "number", "sent_at")
+    __slots__ = (
+        "_accepted",
+        "_loaded",
+        "_pace",
+        "is_probe",
+        "is_throttled",
+        "number",
+        "sent",
+        "sent_at",
+        "took",
+    )
 
     def __init__(self, pace: "Pace") -> None:
         self._pace = pace
         self._accepted = self._loaded = False
-        self.is_probe = False
+        self.is_probe = self.is_throttled = False
         self.number = 0
+        self.sent: Sent | None = None
         self.sent_at = 0.0
+        self.took: float | None = None
 
-    def came_back(self, *, accepted: bool, loaded: bool) -> None:
+    def came_back(self, *, accepted: bool, loaded: bool, error: str = "") -> None:
         """`loaded` for 5xx and timeouts. Refusals say nothing of how long a job takes to make."""
-        self._accepted, self._loaded = accepted, loaded
+        self.is_throttled = self._pace._is_throttled(self, error)
+        self._accepted, self._loaded = accepted, loaded and not self.is_throttled
 
     async def __aenter__(self) -> "Slot":
         await self._pace._enter(self)
@@ -81,22 +98,26 @@ class Pace:
         concurrency: int,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep_punctually: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.outage = Outage(max_outage, OUTSTANDING * concurrency)
         self.window = Window(concurrency)
         self.breaker = Breaker(OUTSTANDING * concurrency)
         self.first_request_at: float | None = None
         self.sleep = sleep
+        self._sleep_punctually = sleep_punctually or sleep
         self._clock = clock
         self._limited = rate > 0
         self._rate = rate
         self._rate_limit = RateLimit(rate)
         self._throttle = SendRate()
+        self._limiter = Limiter()
         self._throttled: deque[str] = deque(maxlen=LATEST)
+        self._suspects: deque[str] = deque(maxlen=LATEST)
+        self._was_misled = False
         self._budget = RetryBudget(clock(), OUTSTANDING * concurrency)
         self._paused_until = clock()
         self._asked_until = clock()
-        self._paused_s = 0.0
         self._return_until = float("-inf")
         self._next_return = float("-inf")
         self._answered_since_pause = True
@@ -131,6 +152,7 @@ class Pace:
                 raise
         # 3. It leaves.
         slot.sent_at = self._clock()
+        slot.sent = self._throttle.take(slot.sent_at)
         slot.is_probe = self.breaker.take(slot.sent_at)
         if self.first_request_at is None:
             self.first_request_at = slot.sent_at
@@ -151,10 +173,10 @@ class Pace:
     async def _wait_for_turn(self) -> None:
         async with self._turn:  # one at a time, or two would take the same slot of the schedule
             while (wait := self._wait(self._clock())) > 0:
-                await self.sleep(wait)
+                is_near = self._throttle.is_limited and wait < PUNCTUAL_BELOW_S
+                await (self._sleep_punctually if is_near else self.sleep)(wait)
             now = self._clock()  # a sleep may end late
             self._rate_limit.take(now)
-            self._throttle.take(now)
             if now < self._return_until:
                 self._next_return = now + RETURN_S / self.window.ceiling
 
@@ -164,12 +186,16 @@ class Pace:
             self._limited
             or now < self._return_until
             or self.breaker.is_open
-            or self._throttle.allowed(now) < float("inf")
+            or self._throttle.is_limited
         )
 
     def _wait(self, now: float) -> float:
-        wait = max(self._paused_until - now, self._rate_limit.delay(now), self._throttle.delay(now))
-        if now < self._return_until:
+        wait = max(
+            self._paused_until - now,
+            self._rate_limit.delay(now),
+            self._throttle.delay(now),
+        )
+        if now < self._return_until and not self._throttle.is_limited:
             wait = max(wait, self._next_return - now)
         # A good answer may close the breaker long before its next probe is due.
         if probe := self.breaker.delay(now):
@@ -190,36 +216,54 @@ class Pace:
             if not turn.done():
                 turn.set_result(self.window.leave())
 
-    def saw_good(self) -> None:
+    def _is_throttled(self, slot: Slot, error: str) -> bool:
+        """Did a limiter refuse it?"""
+        now = self._clock()
+        slot.took = now - slot.sent_at
+        if error == "http_503":
+            is_limiter = not self._throttle.puts_up_with(now) and not self.breaker.is_open
+            return is_limiter and self._limiter.refused(now, slot.took)
+        return error == "http_429"
+
+    def saw_good(self, slot: Slot | None = None) -> None:
         """An answer about a key arrived."""
         now = self._clock()
         self._note_answer(now)
         self.outage.saw_good(now)
         self.breaker.saw_good()
-        self._throttle.answered(self._active(now))
+        self._suspects.clear()
+        self._was_misled = False
+        self._throttle.answered(now, slot.sent if slot else None)
+        if slot is not None and slot.took is not None:
+            self._limiter.saw_good(now, slot.took)
         self._budget.earn()
 
     def saw_bad(
-        self, key: str, error: str, retry_after: float | None, *, probe: bool = False
+        self,
+        key: str,
+        error: str,
+        retry_after: float | None,
+        *,
+        probe: bool = False,
+        slot: Slot | None = None,
     ) -> BulkEraserError | None:
         """An attempt calls for another; returns why the whole run must stop, if it must."""
         now = self._clock()
+        is_throttled = slot.is_throttled if slot else error == "http_429"
         self._note_answer(now)
         why = self.outage.saw_bad(key, error)
         # 1. Throttled: the service is there and asks for less. Its own wish goes before ours.
         is_asked = retry_after is not None
-        if error == "http_429":
-            self.breaker.saw_alive()
-            self._throttled.append(key)
-            is_meant = self._throttle.throttled(now, self._active(now), asked=is_asked)
-            if is_meant and not is_asked:
+        if is_throttled:
+            self._saw_throttled(key, error, now, retry_after, slot)
+            if not is_asked and not self.outage.ever_good:  # nothing is known of any rate
                 retry_after = random.uniform(*THROTTLED_PAUSE_S)  # noqa: S311 jitter
         # 2. No answer of Elevate's: several of them end the run, and soon.
         elif error == "bad_answer":
             self.breaker.saw_other(now, probe=probe)
         # 3. Bad weather.
         else:
-            self.breaker.saw_bad(key, now, probe=probe)
+            self._saw_trouble(key, now, probe=probe)
         if why is None and retry_after is not None:
             why = self.expired()  # now, or one pause after the other would put it off for ever
         if why is None and retry_after is not None:
@@ -234,6 +278,26 @@ class Pace:
             if is_asked:
                 self._asked_until = max(self._asked_until, now + retry_after)
         return why
+
+    def _saw_trouble(self, key: str, now: float, *, probe: bool) -> None:
+        """A failure; what was taken for a limiter's since the last good answer was one as well."""
+        while self._suspects:
+            self.breaker.saw_bad(self._suspects.popleft(), now, probe=False)
+        self.breaker.saw_bad(key, now, probe=probe)
+        if self._was_misled and self.breaker.is_open:
+            self._was_misled = False
+            self._throttle.forget(now)
+
+    def _saw_throttled(
+        self, key: str, error: str, now: float, retry_after: float | None, slot: Slot | None
+    ) -> None:
+        if error == "http_429":
+            self.breaker.saw_alive()
+        else:  # should it turn out to be no limiter's after all
+            self._suspects.append(key)
+            self._was_misled = True
+        self._throttled.append(key)
+        self._throttle.refused(now, slot.sent if slot else None, pause=retry_after or 0.0)
 
     def expired(self) -> BulkEraserError | None:
         """Why to stop for want of a good answer. A pause the service asked for is waited out."""
@@ -270,26 +334,25 @@ class Pace:
     def throttled_to(self) -> float | None:
         """Requests a second that a throttled service leaves; None when that is no limit."""
         allowed = self._throttle.allowed(self._clock())
-        return allowed if allowed < (self._rate or float("inf")) else None
+        return allowed if allowed < (self._rate or FREE) else None
 
     @property
     def is_pool_throttled(self) -> bool:
         """Is the rate cut, and for many keys? Then a 429 says nothing about the key that met it."""
         return self.throttled_to is not None and len(set(self._throttled)) >= THROTTLED_KEYS
 
+    def is_learning(self, slot: Slot) -> bool:
+        """Did this request leave while it was being found out what a limiter leaves?"""
+        return slot.sent is not None and self._throttle.is_learning(self._clock(), slot.sent)
+
     def _pause(self, now: float, seconds: float) -> None:
         if seconds <= 0:
             return
         until = now + seconds
         if until > self._paused_until:  # a shorter one is part of the pause that is on
-            self._paused_s += until - max(now, self._paused_until)
             self._paused_until = until
             self._return_until = until + RETURN_S
             self._answered_since_pause = False
-
-    def _active(self, now: float) -> float:
-        """The time without the pauses: it stands still in one."""
-        return now - self._paused_s + max(0.0, self._paused_until - now)
 
     def _note_answer(self, now: float) -> None:
         if now >= self._paused_until:

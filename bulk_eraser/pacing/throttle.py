@@ -1,117 +1,354 @@
-"""The rate that a throttled service leaves: 429 is answered by sending more slowly.
+"""The rate that a limiter leaves, learnt from what it refuses.
 
-As the adaptive mode of the AWS SDKs: on being throttled, the rate drops to 0.7 of what was answered
-well of late, and comes back along a cubic curve that is flat where the limit was met. Three things
-are different, each because an experiment asked for it: one 429 alone changes nothing (several
-within two seconds do), the rate drops at most once a second, and what was answered well is the best
-second of the last three. Both are seconds of sending: each 429 pauses the pool for about a second,
-so with the pauses counted no 429 would seem to follow another, and each cut would be too deep.
+A limiter lets so many requests a second through and refuses the others at once (429, or 503; see
+`limiter`). What it is like inside is not known: a bucket with or without room for a burst, a window
+of a second, a counter that counts the refused ones as well. So:
+
+1. Refusals are judged by their share of a second's answers (60 at least), not one by one. If they
+   are too many, the rate falls to what was let through, less a little, and comes back along a curve
+   that is flat where the limit was met, and then ever steeper, as the limit may have risen.
+2. Several sends in a row that are refused: nothing is left to be had for a moment. So all hold, one
+   request after another asks whether it is over, and the first good answer lets all go on.
+3. Where the limit was met with a wave, or by far, it is looked for from below: the rate grows with
+   each good answer, at most twofold in the time of an answer, until something is refused.
+4. Refusals that stay, however much the rate falls, are not a limiter's: they are put up with.
 """
 
 from collections import deque
+from math import exp
+from typing import NamedTuple
 
-__all__ = ["SendRate"]
+__all__ = ["FREE", "SendRate", "Sent"]
 
-BETA = 0.7
-"""What is left of the measured rate after a cut."""
-CURVE = 0.4
-"""Requests a second per cubed second, as in the SDKs."""
-SOONEST_BACK_S = 5.0
-"""To the rate at the cut: a low one would be passed in a moment on the curve made for high ones."""
-SEVERAL = 3
-WITHIN_S = 2.0
-SHARE = 0.05
-SHARE_WHEN_CUT = 0.02
-"""Of the answers of a second: fewer 429s are not meant for the rate."""
-BETWEEN_LONE_S = 10.0
-"""So seldom a 429 that is not meant for the rate pauses the pool."""
-BETWEEN_CUTS_S = 1.0
+FREE = float("inf")
 SLOWEST = 1.0
 """Requests a second."""
+START = 10.0
 FORGOTTEN = 10.0
-"""Times the rate at the cut: from there on the curve is no limit any more."""
-_BUCKETS_A_SECOND = 10
-_REMEMBERED_S = 3
+"""Times what is answered well: a rate beyond that is no limit any more."""
+
+JUDGED_S = 1.0
+JUDGED_ANSWERS = 60
+SEVERAL = 3
+SEVERAL_S = 0.01
+FEW = 2
+SHARE = 0.03
+SHARE_WHEN_LIMITED = 0.02
+"""Of the answers: fewer refusals are not meant for the rate."""
+
+DIP = 0.03
+"""Below what was let through: where the curve begins."""
+DEEPEST = 0.5
+BACK_S = 3.0
+BACK_ANSWERS = 160
+LONGEST_BACK_S = 32.0
+BACK_PAUSES = 12.0
+AFTER_PAUSE = 0.7
+"""Until the limit is met again: so many seconds, answers, or times the pause that it costs."""
+
+ASK_AFTER_S = 0.025
+ASK_OFTEN_S = 0.2
+ASK_OFTEN_FOR_S = 1.5
+ASK_SELDOM_S = 1.0
+AGAIN_WITHIN_S = 0.7
+"""Two holds so close: the rate is far too high (a window of a second would last longer)."""
+USED_UP = 0.8
+GROWTH = 1.1
+GROWTH_A_SECOND = 8.0
+"""For each good answer, while the limit is looked for from below; and at most e-fold so often."""
+LOOKED_FOR = 2
+"""Refusals that end that."""
+LEARNING_S = 2.0
+"""So soon after a cut it may not have been deep enough."""
+
+FAR_BELOW = 0.8
+SERIES = 4
+SERIES_S = 2.0
+PUT_UP_WITH_S = 60.0
+"""So many cuts, each so soon after the one before: the rate does not matter to the refusals."""
+
+
+class Sent(NamedTuple):
+    """A request that left, as the how-manieth, and at what rate."""
+
+    number: int
+    rate: float
 
 
 class SendRate:
-    """Spaces sends while the service throttles; no limit before, and after it is long over."""
+    """Spaces sends while a limiter is met; no limit before, and after that is long over.
+
+    Times are seconds without the pauses that the service asked for.
+    """
 
     def __init__(self) -> None:
-        self._throttled: deque[float] = deque(maxlen=200)
-        self._lone_at = float("-inf")
-        self._answered: deque[list[int]] = deque(maxlen=_BUCKETS_A_SECOND * _REMEMBERED_S)
-        self._cut_at = self._cut_at_active = float("-inf")
-        self._limit_met = float("inf")
-        self._flat_after = 0.0
-        self._curve = CURVE
+        self._sent = 0
         self._next = float("-inf")
+        self._good: deque[float] = deque()
+        self._answers: deque[tuple[float, bool]] = deque()
+        self._refused = self._forgotten = 0
+        self._judged_from = 0
+        self._row: deque[int] = deque(maxlen=32)
+        # The curve: from below `_limit` at `_since` up to it after `_back` seconds, and beyond.
+        self._limit = FREE
+        self._since = self._back = 0.0
+        self._growing = False
+        self._met_at = FREE
+        self._hold: _Hold | None = None
+        self._went_on_at = float("-inf")
+        self._series = 0
+        self._series_rate = 0.0
+        self._series_since = float("-inf")
+        self._cut_at = float("-inf")
+        self._put_up_with = 0.0
+        self._put_up_until = float("-inf")
+
+    # ── before a request ────────────────────────────────────────────────────────────────────
 
     def allowed(self, now: float) -> float:
         """Requests a second; infinite while nothing limits them."""
-        if self._limit_met == float("inf"):
-            return float("inf")
-        rate = self._curve * (now - self._cut_at - self._flat_after) ** 3 + self._limit_met
-        if rate > FORGOTTEN * self._limit_met:
-            self._limit_met = float("inf")
-            return float("inf")
-        return max(SLOWEST, rate)
+        if self._limit == FREE:
+            return FREE
+        if self._growing:
+            return self._limit
+        time = (now - self._since) / self._back - 1.0
+        if time < 1.0:
+            return max(SLOWEST, self._limit * (1.0 + DIP * time**3))
+        return self._limit * (1.0 + DIP) * exp(min(100.0, time - 1.0))
 
     def delay(self, now: float) -> float:
         """Seconds until a send is allowed; 0 when it is."""
+        if self._hold is not None:
+            return max(0.0, self._hold.ask_at - now)
         return max(0.0, self._next - now)
 
-    def take(self, now: float) -> None:
+    def take(self, now: float) -> Sent:
         """Note a send at `now`."""
-        if self._limit_met != float("inf"):
-            self._next = max(self._next, now) + 1.0 / self.allowed(now)
+        self._sent += 1
+        rate = self.allowed(now)
+        if rate < FREE:
+            self._next = max(self._next, now) + 1.0 / rate
+        if self._hold is not None:
+            self._hold.asked(now)
+        return Sent(self._sent, rate)
 
-    def answered(self, active: float) -> None:
-        """A request was answered well. `active` is the time without the pauses."""
-        bucket = int(active * _BUCKETS_A_SECOND)
-        if self._answered and self._answered[-1][0] == bucket:
-            self._answered[-1][1] += 1
+    # ── after a request ─────────────────────────────────────────────────────────────────────
+
+    def answered(self, now: float, sent: Sent | None = None) -> None:
+        """A request was answered well."""
+        self._good.append(now)
+        self._flow(now)
+        number, rate = sent or Sent(self._sent, FREE)
+        if number <= self._judged_from:
+            return
+        self._note(now, refused=False)
+        if self._hold is not None:
+            self._go_on(now, self._hold)
+        elif self._growing:
+            growth = min(GROWTH, exp(GROWTH_A_SECOND * (now - self._since)))
+            self._limit = max(self._limit, min(self._limit * growth, 2 * rate))
+            self._since = now
+        if self._forgotten and self.allowed(now) > FORGOTTEN * self._flow(now):
+            self._limit, self._growing = FREE, False
+
+    def refused(self, now: float, sent: Sent | None = None, *, pause: float = 0.0) -> None:
+        """A limiter refused a request; each refusal costs a pause of so many seconds."""
+        number, rate = sent or Sent(self._sent + 1, self.allowed(now))
+        if number <= self._judged_from or self._hold is not None:
+            return  # it left at a rate that is given up already
+        self._note(now, refused=True)
+        self._row.append(number)
+        unknown = not self.is_limited and self._is_too_much(now, number)
+        if (
+            (unknown or self._is_in_a_row(now, number))
+            and not pause
+            and not self._is_put_up_with(now)
+        ):
+            self._stop_for_a_moment(now)
+        elif self._growing:
+            self._met_at = min(self._met_at, rate)
+            if self._refused >= LOOKED_FOR or pause:
+                self._cut(now, self._met_at / GROWTH, pause)
+        elif self._is_too_much(now, number) or pause:
+            self._cut(now, self._let_through(now, number, pause), pause)
+        elif self._since + self._back < now and self._share(number) >= SHARE_WHEN_LIMITED / 2:
+            self._limit, self._since = self.allowed(now), now - self._back  # no further for now
+
+    def forget(self, now: float) -> None:
+        """What was refused was not refused by a limiter: nothing limits any more."""
+        self._limit, self._growing, self._hold = FREE, False, None
+        self._series = 0
+        self._judge_anew(now)
+
+    @property
+    def is_limited(self) -> bool:
+        return self._limit < FREE
+
+    def is_learning(self, now: float, sent: Sent) -> bool:
+        """Was it sent at a rate that is given up since, or while the limit was looked for?"""
+        looked_for = self._growing or self._hold is not None or now - self._cut_at <= LEARNING_S
+        return self.is_limited and (looked_for or sent.number <= self._judged_from)
+
+    def puts_up_with(self, now: float) -> float:
+        """The share of refusals that the rate has been found not to matter to; mostly 0."""
+        return self._put_up_with if now < self._put_up_until else 0.0
+
+    # ── how much is refused ─────────────────────────────────────────────────────────────────
+
+    def _note(self, now: float, *, refused: bool) -> None:
+        self._answers.append((now, refused))
+        self._refused += refused
+        while len(self._answers) > JUDGED_ANSWERS and self._answers[0][0] <= now - JUDGED_S:
+            self._refused -= self._answers.popleft()[1]
+            self._forgotten += 1
+
+    def _is_in_a_row(self, now: float, number: int) -> bool:
+        """Is this send one of several next to each other that were refused?"""
+        row = 1
+        for step in (-1, 1):  # answers may overtake each other
+            near = number + step
+            while near in self._row:
+                near += step
+                row += 1
+        return row >= min(8, self._several(now))
+
+    def _several(self, now: float) -> float:
+        """At a high rate a few more: so many are met in a moment, and tell more exactly."""
+        return max(SEVERAL, SEVERAL_S * self.allowed(now)) if self.is_limited else SEVERAL
+
+    def _share(self, number: int) -> float:
+        """Of refusals among what was sent of late, up to this one: good answers take longer."""
+        return self._refused / max(len(self._answers), number - self._judged_from - self._forgotten)
+
+    def _is_too_much(self, now: float, number: int) -> bool:
+        most = SHARE_WHEN_LIMITED if self.is_limited else SHARE
+        most += 1.5 * self.puts_up_with(now)
+        few = self._several(now)
+        if self.is_limited and len(self._answers) >= JUDGED_ANSWERS / 2:
+            few = max(FEW, SEVERAL_S * self.allowed(now))
+        return self._refused >= few and self._share(number) >= most
+
+    def _is_put_up_with(self, now: float) -> bool:
+        return self.puts_up_with(now) > SHARE
+
+    def _flow(self, now: float) -> float:
+        """Good answers a second: those of the last one, or the last 20 if they took longer."""
+        good = self._good
+        while len(good) > 20 and good[0] <= now - JUDGED_S:
+            good.popleft()
+        if not good or now - good[0] <= JUDGED_S:
+            return len(good) / JUDGED_S
+        return (len(good) - 1) / (now - good[0])
+
+    def _let_through(self, now: float, number: int, pause: float) -> float:
+        """Requests a second that were not refused, at the present rate."""
+        rate = self.allowed(now)
+        if rate == FREE:
+            return self._flow(now)
+        if pause:  # in which a limiter without room for a burst gains nothing
+            return min(rate, max(self._flow(now), AFTER_PAUSE * rate))
+        share = max(DEEPEST, 1 - self._share(number))
+        since = now - self._went_on_at
+        if since >= JUDGED_S:
+            flow = self._flow(now)
+        else:  # what came before was a burst, or the wait for the next one
+            came = sum(at > self._went_on_at for at in self._good)
+            flow = came / since if came >= 5 else 0.0
+        return min(rate * (1 - DIP), max(flow, share * rate))
+
+    # ── what is done about it ───────────────────────────────────────────────────────────────
+
+    def _cut(self, now: float, through: float, pause: float) -> None:
+        """Down to a little below what was let through, and back to where it was refused."""
+        if not pause and self._gives_up(now):
+            return
+        if not self.is_limited:
+            self._grow_from(now, max(START, self._flow(now) * (1 - DIP)))
         else:
-            self._answered.append([bucket, 1])
+            self._curve(now, through, pause)
 
-    def throttled(self, now: float, active: float, *, asked: bool) -> bool:
-        """A 429 came: is the pool to pause for it? Cuts the rate if several came of late.
+    def _curve(self, now: float, limit: float, pause: float = 0.0) -> None:
+        self._limit = max(SLOWEST, limit)
+        self._since = now
+        answers = min(LONGEST_BACK_S, BACK_ANSWERS / self._limit)
+        self._back = max(BACK_S, answers, BACK_PAUSES * pause)
+        self._growing = False
+        self._judge_anew(now)
 
-        Few among many good answers are no throttling but come in any weather, unless they ask for
-        a pause (`asked`): they change nothing, and pause the pool only now and then.
-        """
-        self._throttled.append(active)
-        limited = self._limit_met != float("inf")
-        meant = asked or self._share(active) >= (SHARE_WHEN_CUT if limited else SHARE)
-        several = len(self._throttled) >= SEVERAL and active - self._throttled[-SEVERAL] <= WITHIN_S
-        if several and meant and active - self._cut_at_active >= BETWEEN_CUTS_S:
-            self._limit_met = max(SLOWEST, min(self._best_second(active), self.allowed(now)))
-            lost = self._limit_met * (1 - BETA)
-            self._curve = min(CURVE, lost / SOONEST_BACK_S**3)
-            self._flat_after = (lost / self._curve) ** (1 / 3)
-            self._cut_at, self._cut_at_active = now, active
-            self._answered.clear()  # what came at a higher rate says nothing any more
-        if not meant and active - self._lone_at < BETWEEN_LONE_S:
+    def _grow_from(self, now: float, rate: float) -> None:
+        self._limit = max(SLOWEST, rate)
+        self._since, self._growing, self._met_at = now, True, FREE
+        self._judge_anew(now)
+
+    def _stop_for_a_moment(self, now: float) -> None:
+        rate = self.allowed(now)
+        if self._gives_up(now):
+            return
+        flow = self._flow(now)
+        self._hold = _Hold(now, rate, flow)
+        self._limit = max(SLOWEST, min(rate, flow))
+        self._growing = True
+        self._judge_anew(now)
+
+    def _go_on(self, now: float, hold: "_Hold") -> None:
+        """The limiter lets one through again: at what rate do all go on?"""
+        self._hold = None
+        self._next = now
+        lasted = max(ASK_AFTER_S, hold.asked_at - hold.since)
+        flow = max(hold.flow, self._flow(now))
+        # 1. It was met with a wave: what came through was a burst, or the first of many.
+        if hold.rate == FREE:
+            least = START if flow <= SLOWEST else SLOWEST
+            self._grow_from(now, max(least, flow * (1 - DIP), 1 / lasted))
+        # 2. It was met by far.
+        elif hold.since - self._went_on_at < AGAIN_WITHIN_S:
+            self._curve(now, min(hold.rate / 2, max(flow, 2 / lasted)))
+        # 3. Something was used up, such as a window's allowance.
+        else:
+            self._curve(now, min(hold.rate, max(flow, USED_UP * hold.rate)))
+        self._went_on_at = now
+
+    def _judge_anew(self, now: float) -> None:
+        self._judged_from = self._sent
+        self._answers.clear()
+        self._forgotten = 0
+        self._row.clear()
+        self._refused = 0
+        self._cut_at = now
+
+    def _gives_up(self, now: float) -> bool:
+        """Is it refused again and again, at rates far below what was let through? Then the rate is
+        no matter, and it goes back up."""
+        if not self.is_limited:
             return False
-        self._lone_at = active
+        rate = self.allowed(now)
+        if now - self._cut_at > max(SERIES_S, JUDGED_ANSWERS / rate):
+            self._series, self._series_rate, self._series_since = 0, 0.0, now
+        if now - self._series_since >= JUDGED_S:  # what came before may have met a higher limit
+            self._series_rate = max(self._series_rate, self._flow(now))
+        self._series += rate < FAR_BELOW * self._series_rate
+        if self._series <= SERIES:
+            return False
+        self._put_up_with = max(self._refused / len(self._answers), SHARE)
+        self._put_up_until = now + PUT_UP_WITH_S
+        self._series = 0
+        self._curve(now, self._series_rate)
         return True
 
-    def _share(self, active: float) -> float:
-        """Of 429s among the answers of the last second."""
-        throttled = sum(active - at <= 1.0 for at in self._throttled)
-        newest = int(active * _BUCKETS_A_SECOND)
-        good = sum(n for bucket, n in self._answered if bucket > newest - _BUCKETS_A_SECOND)
-        return throttled / (throttled + good)
 
-    def _best_second(self, active: float) -> float:
-        """The most good answers in any one of the last three seconds."""
-        newest = int(active * _BUCKETS_A_SECOND)
-        oldest = newest - _BUCKETS_A_SECOND * _REMEMBERED_S
-        counts = {bucket: count for bucket, count in self._answered if bucket > oldest}
-        return max(
-            (
-                sum(counts.get(start + tenth, 0) for tenth in range(_BUCKETS_A_SECOND))
-                for start in counts
-            ),
-            default=0,
-        )
+class _Hold:
+    """Nothing is left to be had: since when, at what rate that was met, and when to ask again."""
+
+    __slots__ = ("_wait", "ask_at", "asked_at", "flow", "rate", "since")
+
+    def __init__(self, now: float, rate: float, flow: float) -> None:
+        self.since = self.asked_at = now
+        self.rate, self.flow = rate, flow
+        self._wait = ASK_AFTER_S
+        self.ask_at = now + ASK_AFTER_S
+
+    def asked(self, now: float) -> None:
+        self.asked_at = now
+        most = ASK_OFTEN_S if now - self.since < ASK_OFTEN_FOR_S else ASK_SELDOM_S
+        self._wait = min(most, 2 * self._wait)
+        self.ask_at = now + self._wait

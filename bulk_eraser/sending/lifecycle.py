@@ -6,6 +6,7 @@ The ledger is locked and proven when it is opened, before this begins. Whatever 
 the ledger is closed with a line that says how; only one that can no longer be written has none.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -18,6 +19,7 @@ from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.pacing.punctual import sleep_punctually
 from bulk_eraser.records import Record, RunFinished, RunStarted
 from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.request import FollowResult, RunResult
@@ -93,7 +95,14 @@ class Session:
 
     def new_pace(self) -> Pace:
         settings = self._settings
-        return Pace(settings.rate, settings.max_outage, settings.concurrency, time.monotonic)
+        return Pace(
+            settings.rate,
+            settings.max_outage,
+            settings.concurrency,
+            time.monotonic,
+            asyncio.sleep,
+            sleep_punctually,
+        )
 
     async def perform(self, work: Work, pace: Pace) -> Pool:
         """Make all calls of `work`; returns when their outcomes are on disk.

@@ -22,7 +22,7 @@ from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
 from bulk_eraser.elevate.verdict import Answer, Kind, Verdict
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
-from bulk_eraser.pacing.pace import OUTSTANDING, Pace
+from bulk_eraser.pacing.pace import OUTSTANDING, Pace, Slot
 from bulk_eraser.sending.work import Call, Work
 from bulk_eraser.settings import RunSettings
 
@@ -31,6 +31,8 @@ __all__ = ["Pool"]
 DRAIN_S = 5.0
 REPEATING = 64
 """Keys that may wait for a repeat before no new ones are begun."""
+MOST_SPARED = 4
+"""Attempts of a key that a limiter refused while its limit was being learnt."""
 LOOK_S = 0.25
 ASK_S = 1.0
 """Between two questions whether the service is up."""
@@ -122,7 +124,7 @@ class Pool:
         async def attempt_again() -> Verdict:
             nonlocal last
             if not (first.at_once and call.attempt == 1):
-                await self._pace.afford_repeat(throttled=last.is_throttled)
+                await self._pace.afford_repeat(throttled=call.throttled)
             await self._work.announce([call])
             last = await self._attempt(call, task)
             return last
@@ -165,37 +167,51 @@ class Pool:
             finally:
                 del self.in_flight[task]
             verdict = self._work.classify(call, came)
-            slot.came_back(accepted=verdict.kind is Kind.ACCEPTED, loaded=verdict.is_load)
+            slot.came_back(
+                accepted=verdict.kind is Kind.ACCEPTED,
+                loaded=verdict.is_load,
+                error=verdict.error,
+            )
         call.maybe_done = maybe_done_before or verdict.maybe_done
         call.anew = verdict.at_once  # where one kept connection was dead, the others may be as well
         if verdict.kind is not Kind.ACCEPTED:
             call.detail = (
                 printable_detail(came.body, call.key) if isinstance(came, Answer) else None
             )
-        self._note(call, verdict, probe=slot.is_probe)
+        call.throttled = slot.is_throttled
+        self._note(call, verdict, slot)
         return verdict
 
-    def _note(self, call: Call, verdict: Verdict, *, probe: bool) -> None:
+    def _note(self, call: Call, verdict: Verdict, slot: Slot) -> None:
         """What the attempt means for the pool, and whether it counts against the key."""
         if verdict.kind is Kind.STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
         elif verdict.kind is not Kind.AGAIN:
             self._good_questions = 0
-            self._pace.saw_good()
-        elif verdict.at_once and call.attempt == 1 and not probe:
+            self._pace.saw_good(slot)
+        elif verdict.at_once and call.attempt == 1 and not slot.is_probe:
             call.counted += 1  # a keep-alive connection that died is not held against the service
         else:
             was_open = self._pace.breaker.is_open
-            why = self._pace.saw_bad(call.key, verdict.error, verdict.retry_after, probe=probe)
+            why = self._pace.saw_bad(
+                call.key, verdict.error, verdict.retry_after, probe=slot.is_probe, slot=slot
+            )
             if why is None and not self._pace.outage.ever_good:
                 why = verdict.stop
             if why is not None:
                 self.stop(why)
             if self._pace.breaker.is_open and not was_open:
                 self._client.close_idle()
-            if self._counts(call, verdict):
+            if self._is_spared(call, slot):
+                call.spared += 1
+            elif self._counts(call, verdict):
                 call.counted += 1
             call.successes = self._pace.outage.successes
+
+    def _is_spared(self, call: Call, slot: Slot) -> bool:
+        """Was it refused because the right rate is just being found out? That ends soon, so a key
+        that meets it again and again is spared no longer."""
+        return call.throttled and call.spared < MOST_SPARED and self._pace.is_learning(slot)
 
     def _counts(self, call: Call, verdict: Verdict) -> bool:
         """Is a failed attempt held against the key?
@@ -212,7 +228,7 @@ class Pool:
         if self._good_questions >= SURE:
             return True
         # 3. The pool as a whole is too fast.
-        if verdict.is_throttled and self._pace.is_pool_throttled:
+        if call.throttled and self._pace.is_pool_throttled:
             return False
         # 4. An outage, or what may be the beginning of one.
         outage = self._pace.outage

@@ -23,6 +23,8 @@ class Call:
     an attempt may have been carried out, in this run or, if it `was_unknown`, in an earlier one.
     `anew`: the next attempt is to take a new connection. `has_left`: the first byte of the last one
     was written; before, it only connects. `ever_left`: that of any one.
+    `throttled`: a limiter refused the last one; `spared` counts such ones that are not held against
+    the key.
     """
 
     key: str
@@ -38,6 +40,8 @@ class Call:
     ever_left: bool = False
     began: float = 0.0
     detail: str | None = None
+    throttled: bool = False
+    spared: int = 0
 
     def leaves(self) -> None:
         """The first byte of this attempt is about to leave."""

@@ -282,7 +282,7 @@ async def test_several_429_lower_the_rate_below_the_one_asked_for(time: Any):
         pace.saw_good()
     for number in range(12):
         pace.saw_bad(f"key-{number}", "http_429", None)
-    assert 65 <= (pace.throttled_to or 0) <= 75
+    assert 90 <= (pace.throttled_to or 0) <= 100
     await time.run(*(send(pace, time, sent, 5) for _ in range(32)))
     assert most_in_a_second(sent) <= 110
 
