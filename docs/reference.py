@@ -152,6 +152,12 @@ FIELDS = {
     "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
     "receipts": "for each `--receipt`: `receipt` (its path), its `head` and `run`, and `differs`: "
     "the fields that the ledger says otherwise",
+    "timestamp": "path of the file with the time stamp of `head`; null if none was had",
+    "timestamps": "for each time stamp: `stamp` (its path), the `head` that it stamps, which "
+    "`commit` of which `ledger` that is and the `commits_after` it, `state` (`good`: signed by an "
+    "authority of `--timestamp-ca`; `unchecked`; `bad`), `time` (before which the commit existed, "
+    "UTC) and `why` it is bad or unchecked",
+    "expect_stamps": "was `--timestamp-ca` given, so that all time stamps must be good?",
     "findings": "word → `count`, and the first places as `ledger` and `line`",
     "erased": "how many of `states` are erased",
     "expect_done": "was everybody expected to be erased?",

@@ -5,7 +5,7 @@ what became of each and writes the table of rows, if one is asked for.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -24,6 +24,7 @@ from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
+from bulk_eraser.evidence.timestamp import Stamp, State
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
@@ -57,6 +58,7 @@ _NOTHING_TO_TELL = [
     if decision.action is not Action.REJECT and decision.word not in _UNACCOUNTED
 ]
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
+_OF_ANOTHER = "no commit of these ledgers has the head that it stamps"
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
 
@@ -66,7 +68,8 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
-    `receipts` are files that `run` and `follow` wrote: their heads are expected as well.
+    `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
+    those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -75,6 +78,8 @@ class VerifyRequest:
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
     receipts: Sequence[str] = ()
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    expect_stamps: bool = False
     input_path: str | None = None
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
@@ -90,6 +95,7 @@ class VerifyResult(Result):
     ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
+    `timestamps` are the stamps of heads, `expect_stamps` says that they must be good.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have.
     """
@@ -100,6 +106,8 @@ class VerifyResult(Result):
     ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     receipts: list[dict[str, Any]] = field(default_factory=list)
+    timestamps: list[dict[str, Any]] = field(default_factory=list)
+    expect_stamps: bool = False
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     other_sheets: list[str] = field(default_factory=list)
@@ -125,6 +133,32 @@ class VerifyResult(Result):
         """How many of `states` were to be erased and are not, as far as is known."""
         return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
 
+    @property
+    def not_good_stamps(self) -> int:
+        """How many stamps are bad, or only unchecked where they must be good."""
+        wrong = (State.BAD, State.UNCHECKED) if self.expect_stamps else (State.BAD,)
+        return sum(stamp["state"] in wrong for stamp in self.timestamps)
+
+    @property
+    def unstamped(self) -> int:
+        """How many ledgers have no stamp, where they must have one."""
+        stamped = {stamp["ledger"] for stamp in self.timestamps}
+        return self.expect_stamps * sum(it["ledger"] not in stamped for it in self.ledgers)
+
+    def note_stamp(self, path: str, stamp: Stamp, place: Mapping[str, Any] | None) -> None:
+        """What a stamp says; `place` is where the ledgers have its head."""
+        state, why = stamp.state, stamp.why
+        if state is not State.BAD and stamp.head is not None and place is None:
+            state, why = State.BAD, _OF_ANOTHER
+        of = {name: place and place[name] for name in ("ledger", "commit", "commits_after")}
+        said = {"state": state, "time": stamp.time, "why": why}
+        self.timestamps.append({"stamp": path, **of, "head": stamp.head, **said})
+
+    def settle_stamps(self) -> None:
+        """3 for stamps that are not as they must be, if nothing worse was found."""
+        if self.exit_code == ExitCode.COMPLETE and (self.not_good_stamps or self.unstamped):
+            self.outcome, self.exit_code = "incomplete", ExitCode.SOME_ROWS
+
 
 def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
     """Look at everything, note it in `result`, and conclude. What was found before an error stays.
@@ -132,14 +166,20 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
     be looked at; what is wrong with a ledger raises nothing.
     """
-    result.expect_done = request.expect_done
+    result.expect_done, result.expect_stamps = request.expect_done, request.expect_stamps
     receipts = {path: read_receipt(path) for path in request.receipts}
     heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
     with ExitStack() as opened:
         line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
-        audit = opened.enter_context(closing(Audit(request.ledgers, heads, line_places)))
-        _note_ledgers(result, audit, heads)
+        stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
+        audit = opened.enter_context(
+            closing(Audit(request.ledgers, [*heads, *stamped], line_places))
+        )
+        known = _note_ledgers(result, audit, [*heads, *stamped])
+        result.expected_heads = {head: known[head] for head in heads}
         _note_receipts(result, audit, receipts)
+        for path, stamp in request.stamps.items():
+            result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
         if request.input_path is None:
             _account_for_keys(result, audit)
         else:
@@ -180,6 +220,11 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
             f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
             f"({', '.join(wrong[0]['differs'])}): it was changed, or is that of another ledger."
         )
+    elif other := [stamp for stamp in result.timestamps if stamp["why"] == _OF_ANOTHER]:
+        result.error = (
+            f"The time stamp {other[0]['stamp']} is of a head that is not one of the commits: the "
+            "ledger was cut off before it, or rewritten, or the stamp is that of another ledger."
+        )
     elif audit.findings.is_forged:
         result.error = "The ledger holds lines that no run writes; see the findings."
     if result.error:
@@ -200,25 +245,29 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
 # ── ledgers ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> None:
-    result.expected_heads = dict.fromkeys(heads)
+def _note_ledgers(
+    result: VerifyResult, audit: Audit, heads: Sequence[str]
+) -> dict[str, dict[str, Any] | None]:
+    """Returns where the ledgers have these heads; None for one that they do not have."""
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(heads)
     result.rehearsal = audit.is_rehearsal
     for account in audit.ledgers:
         facts = {name: getattr(account, name) for name in _FACTS}
         derived = msgspec.to_builtins(account.derived_from)
         if account.derived_from is not None and account.derived_from.head in heads:
-            result.expected_heads[account.derived_from.head] = _of_the_old_one(account)
+            found[account.derived_from.head] = _of_the_old_one(account)
         runs = [_run(run) for run in account.runs]
         result.ledgers.append(
             {"ledger": account.path, **facts, "derived_from": derived, "runs": runs}
         )
         for head, (commit, line) in account.kept.items():
-            result.expected_heads[head] = {
+            found[head] = {
                 "ledger": account.path,
                 "commit": commit,
                 "commits_after": account.commits - commit,
                 "lines_after": account.lines - line,
             }
+    return found
 
 
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
