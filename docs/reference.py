@@ -53,8 +53,9 @@ EXIT_CODES = {
         "Reached the end; some rows failed, are unknown or were rejected, in this run or an "
         "earlier one, some removal jobs failed, or a key came on hold too late. `check`: some rows "
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
-        "`--expect-done`, held too late, or something follows the last commit. `follow`: all jobs "
-        "are finished, but some in `error` or `not_found`, or some keys have no job.",
+        "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
+        "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
+        "have no job.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -87,7 +88,7 @@ EXIT_CODES = {
     ExitCode.CREDENTIALS: ("Stopped: the API key was refused (401, 403).", "after correction"),
     ExitCode.CONFIGURATION: (
         "Configuration: no API key, plain http to another host, a ledger of another target or "
-        "secret (pepper), a bad certificate.",
+        "secret (pepper), a bad certificate, `--timestamp` without its extra package.",
         "after correction",
     ),
     ExitCode.LEDGER_DAMAGED: (

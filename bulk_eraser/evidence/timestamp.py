@@ -149,6 +149,8 @@ def judge(raw: bytes, trusted: "Sequence[Certificate]" = ()) -> Stamp:
         return Stamp(State.BAD, None, reply.time, "what it stamps is no SHA-256 digest")
     if not trusted:
         return Stamp(State.UNCHECKED, reply.head, reply.time, "no trusted authority is named")
+    if not reply.response.signed_data.certificates:
+        return Stamp(State.UNCHECKED, reply.head, reply.time, "it holds no certificate")
     if not _is_signed(reply.response, reply.head, trusted):
         why = "its signature is not that of a trusted authority, valid at that time"
         return Stamp(State.BAD, reply.head, reply.time, why)
