@@ -67,9 +67,9 @@ def verify(
 ) -> int:
     """Prove that ledgers are unchanged since they were written.
 
-    Changes nothing, needs no API key, and sends nothing but a head, for --timestamp. With --input,
-    every row must have an outcome in one of the ledgers; the file is read as the run read it,
-    unless options say otherwise.
+    Changes no ledger, needs no API key, and sends nothing but a head, for --timestamp. With
+    --input, every row must have an outcome in one of the ledgers; the file is read as the run read
+    it, unless options say otherwise.
     """
     output, result = told.output(), VerifyResult()
 
