@@ -125,7 +125,8 @@ def follow(
             pursued = Follow(request, settings, ledger)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
-                result = runner.run(pursued.carry_out(api_key, Display(output)))
+                shown = Display(output, settings.rate)
+                result = runner.run(pursued.carry_out(api_key, shown))
             proofs.leave(output, pursued.run_started, result)
             result.next = _next(result)
             return result

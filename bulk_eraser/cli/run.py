@@ -285,7 +285,7 @@ def _execute(
         if prepared.to_send:
             ask_consent(prepared, how.consent, output)
         with event_loop_runner() as runner:
-            result = runner.run(prepared.carry_out(how.api_key, Display(output)))
+            result = runner.run(prepared.carry_out(how.api_key, Display(output, settings.rate)))
         how.proofs.leave(output, prepared.run_started, result)
         result.next = _next(prepared, result, how.follow_options)
         return result

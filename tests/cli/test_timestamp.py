@@ -164,6 +164,8 @@ def wrong_answers(papers: Papers) -> Iterator[tuple[str, bytes]]:
     yield "a page", b"<!DOCTYPE html><title>Sign in</title>"
     yield "its own question", QUERY
     yield "cut", papers.reply(QUERY)[:-1]
+    granted, with_changes = b"\x30\x03\x02\x01\x00", b"\x30\x03\x02\x01\x01"
+    yield "granted with changes", papers.reply(QUERY).replace(granted, with_changes, 1)
     refused = ("ts", "-query", "-digest", HEAD, "-sha256", "-tspolicy", "1.9", "-out", "refused")
     must(papers.folder, *refused)
     yield "refused", papers.reply((papers.folder / "refused").read_bytes())
