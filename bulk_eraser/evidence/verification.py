@@ -59,6 +59,7 @@ _NOTHING_TO_TELL = [
 ]
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _OF_ANOTHER = "no commit of these ledgers has the head that it stamps"
+_OF_THE_OLD_ONE = "it is of the ledger from which this one was derived, as its first line says"
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
 
@@ -150,6 +151,8 @@ class VerifyResult(Result):
         state, why = stamp.state, stamp.why
         if state is not State.BAD and stamp.head is not None and place is None:
             state, why = State.BAD, _OF_ANOTHER
+        elif state is State.GOOD and place and place["commit"] is None:  # anybody could write that
+            state, why, place = State.UNCHECKED, _OF_THE_OLD_ONE, None
         of = {name: place and place[name] for name in ("ledger", "commit", "commits_after")}
         said = {"state": state, "time": stamp.time, "why": why}
         self.timestamps.append({"stamp": path, **of, "head": stamp.head, **said})

@@ -534,6 +534,35 @@ async def test_expected_stamps_must_be_there_and_good(
     assert (await verify(desk, "--stamp", kept))[0] == 0
 
 
+async def test_each_of_several_ledgers_must_have_one(
+    desk: Any, service: Any, keys: list[str], authority: Authority, papers: Papers
+):
+    """A stamp of one is not one of the other."""
+    await desk.run(desk.csv(keys[:3]), service, "--timestamp", authority.url)
+    await desk.run(desk.csv(keys[3:6], "more.csv"), service)
+    both = ("more.ledger.ndjson", "--timestamp-ca", papers.root)
+    assert (await verify(desk, "--timestamp-ca", papers.root))[0] == 0
+    assert (await verify(desk, *both))[0] == 3
+    assert (await verify(desk, *both, "--timestamp", authority.url))[0] == 0
+
+
+async def test_a_stamp_of_the_old_ledger_proves_nothing_of_the_derived_one(
+    desk: Any, service: Any, keys: list[str], authority: Authority, papers: Papers
+):
+    """Its first line only says from which head it was made."""
+    await desk.run(desk.csv(keys[:3]), service, "--timestamp", authority.url)
+    [stamp] = stamps_in(desk.folder)
+    pepper = desk.file("pepper", "0123456789abcdef0123456789abcdef")
+    pepper.chmod(0o600)
+    env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    copied = await desk.call("pseudonymize", LEDGER, "--output", "copy.ledger.ndjson", env=env)
+    assert copied.code == 0
+    old = ("--stamp", stamp, "--timestamp-ca", papers.root, "--json")
+    ended = await desk.call("verify", "copy.ledger.ndjson", *old)
+    [found] = json.loads(ended.out)["timestamps"]
+    assert (ended.code, found["state"], found["ledger"]) == (3, "unchecked", None)
+
+
 async def test_a_file_that_is_no_stamp_is_bad(desk: Any, ledger: str):
     """3, also where none is expected: beside the ledger it pretends to be one."""
     desk.file(f"{LEDGER}.{ledger[:16]}.tsr", b"<html>")
