@@ -153,13 +153,14 @@ def _judged(path: str, trusted: "Sequence[Certificate]") -> Stamp:
 
 
 def _is_stamped(output: Output, ledger: str, head: str, authority: Authority) -> bool:
-    """Ask for a stamp, and tell what came of it."""
+    """Ask for a stamp, and tell what came of it. Raises nothing: all else is done already."""
     who = printable(authority.url.host or "")
     try:
         stamp = keep_stamp(ledger, head, authority)
-    except NoStamp as why:
+    except Exception as error:  # a bug as well
+        why = str(error) if isinstance(error, NoStamp) else f"a bug ({type(error).__name__})"
         output.warn(
-            f"no time stamp from {who}: {printable(str(why))}. To ask again, use `verify` with "
+            f"no time stamp from {who}: {printable(why)}. To ask again, use `verify` with "
             "--timestamp."
         )
         return False

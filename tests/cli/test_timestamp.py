@@ -16,6 +16,8 @@ from aiohttp import web
 from openssl_authority import Authority, Papers, is_there, must
 from yarl import URL
 
+from bulk_eraser.cli import proofs
+from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import ConfigurationError, UsageError
@@ -28,6 +30,7 @@ from bulk_eraser.evidence.timestamp import (
     request_for,
     trusted_in,
 )
+from bulk_eraser.sending.request import RunResult
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="the openssl command is not installed")
 
@@ -382,6 +385,25 @@ async def test_a_stamp_that_cannot_be_kept_is_told(
     ended = await desk.run(desk.csv(keys[:3]), service, "--timestamp", authority.url)
     assert (ended.code, ended.json["timestamp"]) == (0, None)
     assert "cannot be written" in ended.err
+
+
+def test_a_bug_does_not_spoil_a_run_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Whatever asking ends with, the run has its result."""
+
+    def keep_stamp(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(proofs, "keep_stamp", keep_stamp)
+    result, asked = (
+        RunResult(ledger=LEDGER, head=HEAD),
+        stamping.Authority(URL("https://a/"), Route()),
+    )
+    started: Any = object()
+    proofs.Proofs(None, asked).leave(Output(), started, result)
+    assert (result, result.timestamp) == (RunResult(ledger=LEDGER, head=HEAD), None)
+    assert "no time stamp from a: a bug (ZeroDivisionError)" in capsys.readouterr().err
 
 
 async def test_a_signal_gives_the_stamp_up_and_not_the_run(
