@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,17 @@ class Papers:
         return done.returncode == 0
 
 
+def server_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """For a server on 127.0.0.1, and the certificate that vouches for it."""
+    must(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "server.key")
+    about = ("-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1")
+    signed = ("req", "-x509", "-new", "-days", 30, "-key", "server.key", "-out", "server.pem")
+    must(folder, *signed, *about)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    return context, folder / "server.pem"
+
+
 def is_there() -> bool:
     return shutil.which("openssl") is not None
 
@@ -131,15 +143,16 @@ class Authority:
         self._runner: web.AppRunner
         self.url = ""
 
-    async def start(self) -> None:
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         server: Any = site._server
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tsr"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/tsr"
 
     async def stop(self) -> None:
         self._released.set()

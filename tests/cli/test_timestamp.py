@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from openssl_authority import Authority, Papers, is_there, must
+from openssl_authority import Authority, Papers, is_there, must, server_tls
 from yarl import URL
 
 from bulk_eraser.cli import proofs
@@ -369,6 +369,25 @@ async def test_a_run_is_not_spoiled_by_its_stamp(
     receipt = json.loads((desk.folder / "receipt.json").read_text())
     assert receipt["timestamp"] is None
     assert (await verify(desk, "--receipt", "receipt.json"))[0] == 0
+
+
+async def test_an_authority_is_reached_by_https(
+    desk: Any, service: Any, keys: list[str], papers: Papers
+):
+    """Its own certificate must be trusted, by this computer or by --ca-file."""
+    tls, certificate = server_tls(papers.folder)
+    authority = Authority(papers)
+    await authority.start(tls)
+    try:
+        source = desk.csv(keys[:3])
+        ended = await desk.run(source, service, "--limit", 1, "--timestamp", authority.url)
+        assert (ended.code, ended.json["timestamp"], authority.asked) == (75, None, [])
+        assert "its certificate is not trusted" in ended.err
+        trusting = ("--ca-file", certificate)
+        ended = await desk.run(source, service, "--timestamp", authority.url, *trusting)
+        assert (ended.code, ended.json["timestamp"]) == (0, str(stamps_in(desk.folder)[0]))
+    finally:
+        await authority.stop()
 
 
 async def test_a_stamp_that_cannot_be_kept_is_told(
