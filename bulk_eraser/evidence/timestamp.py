@@ -6,13 +6,13 @@ Nothing here asks anybody; that is in `stamping`.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from bulk_eraser.errors import ConfigurationError
+from bulk_eraser.errors import ConfigurationError, ExitCode, Result
 from bulk_eraser.records import time_text
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NONCE_BYTES",
+    "OF_ANOTHER",
     "NoStamp",
     "Stamp",
+    "StampedResult",
     "State",
     "answer_to",
     "is_installed",
@@ -39,6 +41,8 @@ _IMPRINT = re.compile(re.escape(_SHA256) + rb"(?:\x05\x00)?\x04\x20(.{32})", re.
 """A digest behind the name of its algorithm; a reply's first one is the message imprint."""
 _GRANTED = 0
 """The only status that is taken: with 1, something else was granted than asked for."""
+OF_ANOTHER = "no commit of these ledgers has the head that it stamps"
+_OF_THE_OLD_ONE = "it is of the ledger from which this one was derived, as its first line says"
 _INSTALL = "pip install 'bulk-eraser[timestamp]'"
 
 
@@ -155,6 +159,47 @@ def judge(raw: bytes, trusted: "Sequence[Certificate]" = ()) -> Stamp:
         why = "its signature is not that of a trusted authority, valid at that time"
         return Stamp(State.BAD, reply.head, reply.time, why)
     return Stamp(State.GOOD, reply.head, reply.time, None)
+
+
+# ── stamps of ledgers ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class StampedResult(Result):
+    """What stamps say of `ledgers`. They are in `timestamps`; `expect_stamps` if they must be
+    good."""
+
+    ledgers: list[dict[str, Any]] = field(default_factory=list)
+    timestamps: list[dict[str, Any]] = field(default_factory=list)
+    expect_stamps: bool = False
+
+    @property
+    def not_good_stamps(self) -> int:
+        """How many stamps are bad, or only unchecked where they must be good."""
+        wrong = (State.BAD, State.UNCHECKED) if self.expect_stamps else (State.BAD,)
+        return sum(stamp["state"] in wrong for stamp in self.timestamps)
+
+    @property
+    def unstamped(self) -> int:
+        """How many ledgers have no stamp, where they must have one."""
+        stamped = {stamp["ledger"] for stamp in self.timestamps}
+        return self.expect_stamps * sum(it["ledger"] not in stamped for it in self.ledgers)
+
+    def note_stamp(self, path: str, stamp: Stamp, place: Mapping[str, Any] | None) -> None:
+        """What a stamp says; `place` is where the ledgers have its head."""
+        state, why = stamp.state, stamp.why
+        if state is not State.BAD and stamp.head is not None and place is None:
+            state, why = State.BAD, OF_ANOTHER
+        elif state is State.GOOD and place and place["commit"] is None:  # anybody could write that
+            state, why, place = State.UNCHECKED, _OF_THE_OLD_ONE, None
+        of = {name: place and place[name] for name in ("ledger", "commit", "commits_after")}
+        said = {"state": state, "time": stamp.time, "why": why}
+        self.timestamps.append({"stamp": path, **of, "head": stamp.head, **said})
+
+    def settle_stamps(self) -> None:
+        """3 for stamps that are not as they must be, if nothing worse was found."""
+        if self.exit_code == ExitCode.COMPLETE and (self.not_good_stamps or self.unstamped):
+            self.outcome, self.exit_code = "incomplete", ExitCode.SOME_ROWS
 
 
 # ── a reply ─────────────────────────────────────────────────────────────────────────────────────

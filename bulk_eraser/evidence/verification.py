@@ -18,13 +18,12 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    Result,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
-from bulk_eraser.evidence.timestamp import Stamp, State
+from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
@@ -58,8 +57,6 @@ _NOTHING_TO_TELL = [
     if decision.action is not Action.REJECT and decision.word not in _UNACCOUNTED
 ]
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
-_OF_ANOTHER = "no commit of these ledgers has the head that it stamps"
-_OF_THE_OLD_ONE = "it is of the ledger from which this one was derived, as its first line says"
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
 _AS_EXPECTED = ("erased", "excluded", "duplicate")
 
@@ -89,14 +86,13 @@ class VerifyRequest:
 
 
 @dataclass
-class VerifyResult(Result):
+class VerifyResult(StampedResult):
     """What `verify` found: the object that `--json` prints.
 
     `states` counts the rows of the input by what became of them (without an input, the keys of the
     ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
-    `timestamps` are the stamps of heads, `expect_stamps` says that they must be good.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have.
     """
@@ -104,11 +100,8 @@ class VerifyResult(Result):
     erased: int = 0
     expect_done: bool = False
 
-    ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     receipts: list[dict[str, Any]] = field(default_factory=list)
-    timestamps: list[dict[str, Any]] = field(default_factory=list)
-    expect_stamps: bool = False
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     other_sheets: list[str] = field(default_factory=list)
@@ -133,34 +126,6 @@ class VerifyResult(Result):
     def not_erased(self) -> int:
         """How many of `states` were to be erased and are not, as far as is known."""
         return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
-
-    @property
-    def not_good_stamps(self) -> int:
-        """How many stamps are bad, or only unchecked where they must be good."""
-        wrong = (State.BAD, State.UNCHECKED) if self.expect_stamps else (State.BAD,)
-        return sum(stamp["state"] in wrong for stamp in self.timestamps)
-
-    @property
-    def unstamped(self) -> int:
-        """How many ledgers have no stamp, where they must have one."""
-        stamped = {stamp["ledger"] for stamp in self.timestamps}
-        return self.expect_stamps * sum(it["ledger"] not in stamped for it in self.ledgers)
-
-    def note_stamp(self, path: str, stamp: Stamp, place: Mapping[str, Any] | None) -> None:
-        """What a stamp says; `place` is where the ledgers have its head."""
-        state, why = stamp.state, stamp.why
-        if state is not State.BAD and stamp.head is not None and place is None:
-            state, why = State.BAD, _OF_ANOTHER
-        elif state is State.GOOD and place and place["commit"] is None:  # anybody could write that
-            state, why, place = State.UNCHECKED, _OF_THE_OLD_ONE, None
-        of = {name: place and place[name] for name in ("ledger", "commit", "commits_after")}
-        said = {"state": state, "time": stamp.time, "why": why}
-        self.timestamps.append({"stamp": path, **of, "head": stamp.head, **said})
-
-    def settle_stamps(self) -> None:
-        """3 for stamps that are not as they must be, if nothing worse was found."""
-        if self.exit_code == ExitCode.COMPLETE and (self.not_good_stamps or self.unstamped):
-            self.outcome, self.exit_code = "incomplete", ExitCode.SOME_ROWS
 
 
 def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
@@ -223,7 +188,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
             f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
             f"({', '.join(wrong[0]['differs'])}): it was changed, or is that of another ledger."
         )
-    elif other := [stamp for stamp in result.timestamps if stamp["why"] == _OF_ANOTHER]:
+    elif other := [stamp for stamp in result.timestamps if stamp["why"] == OF_ANOTHER]:
         result.error = (
             f"The time stamp {other[0]['stamp']} is of a head that is not one of the commits: the "
             "ledger was cut off before it, or rewritten, or the stamp is that of another ledger."
