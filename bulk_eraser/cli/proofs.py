@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.bundles import Bundle, option
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.cli.wording import printable, stamped_before
-from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import put_receipt
 from bulk_eraser.evidence.stamping import (
@@ -27,6 +25,7 @@ from bulk_eraser.sending.request import FollowResult, RunResult
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from bulk_eraser.cli.service import ServiceOptions
     from bulk_eraser.evidence.verification import VerifyResult
 
 __all__ = ["Proofs", "StampOptions", "StampsOptions"]
@@ -74,7 +73,7 @@ class StampOptions(Bundle):
         "is kept beside the ledger. Only the head is sent.",
     )
 
-    def proofs(self, receipt: str | None, service: ServiceOptions) -> Proofs:
+    def proofs(self, receipt: str | None, service: "ServiceOptions") -> Proofs:
         """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
         if self.timestamp is None:
             return Proofs(receipt, None)
@@ -112,6 +111,8 @@ class StampsOptions(Bundle):
         """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
         if self.timestamp is None:
             return None
+        from bulk_eraser.elevate.route import Route  # with it comes TLS, which takes its time
+
         url = authority_url(self.timestamp)
         must_be_installed()
         return Authority(url, Route())

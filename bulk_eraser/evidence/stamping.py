@@ -16,13 +16,14 @@ from yarl import URL
 from bulk_eraser import __version__
 from bulk_eraser.atomic_file import write_whole
 from bulk_eraser.elevate.endpoints import is_host, is_loopback
-from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, UsageError
 from bulk_eraser.evidence.timestamp import NONCE_BYTES, NoStamp, Stamp, answer_to, request_for
 from bulk_eraser.sending.signals import Signals
 
 if TYPE_CHECKING:
     import asyncio
+
+    from bulk_eraser.elevate.route import Route
 
 __all__ = ["Authority", "authority_url", "keep_stamp", "stamp_path", "stamps_beside"]
 
@@ -41,7 +42,7 @@ class Authority:
     """Where stamps are asked for, and the way there. Waits `within_s` seconds for all of it."""
 
     url: URL
-    route: Route
+    route: "Route"
     within_s: float = WITHIN_S
 
 
