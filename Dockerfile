@@ -5,7 +5,7 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY docs/bulk-eraser.1 docs/
 COPY bulk_eraser bulk_eraser
-RUN python -m venv /opt/bulk-eraser && /opt/bulk-eraser/bin/pip install --no-cache-dir ".[speed,zstd]"
+RUN python -m venv /opt/bulk-eraser && /opt/bulk-eraser/bin/pip install --no-cache-dir ".[speed,timestamp,zstd]"
 
 FROM python:3.13-slim
 COPY --from=build /opt/bulk-eraser /opt/bulk-eraser

@@ -53,8 +53,9 @@ EXIT_CODES = {
         "Reached the end; some rows failed, are unknown or were rejected, in this run or an "
         "earlier one, some removal jobs failed, or a key came on hold too late. `check`: some rows "
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
-        "`--expect-done`, held too late, or something follows the last commit. `follow`: all jobs "
-        "are finished, but some in `error` or `not_found`, or some keys have no job.",
+        "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
+        "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
+        "have no job.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -87,7 +88,7 @@ EXIT_CODES = {
     ExitCode.CREDENTIALS: ("Stopped: the API key was refused (401, 403).", "after correction"),
     ExitCode.CONFIGURATION: (
         "Configuration: no API key, plain http to another host, a ledger of another target or "
-        "secret (pepper), a bad certificate.",
+        "secret (pepper), a bad certificate, `--timestamp` without its extra package.",
         "after correction",
     ),
     ExitCode.LEDGER_DAMAGED: (
@@ -152,6 +153,12 @@ FIELDS = {
     "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
     "receipts": "for each `--receipt`: `receipt` (its path), its `head` and `run`, and `differs`: "
     "the fields that the ledger says otherwise",
+    "timestamp": "path of the file with the time stamp of `head`; null if none was had",
+    "timestamps": "for each time stamp: `stamp` (its path), the `head` that it stamps, which "
+    "`commit` of which `ledger` that is and the `commits_after` it, `state` (`good`: signed by an "
+    "authority of `--timestamp-ca`; `unchecked`; `bad`), `time` (before which the commit existed, "
+    "UTC) and `why` it is bad or unchecked",
+    "expect_stamps": "was `--timestamp-ca` given, so that all time stamps must be good?",
     "findings": "word → `count`, and the first places as `ledger` and `line`",
     "erased": "how many of `states` are erased",
     "expect_done": "was everybody expected to be erased?",

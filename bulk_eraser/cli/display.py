@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -27,21 +27,26 @@ REFRESH_S = 0.2
 LINE_S = 30.0
 RATE_OVER_S = 10.0
 BAR_WIDTH = 60
+FEW_ERRORS = 3
+"""Kinds of errors that are shown."""
 
 
 class Display:
-    """Watches a run; call it as the `observe` of `Run.carry_out`."""
+    """Watches a run of at most `limit` requests a second (0: no limit); call it as the `observe` of
+    `Run.carry_out`."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, limit: float = 0.0) -> None:
         self._output = output
-        self._seen: deque[tuple[float, int]] = deque()
+        self._limit = limit
+        self._seen: deque[tuple[float, int, Counter[str]]] = deque()
 
     @contextmanager
     def __call__(self, progress: "Progress", pool: "Pool", pace: "Pace") -> Iterator[None]:
         if self._output.quiet or self._output.progress is Progressing.OFF:
             yield
             return
-        self._rate(progress.settled)  # from here on it is measured
+        self._seen.clear()
+        self._rate(progress, pool)  # from here on it is measured
         show = self._live if self._output.is_live else self._lines
         task = asyncio.create_task(show(progress, pool, pace))
         try:
@@ -61,18 +66,21 @@ class Display:
                 width = min(BAR_WIDTH, panel.width)
                 panel.add_row(ProgressBar(max(1, progress.to_send), progress.settled, width=width))
                 panel.add_row(Text(self.line(progress, pool, pace)))
+                if errors := self.last_errors():
+                    panel.add_row(Text(errors))
                 live.update(panel, refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
     async def _lines(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
         while not await pool.stopped_within(LINE_S):
-            self._output.say(self.line(progress, pool, pace))
+            line = self.line(progress, pool, pace)
+            self._output.say(" · ".join(filter(None, (line, self.last_errors()))))
         if pool.in_flight:  # a drain takes some seconds, and who pressed Ctrl-C sees nothing else
             self._output.say(f"S{_stopping(pool).removeprefix('s')}")
 
     def line(self, progress: "Progress", pool: "Pool", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
-        rate = self._rate(progress.settled)
+        rate = self._rate(progress, pool)
         left = progress.to_send - progress.settled
         percent = 100 * progress.settled // max(1, progress.to_send)
         parts = [f"{percent}%", *progress.summary()]
@@ -81,10 +89,18 @@ class Display:
         # How long the service is down, nobody knows; a run that stops will not reach the end.
         is_under_way = pace.silence is None and pool.stopped_by is None
         if is_under_way:
-            parts.append(f"{rate:,.0f}/s")
+            limit = f" (limit {self._limit:,.6g}/s)" if self._limit else ""
+            parts.append(f"{rate:,.0f}/s{limit}")
         if rate > 0 and is_under_way:
             parts.append(f"{duration(left / rate)} left")
         return printable(" · ".join(parts)) + self._holdup(pool, pace)  # words of the service
+
+    def last_errors(self) -> str:
+        """What attempts failed with of late, as of the last line, the most frequent first."""
+        _, _, before = self._seen[0]
+        _, _, now = self._seen[-1]
+        few = (now - before).most_common(FEW_ERRORS)
+        return f"last errors: {', '.join(f'{n:,} {word}' for word, n in few)}" if few else ""
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
         if pool.stopped_by is not None:
@@ -103,12 +119,12 @@ class Display:
             parts.append(f"{pace.window.limit} of {pace.window.ceiling} at a time")
         return "".join(f" · {part}" for part in parts)
 
-    def _rate(self, settled: int) -> float:
-        now = time.monotonic()
-        self._seen.append((now, settled))
+    def _rate(self, progress: "Progress", pool: "Pool") -> float:
+        now, settled = time.monotonic(), progress.settled
+        self._seen.append((now, settled, pool.errors.copy()))
         while len(self._seen) > 2 and now - self._seen[0][0] > max(RATE_OVER_S, 1.1 * LINE_S):
             self._seen.popleft()
-        then, before = self._seen[0]
+        then, before, _ = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
 
 

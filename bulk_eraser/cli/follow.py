@@ -23,6 +23,7 @@ from bulk_eraser.cli.options import (
     warn_of_version,
 )
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.service import (
     SIMULATED_KEY,
     ServiceOptions,
@@ -31,7 +32,7 @@ from bulk_eraser.cli.service import (
 from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
-from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
+from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
@@ -99,6 +100,7 @@ class FollowOptions(Bundle):
 )
 def follow(
     given: FollowOptions,
+    stamped: StampOptions,
     target: TargetOptions,
     service: ServiceOptions,
     pace: PaceOptions,
@@ -116,15 +118,16 @@ def follow(
             settings = within_file_limit(_settings(target, pace, ledger), output)
             if given.receipt is not None:
                 receipt_must_be_writable(given.receipt, given.ledger)
+            proofs = stamped.proofs(given.receipt, service)
             request = _request(given, service, settings)
             api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
             warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
-                result = runner.run(pursued.carry_out(api_key, Display(output)))
-            if given.receipt is not None and pursued.run_started is not None:
-                put_receipt(given.receipt, pursued.run_started, result)
+                shown = Display(output, settings.rate)
+                result = runner.run(pursued.carry_out(api_key, shown))
+            proofs.leave(output, pursued.run_started, result)
             result.next = _next(result)
             return result
 

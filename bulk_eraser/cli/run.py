@@ -27,6 +27,7 @@ from bulk_eraser.cli.options import (
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import as_planned
+from bulk_eraser.cli.proofs import Proofs, StampOptions
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.service import (
     SIMULATED_KEY,
@@ -42,7 +43,7 @@ from bulk_eraser.cli.wording import (
 )
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, UsageError
-from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
+from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.survey.plan import PlanFile, read_plan
@@ -134,7 +135,7 @@ class HowToRun:
     api_key: str
     consent: Consent
     follow_options: list[str]
-    receipt: str | None
+    proofs: Proofs
     dry_run: bool
     verbose: bool
 
@@ -149,6 +150,7 @@ def run(
     target: TargetOptions,
     given: SendingOptions,
     recorded: RecordOptions,
+    stamped: StampOptions,
     pace: PaceOptions,
     service: ServiceOptions,
     told: VerboseOutputOptions,
@@ -174,7 +176,7 @@ def run(
             api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
             consent=_consent(given),
             follow_options=_follow_options(where, service),
-            receipt=recorded.receipt,
+            proofs=stamped.proofs(recorded.receipt, service),
             dry_run=given.dry_run,
             verbose=told.verbose,
         )
@@ -283,9 +285,8 @@ def _execute(
         if prepared.to_send:
             ask_consent(prepared, how.consent, output)
         with event_loop_runner() as runner:
-            result = runner.run(prepared.carry_out(how.api_key, Display(output)))
-        if how.receipt and prepared.run_started:
-            put_receipt(how.receipt, prepared.run_started, result)
+            result = runner.run(prepared.carry_out(how.api_key, Display(output, settings.rate)))
+        how.proofs.leave(output, prepared.run_started, result)
         result.next = _next(prepared, result, how.follow_options)
         return result
 

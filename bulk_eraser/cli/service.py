@@ -11,7 +11,7 @@ from bulk_eraser.cli.bundles import Bundle, flag, option
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
 from bulk_eraser.cli.wording import printable
-from bulk_eraser.elevate.endpoints import ApiVersion, Target
+from bulk_eraser.elevate.endpoints import ApiVersion, Target, is_loopback
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.settings import RunSettings
@@ -70,20 +70,34 @@ class ServiceOptions(Bundle):
                 "everybody on this machine. Put it into HTTPS_PROXY and use --trust-env."
             )
         tls = tls_trusting(self.ca_file) if self.ca_file else None
+        return Route(self._proxy_to(URL(target.base_of(version))), tls)
+
+    def route_to_authority(self, url: URL) -> Route:
+        """The way to somebody else than the service: through the same proxy. The certificates of
+        --ca-file, as those of a proxy that looks into TLS, are trusted beside the usual ones.
+
+        Raises as `route` does.
+        """
+        tls = None
+        if self.ca_file:
+            tls = tls_trusting(self.ca_file)
+            tls.load_default_certs()
+        return Route(self._proxy_to(url), tls)
+
+    def _proxy_to(self, url: URL) -> URL | None:
         if self.proxy:
-            return Route(usable_proxy(self.proxy, "--proxy"), tls)
-        return Route(_environment_proxy(target, version) if self.trust_env else None, tls)
+            return usable_proxy(self.proxy, "--proxy")
+        return _environment_proxy(url) if self.trust_env else None
 
 
-def _environment_proxy(target: Target, version: ApiVersion) -> URL | None:
-    """What HTTPS_PROXY names for this target, unless NO_PROXY does.
+def _environment_proxy(url: URL) -> URL | None:
+    """What HTTPS_PROXY names for this address, unless NO_PROXY does.
 
     Not left to aiohttp's `trust_env`, which looks there before every request, adds a password from
     ~/.netrc, and takes a proxy that it cannot use for a connection that broke.
     """
-    url = URL(target.base_of(version))
     named = getproxies().get(url.scheme)
-    if target.is_loopback or not named or proxy_bypass(url.raw_host or ""):
+    if is_loopback(url.host or "") or not named or proxy_bypass(url.raw_host or ""):
         return None
     return usable_proxy(named, f"{url.scheme.upper()}_PROXY")
 

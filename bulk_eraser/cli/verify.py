@@ -7,6 +7,7 @@ from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
 from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.options import OutputOptions, ReadingOptions
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.proofs import StampsOptions
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.verify_text import tell
 from bulk_eraser.errors import UsageError
@@ -61,16 +62,22 @@ class VerifyOptions(Bundle):
         "      --expect-done --rows rows.csv",
     ),
 )
-def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) -> int:
+def verify(
+    given: VerifyOptions, stamped: StampsOptions, source: ReadingOptions, told: OutputOptions
+) -> int:
     """Prove that ledgers are unchanged since they were written.
 
-    Changes nothing, sends nothing, needs no API key. With --input, every row must have an outcome
-    in one of the ledgers; the file is read as the run read it, unless options say otherwise.
+    Changes no ledger, needs no API key, and sends nothing but a head, for --timestamp. With
+    --input, every row must have an outcome in one of the ledgers; the file is read as the run read
+    it, unless options say otherwise.
     """
     output, result = told.output(), VerifyResult()
 
     def work() -> VerifyResult:
-        verify_ledgers(_request(given, source, output), result, output.survey_progress)
+        authority = stamped.authority()
+        request = _request(given, stamped, source, output)
+        verify_ledgers(request, result, output.survey_progress)
+        stamped.stamp_heads(output, authority, result)
         return result
 
     return conclude(output, result, work, tell)
@@ -79,7 +86,9 @@ def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) ->
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> VerifyRequest:
+def _request(
+    given: VerifyOptions, stamped: StampsOptions, source: ReadingOptions, output: Output
+) -> VerifyRequest:
     reading = source.reading()
     if given.rows is not None and given.input is None:
         raise UsageError("--rows lists the rows of an input. Name the input with --input.")
@@ -87,6 +96,8 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
         ledgers=given.ledger,
         heads=[_valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
+        stamps=stamped.stamps(given.ledger),
+        expect_stamps=stamped.timestamp_ca is not None,
         input_path=given.input,
         reading=reading,
         rows_path=given.rows,

@@ -1,9 +1,10 @@
 """What `verify` found, in words."""
 
+import shlex
 from typing import Any
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, plural, printable, time_in_words
+from bulk_eraser.cli.wording import counted, plural, printable, stamped_before, time_in_words
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
@@ -46,6 +47,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result(_head_line(head, place))
         for receipt in verified.receipts:
             output.result(_receipt_line(receipt))
+        for stamp in sorted(verified.timestamps, key=lambda it: it["commit"] or 0):
+            output.result(_stamp_line(stamp))
         if verified.input is not None:
             output.result("\n".join(_row_lines(verified)))
         elif verified.states:
@@ -162,6 +165,23 @@ def _receipt_line(receipt: dict[str, Any]) -> str:
     return printable(f"Receipt {receipt['receipt']}: {agrees}")
 
 
+def _stamp_line(stamp: dict[str, Any]) -> str:
+    said = f"{stamp['state']}: {stamp['why']}" if stamp["why"] else stamp["state"]
+    line = f"Time stamp {printable(stamp['stamp'])}: {said}"
+    if stamp["state"] == "bad":
+        return line
+    if stamp["commit"]:
+        after = counted(stamp["commits_after"], "commit") if stamp["commits_after"] else "nothing"
+        line += f"; it is of commit {stamp['commit']:,}, {after} after it"
+    is_checked = stamp["state"] == "good"
+    if stamp["time"]:
+        line += f"; {'' if is_checked else 'says that it '}{stamped_before(stamp['time'])}"
+    if stamp["head"] and not is_checked:
+        words = ["openssl", "ts", "-verify", "-digest", stamp["head"], "-in", stamp["stamp"]]
+        line += f". Check it with: {printable(shlex.join(words))} -CAfile PEM"
+    return line
+
+
 def _row_lines(verified: VerifyResult) -> list[str]:
     facts = verified.input or {}
     width = max(6, len(f"{facts['rows']:,}"))
@@ -207,6 +227,10 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
         found.append(f"{verified.not_erased:,} not erased")
     if verified.held_too_late:
         found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
+    if verified.not_good_stamps:
+        found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good")
+    if verified.unstamped:
+        found.append(f"{counted(verified.unstamped, 'ledger')} without a time stamp")
     if any(not ledger["commits"] for ledger in verified.ledgers):
         found.append("a ledger has no commit yet")
     return found + [f"{word} ({found_['count']:,})" for word, found_ in verified.findings.items()]

@@ -1,6 +1,6 @@
 """Words for people: numbers, lines, times, states. What programs read is in `--json`, exact."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from bulk_eraser.errors import Attention, lines_of
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
@@ -18,6 +18,7 @@ __all__ = [
     "plural",
     "printable",
     "row_error",
+    "stamped_before",
     "suspect",
     "time_in_words",
 ]
@@ -142,6 +143,12 @@ def time_in_words(text: str) -> str:
     except (ValueError, OverflowError):
         return text
     return f"{calendar_day(when)}, {when:%H:%M} UTC"
+
+
+def stamped_before(text: str) -> str:
+    """What a time stamp says, to the second: an auditor compares it with other clocks."""
+    when = datetime.fromisoformat(text) + timedelta(seconds=1, microseconds=-1)  # rounded up
+    return f"existed before {calendar_day(when)}, {when:%H:%M:%S} UTC"
 
 
 # ── reasons ─────────────────────────────────────────────────────────────────────────────────────

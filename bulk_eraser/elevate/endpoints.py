@@ -14,7 +14,7 @@ from yarl import URL
 
 from bulk_eraser.errors import ConfigurationError, UsageError
 
-__all__ = ["ApiVersion", "Target", "loopback_target"]
+__all__ = ["ApiVersion", "Target", "is_loopback", "loopback_target"]
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _USUAL_CLUSTER_ID = re.compile(r"w[0-9a-f]{8}")

@@ -32,7 +32,7 @@ _AS_IT_ENDED = ("outcome", "exit_code", "counts", "elapsed_s")
 
 class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="receipt"):
     """The content of a receipt. `ledger` is the file's name, `head` the digest of its last commit;
-    times are UTC, `counts` those of `--json`."""
+    times are UTC, `counts` those of `--json`; `timestamp` names the file with the head's stamp."""
 
     format: int = 1
     tool: str
@@ -57,6 +57,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     plan: PlanFacts | None
     requester: str | None
     reference: str | None
+    timestamp: str | None = None
 
 
 def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt:
@@ -84,6 +85,7 @@ def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt
         plan=started.plan,
         requester=started.requester,
         reference=started.reference,
+        timestamp=os.path.basename(result.timestamp) if result.timestamp else None,
     )
 
 

@@ -5,7 +5,7 @@ what became of each and writes the table of rows, if one is asked for.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -18,12 +18,12 @@ from bulk_eraser.errors import (
     BulkEraserError,
     ConfigurationError,
     ExitCode,
-    Result,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
+from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
@@ -66,7 +66,8 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
-    `receipts` are files that `run` and `follow` wrote: their heads are expected as well.
+    `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
+    those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -75,6 +76,8 @@ class VerifyRequest:
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
     receipts: Sequence[str] = ()
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    expect_stamps: bool = False
     input_path: str | None = None
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
@@ -83,7 +86,7 @@ class VerifyRequest:
 
 
 @dataclass
-class VerifyResult(Result):
+class VerifyResult(StampedResult):
     """What `verify` found: the object that `--json` prints.
 
     `states` counts the rows of the input by what became of them (without an input, the keys of the
@@ -97,7 +100,6 @@ class VerifyResult(Result):
     erased: int = 0
     expect_done: bool = False
 
-    ledgers: list[dict[str, Any]] = field(default_factory=list)
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -132,14 +134,20 @@ def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int
     Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
     be looked at; what is wrong with a ledger raises nothing.
     """
-    result.expect_done = request.expect_done
+    result.expect_done, result.expect_stamps = request.expect_done, request.expect_stamps
     receipts = {path: read_receipt(path) for path in request.receipts}
     heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
     with ExitStack() as opened:
         line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
-        audit = opened.enter_context(closing(Audit(request.ledgers, heads, line_places)))
-        _note_ledgers(result, audit, heads)
+        stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
+        audit = opened.enter_context(
+            closing(Audit(request.ledgers, [*heads, *stamped], line_places))
+        )
+        known = _note_ledgers(result, audit, [*heads, *stamped])
+        result.expected_heads = {head: known[head] for head in heads}
         _note_receipts(result, audit, receipts)
+        for path, stamp in request.stamps.items():
+            result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
         if request.input_path is None:
             _account_for_keys(result, audit)
         else:
@@ -180,6 +188,11 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
             f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
             f"({', '.join(wrong[0]['differs'])}): it was changed, or is that of another ledger."
         )
+    elif other := [stamp for stamp in result.timestamps if stamp["why"] == OF_ANOTHER]:
+        result.error = (
+            f"The time stamp {other[0]['stamp']} is of a head that is not one of the commits: the "
+            "ledger was cut off before it, or rewritten, or the stamp is that of another ledger."
+        )
     elif audit.findings.is_forged:
         result.error = "The ledger holds lines that no run writes; see the findings."
     if result.error:
@@ -200,25 +213,29 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
 # ── ledgers ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _note_ledgers(result: VerifyResult, audit: Audit, heads: Sequence[str]) -> None:
-    result.expected_heads = dict.fromkeys(heads)
+def _note_ledgers(
+    result: VerifyResult, audit: Audit, heads: Sequence[str]
+) -> dict[str, dict[str, Any] | None]:
+    """Returns where the ledgers have these heads; None for one that they do not have."""
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(heads)
     result.rehearsal = audit.is_rehearsal
     for account in audit.ledgers:
         facts = {name: getattr(account, name) for name in _FACTS}
         derived = msgspec.to_builtins(account.derived_from)
         if account.derived_from is not None and account.derived_from.head in heads:
-            result.expected_heads[account.derived_from.head] = _of_the_old_one(account)
+            found[account.derived_from.head] = _of_the_old_one(account)
         runs = [_run(run) for run in account.runs]
         result.ledgers.append(
             {"ledger": account.path, **facts, "derived_from": derived, "runs": runs}
         )
         for head, (commit, line) in account.kept.items():
-            result.expected_heads[head] = {
+            found[head] = {
                 "ledger": account.path,
                 "commit": commit,
                 "commits_after": account.commits - commit,
                 "lines_after": account.lines - line,
             }
+    return found
 
 
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:

@@ -13,6 +13,7 @@ for (drained).
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -43,7 +44,8 @@ SURE = 2
 class Pool:
     """Workers for all calls of some work. `run` returns when each is settled, or the run stopped.
 
-    `stopped_by` says why it ended early; `stop` may be called from outside (a signal).
+    `stopped_by` says why it ended early; `stop` may be called from outside (a signal). `errors`
+    counts attempts that failed, by error word.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Pool:
         self.stopped_by: BulkEraserError | None = None
         self.requests = 0
         self.retries = 0
+        self.errors: Counter[str] = Counter()
         self.in_flight: dict[asyncio.Task[Any] | None, Call] = {}
         self._work = work
         self._client = client
@@ -184,6 +187,8 @@ class Pool:
 
     def _note(self, call: Call, verdict: Verdict, slot: Slot) -> None:
         """What the attempt means for the pool, and whether it counts against the key."""
+        if verdict.error:
+            self.errors[verdict.error] += 1
         if verdict.kind is Kind.STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
         elif verdict.kind is not Kind.AGAIN:

@@ -45,7 +45,10 @@ class RunRequest:
 
 @dataclass
 class RunResult(Result):
-    """How a run ended. `survey_s` and `elapsed_s` (first request to last commit) in seconds."""
+    """How a run ended. `survey_s` and `elapsed_s` (first request to last commit) in seconds.
+
+    `timestamp` is the path of the file with the stamp of the head, if one was asked for and had.
+    """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     requests: int = 0
@@ -54,6 +57,7 @@ class RunResult(Result):
     elapsed_s: float = 0.0
     ledger: str | None = None
     head: str | None = None
+    timestamp: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class FollowResult(Result):
     `counts` are of the jobs by state, with their sum in `jobs`; `without_job` counts the keys of
     the ledger that have none and are not on hold, by state. `asked` is how many were answered in
     this run. The lists name the first thousand, `listed` counts all of each. No job of a
-    `rehearsal` erases anything.
+    `rehearsal` erases anything. `timestamp` is as in `RunResult`.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_COUNTS, 0))
@@ -112,3 +116,4 @@ class FollowResult(Result):
     elapsed_s: float = 0.0
     ledger: str | None = None
     head: str | None = None
+    timestamp: str | None = None

@@ -63,6 +63,7 @@ FIELDS = {
     "elapsed_s",
     "ledger",
     "head",
+    "timestamp",
 }
 FINDINGS = {
     "outcome",

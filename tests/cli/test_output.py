@@ -128,6 +128,18 @@ async def test_the_live_display_is_for_terminals(desk: Any, service: Any, keys: 
     assert "follow" in terminal.shown.splitlines()[-1]
 
 
+async def test_the_display_shows_limit_and_last_errors(desk: Any, service: Any, keys: list[str]):
+    """What attempts failed with, also where a repeat mended it, and what --rate allows."""
+    gate = asyncio.Event()
+    service.answer = lambda call: 503 if call.n <= 3 else gate.wait() if call.n > 30 else None
+    source = desk.csv(keys[:40])
+    terminal = await desk.on_terminal(*told(service, source, "--rate", 200))
+    await terminal.saw("last errors: 3 http_503")
+    await terminal.saw("(limit 200/s)")
+    gate.set()
+    assert (await terminal.ended()).code == 0
+
+
 async def test_the_display_says_what_holds_it_up(desk: Any, service: Any, keys: list[str]):
     """While the service asks for a pause, the display says so, and how a signal is taken."""
     pause = web.Response(status=503, headers={"Retry-After": "200"})

@@ -1,0 +1,170 @@
+"""Receipt and time stamp: what a command leaves of a head when the ledger is closed."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bulk_eraser.cli.bundles import Bundle, option
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.wording import printable, stamped_before
+from bulk_eraser.errors import ExitCode, UsageError
+from bulk_eraser.evidence.receipt import put_receipt
+from bulk_eraser.evidence.stamping import (
+    MOST_BYTES,
+    Authority,
+    authority_url,
+    keep_stamp,
+    stamp_path,
+    stamps_beside,
+)
+from bulk_eraser.evidence.timestamp import NoStamp, Stamp, judge, must_be_installed, trusted_in
+from bulk_eraser.records import RunStarted
+from bulk_eraser.sending.request import FollowResult, RunResult
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from bulk_eraser.cli.service import ServiceOptions
+    from bulk_eraser.evidence.verification import VerifyResult
+
+__all__ = ["Proofs", "StampOptions", "StampsOptions"]
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """Where a receipt is put, and who stamps the head; None for neither."""
+
+    receipt: str | None
+    authority: Authority | None
+
+    def leave(
+        self, output: Output, started: RunStarted | None, result: RunResult | FollowResult
+    ) -> None:
+        """Of a run or follow that began and has ended. Without a stamp it ends as it does.
+
+        The receipt is there before anybody is asked, which takes its time, and is written again
+        with the stamp's name.
+        """
+        if started is None:
+            return
+        if self.receipt is not None:
+            put_receipt(self.receipt, started, result)
+        if self.authority is None or result.head is None or result.outcome == "error":
+            return
+        ledger = result.ledger or ""
+        if result.outcome == "interrupted":  # whoever stops a command does not wait for others
+            output.warn("no time stamp was asked for, because the command was stopped.")
+        elif _is_stamped(output, ledger, result.head, self.authority):
+            result.timestamp = stamp_path(ledger, result.head)
+            if self.receipt is not None:
+                put_receipt(self.receipt, started, result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StampOptions(Bundle):
+    """Who stamps the head of what is written."""
+
+    heading = "Time stamp"
+
+    timestamp: str | None = option(
+        "URL",
+        "At the end, have the ledger's head stamped by this authority (RFC 3161, https). The stamp "
+        "is kept beside the ledger. Only the head is sent.",
+    )
+
+    def proofs(self, receipt: str | None, service: "ServiceOptions") -> Proofs:
+        """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
+        if self.timestamp is None:
+            return Proofs(receipt, None)
+        url = authority_url(self.timestamp)
+        must_be_installed()
+        return Proofs(receipt, Authority(url, service.route_to_authority(url)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StampsOptions(Bundle):
+    """Which stamps are looked at, and who stamps the head that was verified."""
+
+    heading = "Time stamps"
+
+    stamp: tuple[str, ...] = option(
+        "FILE",
+        "A time stamp that was kept elsewhere; those beside the ledger are found. Can be repeated.",
+        multiple=True,
+        env=False,
+    )
+    timestamp_ca: str | None = option(
+        "FILE",
+        "Expect a time stamp of each ledger, and all of them signed by the authorities whose "
+        "certificates are in this PEM file: otherwise, end with 3.",
+        env=False,
+    )
+    timestamp: str | None = option(
+        "URL",
+        "Have the head that was verified stamped by this authority (RFC 3161, https). Only the "
+        "head is sent.",
+        env=False,
+    )
+
+    def authority(self) -> Authority | None:
+        """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
+        if self.timestamp is None:
+            return None
+        from bulk_eraser.elevate.route import Route  # with it comes TLS, which takes its time
+
+        url = authority_url(self.timestamp)
+        must_be_installed()
+        return Authority(url, Route())
+
+    def stamps(self, ledgers: Sequence[str]) -> dict[str, Stamp]:
+        """File → what it says. Raises `UsageError` for one that cannot be read, and
+        `ConfigurationError` if --timestamp-ca cannot be used."""
+        trusted = self._trusted()
+        beside = [path for ledger in ledgers for path in stamps_beside(ledger)]
+        paths = {os.path.realpath(path): path for path in (*beside, *self.stamp)}
+        return {path: _judged(path, trusted) for path in paths.values()}
+
+    def stamp_heads(
+        self, output: Output, authority: Authority | None, verified: "VerifyResult"
+    ) -> None:
+        """Have the heads stamped, unless they were found to be wrong, and settle the result."""
+        if authority is not None and verified.exit_code == ExitCode.LEDGER_DAMAGED:
+            output.warn("no time stamp was asked for, because the ledger is not what was written.")
+        elif authority is not None:
+            for it in verified.ledgers:
+                if it["commits"] and _is_stamped(output, it["ledger"], it["head"], authority):
+                    path = stamp_path(it["ledger"], it["head"])
+                    place = {"ledger": it["ledger"], "commit": it["commits"], "commits_after": 0}
+                    verified.note_stamp(path, _judged(path, self._trusted()), place)
+        verified.settle_stamps()
+
+    def _trusted(self) -> "Sequence[Certificate]":
+        return trusted_in(self.timestamp_ca) if self.timestamp_ca else ()
+
+
+def _judged(path: str, trusted: "Sequence[Certificate]") -> Stamp:
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for
+            raise UsageError(f"The time stamp {path} is not a file.")
+        with open(path, "rb") as file:
+            return judge(file.read(MOST_BYTES + 1), trusted)
+    except OSError as error:
+        raise UsageError(f"The time stamp {path} cannot be read: {error.strerror}.") from None
+
+
+def _is_stamped(output: Output, ledger: str, head: str, authority: Authority) -> bool:
+    """Ask for a stamp, and tell what came of it. Raises nothing: all else is done already."""
+    who = printable(authority.url.host or "")
+    try:
+        stamp = keep_stamp(ledger, head, authority)
+    except Exception as error:  # a bug as well
+        why = str(error) if isinstance(error, NoStamp) else f"a bug ({type(error).__name__})"
+        output.warn(
+            f"no time stamp from {who}: {printable(why)}. To ask again, use `verify` with "
+            "--timestamp."
+        )
+        return False
+    before = stamped_before(stamp.time) if stamp.time else f"unchecked: {stamp.why}"
+    output.say(f"Time stamp from {who}, kept in {printable(stamp_path(ledger, head))}: {before}")
+    return True
