@@ -33,19 +33,19 @@ from bulk_eraser.cli.service import (
     ServiceOptions,
     within_file_limit,
 )
-from bulk_eraser.cli.wording import (
-    attention_table,
-    counted,
-    counts_table,
-    duration,
-    printable,
-)
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.survey.plan import PlanFile, read_plan
+from bulk_eraser.wording import (
+    attention_table,
+    counted,
+    counts_table,
+    duration,
+    printable,
+)
 
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run

@@ -13,7 +13,7 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult
 from bulk_eraser.evidence.verification import verify as verify_ledgers
 
-__all__ = ["verify"]
+__all__ = ["valid_head", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
         raise UsageError("--rows lists the rows of an input. Name the input with --input.")
     return VerifyRequest(
         ledgers=given.ledger,
-        heads=[_valid_head(head) for head in given.expect_head],
+        heads=[valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
         input_path=given.input,
         reading=reading,
@@ -95,7 +95,8 @@ def _request(given: VerifyOptions, source: ReadingOptions, output: Output) -> Ve
     )
 
 
-def _valid_head(text: str) -> str:
+def valid_head(text: str) -> str:
+    """Raises `UsageError` for what is no head."""
     if not re.fullmatch(r"[0-9a-f]{64}", text.strip().lower()):
         raise UsageError("--expect-head must be a head as `run` prints it: 64 hexadecimal digits.")
     return text.strip().lower()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from hashlib import file_digest
 from typing import Any
 
@@ -19,11 +20,14 @@ from bulk_eraser.errors import (
     ConfigurationError,
     ExitCode,
     Result,
+    UsageError,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
-from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.audit import Audit, AuditFold
+from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
-from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
+from bulk_eraser.evidence.row_table import AddRow, LedgerLines, RowPlaces, cells_of_row, new_table
+from bulk_eraser.evidence.run_notes import Reason, RunNotes
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
@@ -33,7 +37,7 @@ from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
+__all__ = ["STATES", "Notes", "VerifyRequest", "VerifyResult", "verify"]
 
 EXAMPLES = 5
 STATES = (
@@ -126,24 +130,57 @@ class VerifyResult(Result):
         return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
 
 
-def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
+@dataclass
+class Notes:
+    """What is noted on the way, for a summary: of keys, of runs, and of the ledgers as a whole.
+
+    `add_row` is told of every row of the input; `received` is the date of requests without one.
+    """
+
+    keys: KeyNotes
+    runs: RunNotes = field(default_factory=RunNotes)
+    accounts: list[LedgerAccount] = field(default_factory=list)
+    received: date | None = None
+    add_row: AddRow | None = None
+
+    def lines(self) -> LedgerLines:
+        """Raises `UsageError` where a ledger cannot be read any more."""
+        starts = [[run.started.at for run in account.runs] for account in self.accounts]
+        try:
+            return LedgerLines([it.path for it in self.accounts], starts, self.received)
+        except OSError as error:
+            raise UsageError(f"A ledger cannot be read again: {error.strerror}.") from None
+
+
+def verify(
+    request: VerifyRequest,
+    result: VerifyResult,
+    progress: Callable[[int], None],
+    notes: Notes | None = None,
+) -> None:
     """Look at everything, note it in `result`, and conclude. What was found before an error stays.
 
-    Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
-    be looked at; what is wrong with a ledger raises nothing.
+    `notes`, if given, are filled by the same reading. Raises `UsageError`, `InputError`,
+    `ConfigurationError` and `LedgerWriteError` for what cannot be looked at; what is wrong with a
+    ledger raises nothing.
     """
     result.expect_done = request.expect_done
     receipts = {path: read_receipt(path) for path in request.receipts}
     heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
     with ExitStack() as opened:
-        line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
-        audit = opened.enter_context(closing(Audit(request.ledgers, heads, line_places)))
+        if notes is None and request.rows_path:
+            notes = Notes(opened.enter_context(closing(KeyNotes(datetime.now(UTC).date()))))
+            notes.add_row = opened.enter_context(new_table(request.rows_path))
+        folds: list[AuditFold] = [] if notes is None else [notes.keys, notes.runs]
+        audit = opened.enter_context(closing(Audit(request.ledgers, heads, folds)))
+        if notes is not None:
+            notes.accounts = audit.ledgers
         _note_ledgers(result, audit, heads)
         _note_receipts(result, audit, receipts)
         if request.input_path is None:
-            _account_for_keys(result, audit)
+            _account_for_keys(result, audit, notes)
         else:
-            _account_for_rows(request, request.input_path, result, audit, progress)
+            _account_for_rows(request, request.input_path, result, audit, progress, notes)
         for word, count in audit.findings.counts.items():
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
@@ -268,9 +305,14 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _account_for_keys(result: VerifyResult, audit: Audit) -> None:
+def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -> None:
     """Without an input: the keys of the ledgers, and what their last runs say of all others."""
-    counts = audit.walk()
+
+    def look(partition: int, states: dict[bytes, KeyState]) -> None:
+        if notes is not None:
+            notes.keys.join(partition, states, audit.ledger_of)
+
+    counts = audit.walk(look)
     result.states = {state: 0 for state in STATES if state != "duplicate"}
     for state, count in counts.items():
         result.states[state.word] += count
@@ -287,6 +329,7 @@ def _account_for_rows(
     result: VerifyResult,
     audit: Audit,
     progress: Callable[[int], None],
+    notes: Notes | None,
 ) -> None:
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
@@ -295,23 +338,32 @@ def _account_for_rows(
     with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
 
         def states(partition: int) -> dict[bytes, KeyState]:
-            known = audit.states(partition, survey.digests(partition))
-            if audit.places is not None:
-                places = audit.places.of(partition, audit.ledger_of)
-                for digest, row in survey.places(partition):
-                    if digest in places:
-                        row_places.put(row, places[digest])
+            of_input = survey.digests(partition)
+            known = audit.states(partition, of_input)
+            if notes is not None:
+                named = {digest: state for digest, state in known.items() if digest in of_input}
+                notes.keys.join(partition, named, audit.ledger_of)
+                if notes.add_row is not None:
+                    places = notes.keys.places_of(partition, audit.ledger_of)
+                    for digest, row in survey.places(partition):
+                        if digest in places:
+                            row_places.put(row, places[digest])
             return known
 
         survey.decide(states, retry_failed=True)
-        _note_rows(result, audit, survey, request.rows_path, row_places)
+        if notes is not None:
+            notes.runs.rejected[survey.facts().identity()] = {
+                word: Reason(count, survey.error_lines[word][:EXAMPLES])
+                for word, count in survey.errors.items()
+            }
+        _note_rows(result, audit, survey, notes, row_places)
 
 
 def _note_rows(
     result: VerifyResult,
     audit: Audit,
     survey: Survey,
-    rows_path: str | None,
+    notes: Notes | None,
     row_places: RowPlaces,
 ) -> None:
     """What became of every row of the input, into `result` and into the table."""
@@ -320,21 +372,19 @@ def _note_rows(
     result.other_sheets = survey.reader.other_sheets
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
-        note = None
-        if rows_path:
-            paths = [account.path for account in audit.ledgers]
-            starts = [[run.started.at for run in account.runs] for account in audit.ledgers]
-            note = opened.enter_context(row_table(rows_path, paths, starts, row_places))
+        add_row = notes.add_row if notes is not None else None
+        if notes is not None and add_row is not None:
+            lines = opened.enter_context(closing(notes.lines()))
         # All rows are read and counted again; handed out are those about which something is told.
-        but = () if note is not None else _NOTHING_TO_TELL
+        but = () if add_row is not None else _NOTHING_TO_TELL
         for number, row in enumerate(survey.second_reading(but)):
             unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
                 result.unaccounted += 1
                 if len(result.unaccounted_lines) < EXAMPLES:
                     result.unaccounted_lines.append(row.row.line)
-            if note is not None:
-                note(number, row)
+            if add_row is not None:
+                add_row(cells_of_row(row, row_places.at(number), lines))
     result.states = dict.fromkeys(STATES, 0)
     for decision, count in survey.decisions.items():
         result.states[decision.word] += count

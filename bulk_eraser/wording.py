@@ -7,6 +7,7 @@ from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
     "LABELS",
+    "STATE_MEANINGS",
     "SUSPECTS",
     "attempt_error",
     "attention_table",
@@ -34,6 +35,21 @@ LABELS = {
     "excluded": "excluded: on the hold list",
 }
 """What became of a row, by the words of `counts`."""
+
+STATE_MEANINGS = {
+    "erased": "erased: the removal job is done",
+    "in_progress": "in progress: accepted, but the removal job is not finished",
+    "job_failed": "job failed: accepted, but the job's last status is error or not_found",
+    "refused": "refused: the service refused the key permanently",
+    "failed": "failed: certainly not carried out",
+    "unknown": "unknown: may or may not have arrived",
+    "excluded": "excluded: on the hold list, not sent",
+    "rejected": "rejected: no usable key, not sent",
+    "duplicate": "duplicate: the key is in an earlier row",
+    "sent": "sent, without a recorded outcome: may have arrived",
+    "not_reached": "not reached: never sent",
+}
+"""What became of a row, by the words of `states`."""
 
 SUSPECTS = {
     "personal": (
