@@ -57,8 +57,8 @@ EXIT_CODES = {
         "earlier one, some removal jobs failed, or a key came on hold too late. `check`: some rows "
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
         "`--expect-done`, held too late, or something follows the last commit. `follow`: all jobs "
-        "are finished, but some in `error` or `not_found`, or some keys have no job. `status`: all is "
-        "finished, with failures.",
+        "are finished, but some in `error` or `not_found`, or some keys have no job. `status`: "
+        "all is finished, with failures.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -146,12 +146,12 @@ FIELDS = {
     "overdue_jobs": "jobs whose month for an answer is over, the first thousand",
     "status.counts": "what became of everybody, in all ledgers together",
     "status.next_check_at": "when the first of the pending jobs is due (UTC)",
-    "deadlines": "those who are to be erased, by their month: erased in time (`kept`) or `late`; not "
-    "erased, with more than a week left (`ahead`), with less (`at_risk`), or `overdue`",
+    "deadlines": "those who are to be erased, by their month: erased in time (`kept`) or `late`; "
+    "not erased, with more than a week left (`ahead`), with less (`at_risk`), or `overdue`",
     "batches": "the same for each ledger",
     "status.ledger": "path of the ledger",
-    "standing": "`all_erased`, `open` (nothing to do but to go on), `needs_attention`, `nobody` (is to "
-    "be erased), `rehearsal` or `not_proven`",
+    "standing": "`all_erased`, `open` (nothing to do but to go on), `needs_attention`, `nobody` "
+    "(is to be erased), `rehearsal` or `not_proven`",
     "first_deadline": "the first day by which somebody who is not erased is due an answer",
     "line": "line of the row in the input",
     "jid": "the job's id at the service",

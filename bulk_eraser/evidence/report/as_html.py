@@ -4,10 +4,12 @@ What the page says is decided here; how it looks is in `page.html.jinja`, which 
 is given.
 """
 
+import re
 from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bulk_eraser.errors import lines_of
 from bulk_eraser.evidence.findings import FINDINGS
@@ -51,6 +53,7 @@ def as_html(summary: Summary) -> str:
         "plural": plural,
         "when": time_in_words,
         "text": lambda value: printable(str(value)),
+        "commands": _with_commands,
     }
     return environment.get_template("page.html.jinja").render(_view(summary)) + "\n"
 
@@ -84,6 +87,12 @@ def _view(summary: Summary) -> dict[str, Any]:
     }
 
 
+def _with_commands(text: str) -> Markup:
+    """Our own words, with what stands in backquotes as code."""
+    marked = re.sub("`([^`]+)`", r'<code class="nb">\1</code>', str(escape(text)))
+    return Markup(marked)  # noqa: S704 escaped
+
+
 def _mark(standing: Standing) -> tuple[str, str]:
     """A sign and a colour beside the verdict, which says the same in words."""
     if standing is Standing.ALL_ERASED:
@@ -106,7 +115,7 @@ def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
         (
             it.count,
             f"{it.state.replace('_', ' ')}: {failure_meaning(it)}",
-            lines_of(it.lines, it.count) if it.lines else "",
+            lines_of(it.lines[:3], it.count) if it.lines else "",
             ADVICE[it.state],
         )
         for it in summary.failures
@@ -115,7 +124,7 @@ def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
         (
             it.count,
             f"rejected: {ROW_ERRORS.get(it.error, it.error)}",
-            lines_of(it.lines, it.count),
+            lines_of(it.lines[:3], it.count),
             ADVICE["rejected"],
         )
         for it in summary.rejected

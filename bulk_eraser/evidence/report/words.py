@@ -133,7 +133,8 @@ def remarks(summary: Summary) -> list[str]:
     if deadlines.overdue:
         found.append(f"For {counted(deadlines.overdue, 'key')} the month for an answer is over.")
     if deadlines.at_risk:
-        found.append(f"For {counted(deadlines.at_risk, 'key')} it is over within a week.")
+        keys = counted(deadlines.at_risk, "key")
+        found.append(f"For {keys} the month for an answer is over within a week.")
     if summary.failed:
         found.append(f"{counted(summary.failed, 'key')} will not be erased without your help.")
     if states["rejected"]:
