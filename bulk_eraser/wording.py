@@ -10,6 +10,8 @@ __all__ = [
     "STATE_MEANINGS",
     "SUSPECTS",
     "attempt_error",
+    "attempt_meaning",
+    "attention_meaning",
     "attention_table",
     "calendar_day",
     "counted",
@@ -182,6 +184,11 @@ _ATTENTION = {
     "job_failed": "accepted, but the removal job's last status is error or not_found",
     "held_too_late": "on the hold list, but sent by an earlier run; contact Voyado at once",
     "not_reached": "not reached in this run",
+    "job_error": "the removal job's last status is error",
+    "job_not_found": "the removal job's last status is not_found",
+    "unaccounted": "no outcome in the ledgers",
+    "at_risk": "not erased, and the month for an answer is over within a week",
+    "overdue": "not erased, and the month for an answer is over",
 }
 """What is to be looked at, beside the words for rejected rows and failed attempts."""
 
@@ -192,9 +199,15 @@ def attention_table(items: list[Attention]) -> str:
     return "\n".join(f"  {item.count:>{width},}  {_attention(item)}" for item in items)
 
 
+def attention_meaning(word: str) -> str:
+    """Why something needs attention, by the words of `attention` in any command."""
+    known = _ATTENTION.get(word) or ROW_ERRORS.get(word) or STATE_MEANINGS.get(word)
+    return known or attempt_meaning(word)
+
+
 def _attention(item: Attention) -> str:
     word = item.reason
-    meaning = _ATTENTION.get(word) or ROW_ERRORS.get(word) or attempt_meaning(word)
+    meaning = attention_meaning(word)
     where = f" ({lines_of(sorted(item.lines), item.count)})" if item.lines else ""
     return f"{word}: {meaning}{where}"
 

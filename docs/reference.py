@@ -107,6 +107,8 @@ ENVIRONMENT = {
     "BULK_ERASER_PEPPER_FILE": "The file with the secret (pepper) of pseudonyms.",
     "HTTPS_PROXY, NO_PROXY": "The proxy, with `--trust-env` only.",
     "TMPDIR": "Where what is known of the keys is put if it does not fit into memory.",
+    "GITHUB_ACTIONS, GITHUB_STEP_SUMMARY": "Set by GitHub Actions: `run`, `follow` and `verify` "
+    "append to the step's summary.",
     "NO_COLOR": "If set, nothing is printed in colour.",
 }
 """The variables that no option is named after."""

@@ -28,6 +28,7 @@ from bulk_eraser.cli.service import (
     ServiceOptions,
     within_file_limit,
 )
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
 from bulk_eraser.evidence.receipt import put_receipt, receipt_must_be_writable
@@ -56,6 +57,13 @@ _STATES = {
     "pending": "pending: in progress, not erased yet",
 }
 """The service's words for a job, and what they mean for the person."""
+
+_STATUS_MEANINGS = {
+    "done": "done: erased",
+    "error": "error: the removal job failed",
+    "not_found": "not_found: the service does not know the job",
+    "pending": "pending: not finished",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +136,7 @@ def follow(
             result.next = _next(result)
             return result
 
-    tell = partial(_tell, given.wait)
+    tell = in_a_step("follow", partial(_tell, given.wait), _STATUS_MEANINGS)
     return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
 
 

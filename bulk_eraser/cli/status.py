@@ -173,4 +173,4 @@ def _tell(output: Output, path: str, summary: Summary) -> None:
     for word in [*words, *(["rejected"] if summary.states["rejected"] else [])]:
         output.say(f"  {word}: {ADVICE[word]}")
     if command := _next(path, summary):
-        output.always(f"Next: {as_typed(command)}")
+        output.always("Next:", command=as_typed(command))

@@ -4,14 +4,16 @@ import re
 from dataclasses import dataclass
 
 from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
-from bulk_eraser.cli.ending import conclude
+from bulk_eraser.cli.ending import conclude, tell_failure
 from bulk_eraser.cli.options import OutputOptions, ReadingOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.cli.verify_text import tell
 from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult
 from bulk_eraser.evidence.verification import verify as verify_ledgers
+from bulk_eraser.wording import STATE_MEANINGS
 
 __all__ = ["valid_head", "verify"]
 
@@ -73,7 +75,8 @@ def verify(given: VerifyOptions, source: ReadingOptions, told: OutputOptions) ->
         verify_ledgers(_request(given, source, output), result, output.survey_progress)
         return result
 
-    return conclude(output, result, work, tell)
+    in_step = in_a_step("verify", tell, STATE_MEANINGS)
+    return conclude(output, result, work, in_step, in_a_step("verify", tell_failure))
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────

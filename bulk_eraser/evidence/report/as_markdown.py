@@ -30,7 +30,12 @@ LONGEST = 120
 """Characters of a text that is not our own."""
 RUNS = 20
 ROWS = 40
-_MARKUP = re.compile(r"[^\w ,;=/%–“”…-]|_")
+_MARKUP = re.compile(
+    r"^[ =-]+"  # a list, a line, a heading, code
+    r"|^\d+[.)]"  # a numbered list
+    r"|[.:](?=\S)"  # an address
+    r"|[^\w .:,;=/%–“”…'()-]|_"
+)
 
 
 def as_markdown(summary: Summary) -> str:
@@ -60,7 +65,7 @@ def escaped(text: str, longest: int | None = None) -> str:
     plain = printable(text)
     if longest is not None and len(plain) > longest:
         plain = plain[: longest - 1] + "…"
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", plain)
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(char)};" for char in found[0]), plain)
 
 
 def table(head: tuple[str, ...], rows: list[list[str]], right: int = 0) -> str:
