@@ -326,9 +326,9 @@ def _listed_rows(
     found: dict[tuple[str, str], list[ListedRow]] = defaultdict(list)
     most = max(EXAMPLES, MOST_ROWS // max(1, len(notes.keys.places)))
     show_keys = show_keys or notes.accounts[0].keys_kind != RAW
-    for why, places in notes.keys.places.items():
+    for why in sorted(notes.keys.places, key=_rank):
         state = why[0] if why[0] in FAILURES else why[1]
-        for place in sorted(places)[: min(LISTED, most)]:
+        for place in sorted(notes.keys.places[why])[: min(LISTED, most)]:
             cells = cells_of_key(state, place, lines)
             if not show_keys:
                 cells.pop("key", None)
@@ -336,6 +336,11 @@ def _listed_rows(
             line = int(str(cells.get("line") or 0))
             found[why].append(ListedRow(why=why[0], line=line, **texts))
     return found
+
+
+def _rank(why: tuple[str, str]) -> tuple[int, str]:
+    """The most urgent first."""
+    return ("overdue", "at_risk", *FAILURES).index(why[0]), why[1]
 
 
 def _timing(runs: RunNotes) -> Timing:
