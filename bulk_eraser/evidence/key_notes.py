@@ -40,6 +40,8 @@ _NEED_NOTHING = frozenset({KeyState.ERASED, KeyState.EXCLUDED})
 _Entry = tuple[bytes, int, int, int, int]
 """Digest of the key, number of the ledger, number of the line's kind, number of the jid (0: none),
 place of the line, from 1."""
+_About = tuple[type[Record], str, str | None, str | None]
+"""Of a line its type, its word, the row's date, and when its job is due."""
 _LEDGER: Final = 1
 _KIND: Final = 2
 _JID: Final = 3
@@ -107,11 +109,11 @@ class KeyNotes:
         self._numbers: dict[LineKind, int] = {}
         self._outcomes = KeyPartitions("BIQQ")
         self._others = KeyPartitions("BIQQ")
-        self._statuses = KeyPartitions("BIQQ")
+        self._answers = KeyPartitions("BIQQ")
         self._ledger = -1
         self._day = self._day_of_run = 0
         self._at = ""
-        self._known: dict[tuple[str | None, ...], int] = {}
+        self._known: dict[_About, int] = {}
         self._just_sent: dict[str, tuple[int, str | None]] = {}
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────
@@ -127,70 +129,70 @@ class KeyNotes:
         if ledger != self._ledger:
             self._remember_sent()
             self._ledger, self._day_of_run, self._at = ledger, 0, ""
-        just_sent, place = self._just_sent, group.offset + 1
+        just_sent, known, place = self._just_sent, self._known, group.offset + 1
+        outcomes, answers, others = list[_Entry](), list[_Entry](), list[_Entry]()
         for record, line in zip(group.records, group.lines.split(b"\n"), strict=False):
+            if record.at != self._at:
+                self._begin_day(record.at)
             kind = type(record)
+            # Nearly all lines are one of these three, so they go the shortest way.
             if kind is Sent:
                 just_sent[record.key] = place, record.received  # type: ignore[attr-defined] # its kind was looked at
-            elif kind is Accepted or kind is Failed or kind is Unknown:
-                self._take_outcome(record, place)
+            elif kind is Accepted:
+                key, jid = record.key, record.jid  # type: ignore[attr-defined] # as above
+                just_sent.pop(key, None)
+                about: _About = kind, record.status or "", record.received, None  # type: ignore[attr-defined] # as above
+                number = known.get(about) or self._number(about)
+                outcomes.append((digest_of(key), ledger, number, jid_number(jid), place))
             elif kind is JobStatus:
-                self._take_status(record, place)  # type: ignore[arg-type] # as above
+                key, jid = record.key, record.jid  # type: ignore[attr-defined] # as above
+                about = kind, record.status, None, record.next_check_at  # type: ignore[attr-defined] # as above
+                number = known.get(about) or self._number(about)
+                answers.append((digest_of(key), ledger, number, jid_number(jid), place))
+            elif kind is Failed or kind is Unknown:
+                key = record.key  # type: ignore[attr-defined] # as above
+                just_sent.pop(key, None)
+                number = self._number((kind, record.error, record.received, None))  # type: ignore[attr-defined] # as above
+                outcomes.append((digest_of(key), ledger, number, 0, place))
             elif kind is Excluded:
-                number = self._number(Excluded, "", record.at, record.received)  # type: ignore[attr-defined] # as above
-                self._others.add(digest_of(record.key), ledger, number, 0, place)  # type: ignore[attr-defined] # as above
+                number = self._number((kind, "", record.received, None))  # type: ignore[attr-defined] # as above
+                others.append((digest_of(record.key), ledger, number, 0, place))  # type: ignore[attr-defined] # as above
             elif kind is RunStarted:
                 self._remember_sent()
                 self._day_of_run = _day_of(record.at)
-                self._known.clear()
+                known.clear()
             place += len(line) + 1
+        self._outcomes.extend(outcomes)
+        self._answers.extend(answers)
+        self._others.extend(others)
         if len(just_sent) > _JUST_SENT:
             self._remember_sent()
 
-    def _take_outcome(self, record: Record, place: int) -> None:
-        key: str = record.key  # type: ignore[attr-defined] # every outcome has these
-        received: str | None = record.received  # type: ignore[attr-defined] # as above
-        self._just_sent.pop(key, None)
-        if isinstance(record, Accepted):
-            word, jid = record.status or "", jid_number(record.jid)
-        else:
-            word, jid = record.error, 0  # type: ignore[attr-defined] # as above
-        number = self._number(type(record), word, record.at, received)
-        self._outcomes.add(digest_of(key), self._ledger, number, jid, place)
-
-    def _take_status(self, record: JobStatus, place: int) -> None:
-        number = self._number(JobStatus, record.status, record.at, None, record.next_check_at)
-        jid = jid_number(record.jid)
-        self._statuses.add(digest_of(record.key), self._ledger, number, jid, place)
-
-    def _number(
-        self,
-        type_: type[Record],
-        word: str,
-        at: str,
-        received: str | None,
-        due_at: str | None = None,
-    ) -> int:
-        """The number of a kind of lines."""
-        if at != self._at:
-            self._at, self._day = at, _day_of(at)
+    def _begin_day(self, at: str) -> None:
+        """Lines are from now on of this time; those of one day have their kinds in common."""
+        self._at, day = at, _day_of(at)
+        if day != self._day:
+            self._day = day
             self._known.clear()
-        known = type_.__name__, word, received, due_at
-        if (number := self._known.get(known)) is None:
-            since = _day_of(received) if received else self._received or self._day_of_run
-            kind = LineKind(
-                type_, word, self._day, since or self._day, received is not None, due_at
-            )
-            number = self._known[known] = self._numbers.setdefault(kind, len(self._numbers))
-            if number == len(self._kinds):
-                self._kinds.append(kind)
+
+    def _number(self, about: _About) -> int:
+        """The number of a kind of lines, from 1."""
+        type_, word, received, due_at = about
+        since = _day_of(received) if received else self._received or self._day_of_run
+        is_dated, since = received is not None, since or self._day
+        kind = LineKind(type_, word, self._day, since, is_dated, due_at)
+        number = self._known[about] = self._numbers.setdefault(kind, len(self._numbers) + 1)
+        if number > len(self._kinds):
+            self._kinds.append(kind)
         return number
 
     def _remember_sent(self) -> None:
         """Of keys whose `sent` has no outcome yet, keep where it stands."""
+        entries = list[_Entry]()
         for key, (place, received) in self._just_sent.items():
-            number = self._number(Sent, "", self._at, received)
-            self._others.add(digest_of(key), self._ledger, number, 0, place)
+            number = self._number((Sent, "", received, None))
+            entries.append((digest_of(key), self._ledger, number, 0, place))
+        self._others.extend(entries)
         self._just_sent.clear()
 
     # ── key by key ──────────────────────────────────────────────────────────────────────────
@@ -222,7 +224,7 @@ class KeyNotes:
         }
 
     def close(self) -> None:
-        for entries in (self._outcomes, self._others, self._statuses):
+        for entries in (self._outcomes, self._others, self._answers):
             entries.close()
 
     def _last_entries(
@@ -237,12 +239,12 @@ class KeyNotes:
                 for entry in entries.read(partition)
                 if ledger_of.get(entry[0], entry[_LEDGER]) == entry[_LEDGER]
             }
-            for entries in (self._others, self._outcomes, self._statuses)
+            for entries in (self._others, self._outcomes, self._answers)
         )
         return others | outcomes if others else outcomes, answers
 
     def _kind_of(self, number: int) -> LineKind | None:
-        return self._kinds[number] if number >= 0 else None
+        return self._kinds[number - 1] if number > 0 else None
 
     def _look_at(self, state: KeyState, line: _Entry, answer: _Entry) -> None:
         alike = Alike(state, self._kind_of(line[_KIND]), self._kind_of(answer[_KIND]))

@@ -172,6 +172,18 @@ def test_a_key_that_is_sent_without_an_answer_keeps_its_own_date(summary_of: Any
     assert {(row.why, row.line) for row in summary.rows} == {("sent", 5), ("overdue", 5)}
 
 
+def test_who_is_overdue_is_named_first(summary_of: Any):
+    """Then those whose month is nearly over, then failures; one person may be among several."""
+    old, near = {"received": "2026-10-01"}, {"received": "2026-11-01"}
+    summary = summary_of(
+        (RUN, [started(), sent("a", 2, **old), accepted("a", 2, **old)]),
+        (RUN, [sent("b", 3, **near), failed("b", 3, **near)]),
+        (LATER, [started("follow", run="q"), status("a", "error")]),
+    )
+    whys = [(row.why, row.line) for row in summary.rows]
+    assert whys == [("overdue", 2), ("at_risk", 3), ("job_failed", 2), ("refused", 3)]
+
+
 def test_a_job_that_was_never_asked_about_is_due_on_the_next_day(summary_of: Any):
     """At 00:00 UTC; what is due is told as of now."""
     groups = [(RUN, [started(), sent("a"), accepted("a")])]
@@ -259,18 +271,19 @@ def test_a_hold_that_came_too_late_needs_attention(summary_of: Any):
     assert summary.standing is Standing.NEEDS_ATTENTION
 
 
-def test_two_ledgers_tell_each_key_once(tmp_path: Path):
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_ledgers_tell_each_key_once(tmp_path: Path, order: tuple[int, int]):
     """A key of both is told by the one that decides its state, with that one's dates and rows."""
-    a = written(tmp_path / "a.ledger.ndjson", (RUN, [started(), sent("x", 2), failed("x", 2)]))
-    b = written(
-        tmp_path / "b.ledger.ndjson",
-        (
-            "2026-11-10",
-            [started(), sent("x", 9), accepted("x", 9), sent("y", 10), unknown("y", 10)],
-        ),
-    )
+    of_each = [
+        [(RUN, [started(), sent("x", 2), failed("x", 2)])],
+        [
+            ("2026-11-10", [started(), sent("x", 9), accepted("x", 9)]),
+            ("2026-11-10", [sent("y", 10), unknown("y", 10)]),
+        ],
+    ]
+    paths = [written(tmp_path / f"{n}.ledger.ndjson", *of_each[n]) for n in order]
     rows: list[Any] = []
-    summary = summed(a, b, add_row=rows.append)
+    summary = summed(*paths, add_row=rows.append)
     assert states_of(summary) | {"not_reached": 0} == {
         "in_progress": 1,
         "unknown": 1,
@@ -278,7 +291,7 @@ def test_two_ledgers_tell_each_key_once(tmp_path: Path):
     }
     assert [(it.why, it.line) for it in summary.rows] == [("unknown", 10)]
     assert [(row["line"], row["state"]) for row in rows] == [(9, "in_progress"), (10, "unknown")]
-    assert [it.ledger for it in summary.ledgers] == ["a.ledger.ndjson", "b.ledger.ndjson"]
+    assert [it.ledger for it in summary.ledgers] == [f"{n}.ledger.ndjson" for n in order]
 
 
 def test_every_key_is_a_row_in_the_order_of_the_ledger(tmp_path: Path):
