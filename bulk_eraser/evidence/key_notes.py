@@ -58,7 +58,7 @@ class LineKind(NamedTuple):
     """What lines have in common. Days are those of UTC, as ordinals.
 
     `word` is the error, or the status as it came; `day` that of the line; `since` the day from
-    which the month counts, which `is_dated` if the row has a date of its own; `due_at` when the job
+    which the month counts, which `is_dated` unless it is that of the run; `due_at` when the job
     is to be asked about next, None for a job that is finished.
     """
 
@@ -179,7 +179,7 @@ class KeyNotes:
         """The number of a kind of lines, from 1."""
         type_, word, received, due_at = about
         since = _day_of(received) if received else self._received or self._day_of_run
-        is_dated, since = received is not None, since or self._day
+        is_dated, since = bool(received or self._received), since or self._day
         kind = LineKind(type_, word, self._day, since, is_dated, due_at)
         number = self._known[about] = self._numbers.setdefault(kind, len(self._numbers) + 1)
         if number > len(self._kinds):

@@ -180,7 +180,7 @@ class Summary:
     """See the classes above. `states` counts rows of the input by what became of them (without one,
     keys of the ledgers), `to_be_erased` all of them that are to be erased. `rejected_is_fine` says
     that the run was told so. `expected_heads`, `receipts`, `findings` and `unaccounted` are those
-    of `verify`. Times are UTC."""
+    of `verify`. `received` is the date that was given for requests without one. Times are UTC."""
 
     made_at: str
     tool: str
@@ -195,6 +195,7 @@ class Summary:
     simulated: bool
     keys: str
     inputs: list[InputFacts]
+    received: str | None
     is_input_read: bool
     states: dict[str, int]
     to_be_erased: int

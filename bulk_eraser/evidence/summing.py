@@ -131,6 +131,7 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         simulated=result.rehearsal,
         keys=notes.accounts[0].keys_kind,
         inputs=inputs,
+        received=notes.received.isoformat() if notes.received else None,
         is_input_read=result.input is not None,
         states=result.states,
         to_be_erased=to_be_erased,
@@ -300,7 +301,7 @@ def _deadlines(result: VerifyResult, notes: Notes) -> Deadlines:
             first.append(it.line.since)
     if not_named:
         since = notes.keys.since(_last_start(notes))
-        counts["from_run"] += not_named
+        counts["from_run"] += 0 if notes.received else not_named
         counts[notes.keys.urgency_of(since)] += not_named
         first.append(since)
     due = deadline_of(date.fromordinal(min(first))).isoformat() if first else None

@@ -131,6 +131,16 @@ async def test_the_table_has_what_is_known_of_each_key(
     assert [by_line[str(line)] for line in range(2, 8)] == keys[:6]
 
 
+async def test_an_input_is_all_that_is_counted(desk: Any, service: Any, keys: list[str]):
+    """Other keys of the ledger are told as such, and are in no other number."""
+    await desk.run(desk.csv(keys[:5]), service)
+    await report(desk, LEDGER, "--input", desk.csv(keys[:2], "two.csv"), "--json", "r.json")
+    found = json.loads((desk.folder / "r.json").read_text())
+    assert (found["states"]["in_progress"], found["extra"], found["to_be_erased"]) == (2, 3, 2)
+    assert found["deadlines"]["ahead"] == sum(found["days"]["waiting"]) == 2
+    assert [job["count"] for job in found["jobs"]] == [2]
+
+
 async def test_without_a_file_it_is_text(desk: Any, service: Any, keys: list[str]):
     """On stdout, the verdict first; nothing on stderr that is not needed."""
     await a_batch(desk, service, keys)

@@ -115,7 +115,11 @@ def headline(summary: Summary) -> str:
             whole = f"all {all_:,} customer keys are" if all_ != 1 else "the one customer key is"
             return f"Complete: {whole} erased."
         case Standing.NEEDS_ATTENTION:
-            return f"Not complete: {so_far}, and some rows need attention."
+            return (
+                f"Not complete: {so_far}, but some rows need attention."
+                if erased == all_
+                else (f"Not complete: {so_far}, and some rows need attention.")
+            )
         case _:
             return f"Not finished: {so_far}."
 
@@ -206,6 +210,9 @@ def first_deadline(summary: Summary) -> str:
 
 def from_run(summary: Summary) -> str:
     """From when a month is counted where the ledger has no date; empty if it has all."""
+    if summary.received:
+        day = calendar_day(date.fromisoformat(summary.received))
+        return f"Where the ledger has no date of the request, {day} was given."
     guessed = summary.deadlines.from_run
     if not guessed:
         return ""

@@ -89,7 +89,9 @@ def test_no_report_holds_a_key(hostile: Summary, name: str):
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "json"])
 def test_nothing_acts_on_a_terminal_or_hides(hostile: Summary, name: str):
     """No escape sequence, no NUL, no mark that turns the direction of text."""
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", made(name, hostile))
+    content = made(name, hostile)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", content)
+    assert not re.search(r"&#(0|27|8238);", content)
 
 
 def test_text_for_a_terminal_is_printable(hostile: Summary):
@@ -311,6 +313,7 @@ def test_a_report_replaces_its_own_kind_only(tmp_path: Path, hostile: Summary, n
             write(other, str(path), hostile)
             with pytest.raises(UsageError, match="no report that"):
                 must_be_replaceable(name, str(path), begins)
+    write(name, str(path), hostile)
     (tmp_path / "link").symlink_to(path)
     others = ("", "link", "none/x", "k.ledger.ndjson")
     for refused in (tmp_path / other for other in others):
