@@ -53,6 +53,16 @@ async def test_a_batch_from_its_first_day_to_its_last(desk: Any, service: Any, k
     assert found["batches"][0]["head"] == followed["head"]
 
 
+async def test_keys_that_are_not_sent_are_75(desk: Any, service: Any, keys: list[str]):
+    """Also where no job is pending: whoever asks for 0 must not stop here."""
+    await desk.run(desk.csv(keys[:3]), service, "--limit", 1)
+    days_ago(desk.folder / LEDGER, 2)
+    await desk.call("follow", LEDGER)
+    code, found = await status(desk, LEDGER)
+    assert (code, found["counts"]["erased"], found["counts"]["not_reached"]) == (75, 1, 2)
+    assert found["next"] is None
+
+
 async def test_it_asks_when_follow_asks(desk: Any, service: Any, keys: list[str]):
     """`next_check_at` and what is overdue are those of `follow`."""
     await desk.run(desk.csv(keys[:3]), service)

@@ -81,6 +81,7 @@ def _view(summary: Summary) -> dict[str, Any]:
         "check": HOW_TO_CHECK,
         "glossary": GLOSSARY,
         "findings": FINDINGS,
+        "row_errors": ROW_ERRORS,
         "why": WHY,
         "lines_of": lines_of,
         "runs": summary.runs[-RUNS:],
@@ -120,15 +121,10 @@ def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
         )
         for it in summary.failures
     ]
-    found += [
-        (
-            it.count,
-            f"rejected: {ROW_ERRORS.get(it.error, it.error)}",
-            lines_of(it.lines[:3], it.count),
-            ADVICE["rejected"],
-        )
-        for it in summary.rejected
-    ]
+    if summary.states["rejected"]:
+        reasons = ", ".join(f"{it.count:,} {it.error}" for it in summary.rejected)
+        why = f"{STATE_MEANINGS['rejected']} ({reasons})" if reasons else STATE_MEANINGS["rejected"]
+        found.append((summary.states["rejected"], why, "", ADVICE["rejected"]))
     for state in ("in_progress", "not_reached", "excluded"):
         if summary.states[state]:
             found.append((summary.states[state], STATE_MEANINGS[state], "", ADVICE[state]))
