@@ -125,9 +125,11 @@ def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
         reasons = ", ".join(f"{it.count:,} {it.error}" for it in summary.rejected)
         why = f"{STATE_MEANINGS['rejected']} ({reasons})" if reasons else STATE_MEANINGS["rejected"]
         found.append((summary.states["rejected"], why, "", ADVICE["rejected"]))
-    for state in ("in_progress", "not_reached", "excluded"):
-        if summary.states[state]:
-            found.append((summary.states[state], STATE_MEANINGS[state], "", ADVICE[state]))
+    found += [
+        (summary.states[state], STATE_MEANINGS[state], "", ADVICE[state])
+        for state in ("in_progress", "not_reached", "excluded")
+        if summary.states[state]
+    ]
     if summary.held_too_late:
         late = "on hold, but already sent, or perhaps (counted under its state as well)"
         found.append((summary.held_too_late, late, "", ADVICE["held_too_late"]))
