@@ -63,15 +63,6 @@ class KeyPartitions:
         if self._buffered >= self._allowance:
             self._spill()
 
-    def extend(self, entries: Collection[tuple[Any, ...]]) -> None:
-        """Append many, each as (digest, values…), which takes half the time."""
-        buffers, pack = self._buffers, self._pack
-        for entry in entries:
-            buffers[entry[0][0]] += pack(*entry)
-        self._buffered += len(entries)
-        if self._buffered >= self._allowance:
-            self._spill()
-
     def read(self, partition: int) -> Iterator[tuple[Any, ...]]:
         """The entries of one partition (0 to 255) as (digest, values…), oldest first."""
         parts = [os.pread(self._file.fileno(), size, at) for at, size in self._extents[partition]]
