@@ -46,7 +46,10 @@ _LEDGER: Final = 1
 _KIND: Final = 2
 _JID: Final = 3
 _PLACE: Final = 4
-_NONE: _Entry = (b"", -1, -1, 0, 0)
+_NONE: _Entry = (b"", 0, 0, -1, 0)
+_Numbers = tuple[KeyState, int, int]
+"""Of a key its state, and the numbers of the kinds of its last outcome and of the last answer about
+its job (0: none)."""
 
 Places = tuple[int, int, int]
 """Number of the ledger; then, from 1, the bytes at which a key's last outcome (or, for want of one,
@@ -203,18 +206,29 @@ class KeyNotes:
         """Count the keys of a partition. `ledger_of` says of several ledgers which one tells a
         key's state."""
         lines, answers = self._last_entries(partition, ledger_of)
-        found: Counter[tuple[KeyState, int, int]] = Counter()
-        for digest, state in states.items():
-            line, answer = lines.get(digest, _NONE), answers.get(digest, _NONE)
-            if answer[_JID] != line[_JID]:  # about a job that is not the key's last
-                answer = _NONE
-            found[state, line[_KIND], answer[_KIND]] += 1
-            if state not in _NEED_NOTHING:
-                self._look_at(state, line, answer)
-            if self._add_row is not None:
-                self._add_row(state, _places_of(line, answer))
-        for (state, kind, status), count in found.items():
-            self.alike[Alike(state, self._kind_of(kind), self._kind_of(status))] += count
+        numbers: list[_Numbers] = [
+            (
+                state,
+                (line := lines.get(digest, _NONE))[_KIND],
+                # An answer about a job that is not the key's last is none.
+                answer[_KIND] if (answer := answers.get(digest, _NONE))[_JID] == line[_JID] else 0,
+            )
+            for digest, state in states.items()
+        ]
+        reasons: dict[_Numbers, list[tuple[str, str]]] = {}
+        for alike, count in Counter(numbers).items():
+            state, kind, status = alike
+            told = Alike(state, self._kind_of(kind), self._kind_of(status))
+            self.alike[told] += count
+            if why := self._reasons(told):
+                reasons[alike] = why
+        if reasons or self._add_row is not None:
+            for digest, alike in zip(states, numbers, strict=True):
+                places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
+                for why_ in reasons.get(alike, ()):
+                    self._list(why_, places)
+                if self._add_row is not None:
+                    self._add_row(alike[0], places)
 
     def places_of(self, partition: int, ledger_of: Mapping[bytes, int]) -> dict[bytes, Places]:
         """Where the lines about the keys of a partition stand."""
@@ -234,7 +248,9 @@ class KeyNotes:
         answer about its job."""
         self._remember_sent()
         others, outcomes, answers = (
-            {
+            {entry[0]: entry for entry in entries.read(partition)}
+            if not ledger_of
+            else {
                 entry[0]: entry
                 for entry in entries.read(partition)
                 if ledger_of.get(entry[0], entry[_LEDGER]) == entry[_LEDGER]
@@ -246,12 +262,14 @@ class KeyNotes:
     def _kind_of(self, number: int) -> LineKind | None:
         return self._kinds[number - 1] if number > 0 else None
 
-    def _look_at(self, state: KeyState, line: _Entry, answer: _Entry) -> None:
-        alike = Alike(state, self._kind_of(line[_KIND]), self._kind_of(answer[_KIND]))
-        if state in _TO_LOOK_AT:
-            self._list((state.word, alike.word), line, answer)
-        if alike.line is not None and (urgency := self.urgency_of(alike.line.since)) != "ahead":
-            self._list((urgency, state.word), line, answer)
+    def _reasons(self, alike: Alike) -> list[tuple[str, str]]:
+        """Why somebody should look at a key; for most there is no reason."""
+        state, line = alike.state, alike.line
+        reasons = [(state.word, alike.word)] if state in _TO_LOOK_AT else []
+        if line is not None and state not in _NEED_NOTHING:
+            urgency = self.urgency_of(line.since)
+            reasons += [(urgency, state.word)] if urgency != "ahead" else []
+        return reasons
 
     def urgency_of(self, since: int) -> str:
         """`overdue`, `at_risk` or `ahead`, for somebody who is not erased."""
@@ -264,15 +282,15 @@ class KeyNotes:
         """The day from which a month counts for want of a date, if a run began at this time."""
         return self._received or _day_of(at) or self._today.toordinal()
 
-    def _list(self, why: tuple[str, str], line: _Entry, answer: _Entry) -> None:
-        places = self.places.setdefault(why, [])
-        places.append(_places_of(line, answer))
-        if len(places) >= 2 * LISTED:
-            places[:] = sorted(places)[:LISTED]
+    def _list(self, why: tuple[str, str], places: Places) -> None:
+        listed = self.places.setdefault(why, [])
+        listed.append(places)
+        if len(listed) >= 2 * LISTED:
+            listed[:] = sorted(listed)[:LISTED]
 
 
 def _places_of(line: _Entry, answer: _Entry) -> Places:
-    return max(0, line[_LEDGER]), line[_PLACE], answer[_PLACE]
+    return line[_LEDGER], line[_PLACE], answer[_PLACE]
 
 
 def _day_of(at: str) -> int:
