@@ -17,7 +17,7 @@ __all__ = [
     "Deadlines",
     "Failure",
     "JobWord",
-    "LedgerFacts",
+    "LedgerProof",
     "ListedRow",
     "Reject",
     "RunFacts",
@@ -48,7 +48,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True)
-class LedgerFacts:
+class LedgerProof:
     """One ledger: its name, what its chain proves, and from which other it was derived."""
 
     ledger: str
@@ -186,7 +186,7 @@ class Summary:
     tool: str
     standing: Standing
     error: str | None
-    ledgers: list[LedgerFacts]
+    ledgers: list[LedgerProof]
     targets: list[str]
     apis: list[str]
     requesters: list[str]

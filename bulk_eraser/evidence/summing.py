@@ -23,7 +23,7 @@ from bulk_eraser.evidence.summary import (
     Deadlines,
     Failure,
     JobWord,
-    LedgerFacts,
+    LedgerProof,
     ListedRow,
     Reject,
     RunFacts,
@@ -179,8 +179,8 @@ def _inputs(starts: list[RunStarted], result: VerifyResult) -> list[InputFacts]:
     return list(found.values())
 
 
-def _ledger(account: LedgerAccount) -> LedgerFacts:
-    return LedgerFacts(
+def _ledger(account: LedgerAccount) -> LedgerProof:
+    return LedgerProof(
         ledger=os.path.basename(account.path),
         head=account.head,
         commits=account.commits,
