@@ -14,6 +14,7 @@ from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.key_notes import LISTED, Alike, KeyNotes
 from bulk_eraser.evidence.key_rows import KeyRows
+from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.row_table import AddRow, LedgerLines, cells_of_key
 from bulk_eraser.evidence.run_notes import EXAMPLES, RunNotes
 from bulk_eraser.evidence.summary import (
@@ -31,7 +32,7 @@ from bulk_eraser.evidence.summary import (
     Summary,
     Timing,
 )
-from bulk_eraser.evidence.verification import Notes, VerifyRequest, VerifyResult, verify
+from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult, verify
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.records import (

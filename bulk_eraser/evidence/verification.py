@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from hashlib import file_digest
 from typing import Any
 
@@ -20,14 +20,14 @@ from bulk_eraser.errors import (
     ConfigurationError,
     ExitCode,
     Result,
-    UsageError,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit, AuditFold
 from bulk_eraser.evidence.key_notes import KeyNotes
+from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
-from bulk_eraser.evidence.row_table import AddRow, LedgerLines, RowPlaces, cells_of_row, new_table
-from bulk_eraser.evidence.run_notes import Reason, RunNotes
+from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
+from bulk_eraser.evidence.run_notes import Reason
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
@@ -37,7 +37,7 @@ from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["STATES", "Notes", "VerifyRequest", "VerifyResult", "verify"]
+__all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
 
 EXAMPLES = 5
 STATES = (
@@ -128,28 +128,6 @@ class VerifyResult(Result):
     def not_erased(self) -> int:
         """How many of `states` were to be erased and are not, as far as is known."""
         return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
-
-
-@dataclass
-class Notes:
-    """What is noted on the way, for a summary: of keys, of runs, and of the ledgers as a whole.
-
-    `add_row` is told of every row of the input; `received` is the date of requests without one.
-    """
-
-    keys: KeyNotes
-    runs: RunNotes = field(default_factory=RunNotes)
-    accounts: list[LedgerAccount] = field(default_factory=list)
-    received: date | None = None
-    add_row: AddRow | None = None
-
-    def lines(self) -> LedgerLines:
-        """Raises `UsageError` where a ledger cannot be read any more."""
-        starts = [[run.started.at for run in account.runs] for account in self.accounts]
-        try:
-            return LedgerLines([it.path for it in self.accounts], starts, self.received)
-        except OSError as error:
-            raise UsageError(f"A ledger cannot be read again: {error.strerror}.") from None
 
 
 def verify(
