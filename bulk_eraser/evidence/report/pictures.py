@@ -97,7 +97,9 @@ def bar_of(summary: Summary) -> Bar:
 def _percent(count: int, total: int) -> str:
     """Never 100 % for less than all, nor 0 % for somebody."""
     share = 100 * count / total
-    if count < total and share > 99.9:
+    if count == total:
+        return "100 %"
+    if share > 99.9:
         return "> 99.9 %"
     return f"{share:.1f} %" if share >= 0.1 else "< 0.1 %"
 

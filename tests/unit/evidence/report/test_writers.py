@@ -278,6 +278,8 @@ def test_the_bar_adds_up_and_shows_one_among_a_million(hostile: Summary):
     assert min(it.width for it in bar.segments) > 2
     assert [it.percent for it in bar.segments] == ["> 99.9 %", "< 0.1 %", "< 0.1 %"]
     assert len({it.letter for it in bar.segments}) == 3
+    whole = bar_of(replace(hostile, states={"erased": 7}))
+    assert [(it.percent, it.width) for it in whole.segments] == [("100 %", 720)]
 
 
 def test_no_picture_without_anything_to_show(summary_of: Any):
