@@ -18,13 +18,14 @@ from bulk_eraser import __version__
 from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.check import CheckResult
 from bulk_eraser.cli.pseudonymize import Converted
-from bulk_eraser.cli.wording import SUSPECTS
+from bulk_eraser.cli.status import Batch, StatusResult
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.sending.request import FollowResult, ListedJob, RunResult
 from bulk_eraser.simulator import FAULT_DESCRIPTIONS
+from bulk_eraser.wording import SUSPECTS
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -32,6 +33,7 @@ RESULTS: dict[str, type] = {
     "check": CheckResult,
     "run": RunResult,
     "follow": FollowResult,
+    "status": StatusResult,
     "verify": VerifyResult,
     "pseudonymize": Converted,
 }
@@ -41,7 +43,8 @@ EXIT_CODES = {
         "`run`: every key of this input has a removal job, which does not yet mean that anybody is "
         "erased. `follow`: every job is done, and no key of the ledger is without one. `verify`: "
         "the ledger is what was written, every row is accounted for, and with `--expect-done` "
-        "everybody is erased.",
+        "everybody is erased. `status`: everybody is erased. `report`: it is written, whatever "
+        "it says.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
@@ -55,7 +58,7 @@ EXIT_CODES = {
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
         "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
         "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
-        "have no job.",
+        "have no job. `status`: all is finished, with failures.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -77,8 +80,8 @@ EXIT_CODES = {
         "after repair",
     ),
     ExitCode.NOT_FINISHED: (
-        "Not finished: another process is using the ledger, `--limit` left keys, or (`follow`) "
-        "jobs are pending.",
+        "Not finished: another process is using the ledger, `--limit` left keys, or (`follow`, "
+        "`status`) jobs are pending. `status`: or keys are not sent.",
         "later",
     ),
     ExitCode.CONTRACT_BROKEN: (
@@ -104,6 +107,8 @@ ENVIRONMENT = {
     "BULK_ERASER_PEPPER_FILE": "The file with the secret (pepper) of pseudonyms.",
     "HTTPS_PROXY, NO_PROXY": "The proxy, with `--trust-env` only.",
     "TMPDIR": "Where what is known of the keys is put if it does not fit into memory.",
+    "GITHUB_ACTIONS, GITHUB_STEP_SUMMARY": "Set by GitHub Actions: `run`, `follow` and `verify` "
+    "append to the step's summary.",
     "NO_COLOR": "If set, nothing is printed in colour.",
 }
 """The variables that no option is named after."""
@@ -141,6 +146,15 @@ FIELDS = {
     "slow_jobs": "pending jobs that are older than usual, the first thousand",
     "at_risk_jobs": "jobs whose month for an answer is over within a week, the first thousand",
     "overdue_jobs": "jobs whose month for an answer is over, the first thousand",
+    "status.counts": "what became of everybody, in all ledgers together",
+    "status.next_check_at": "when the first of the pending jobs is due (UTC)",
+    "deadlines": "those who are to be erased, by their month: erased in time (`kept`) or `late`; "
+    "not erased, with more than a week left (`ahead`), with less (`at_risk`), or `overdue`",
+    "batches": "the same for each ledger",
+    "status.ledger": "path of the ledger",
+    "standing": "`all_erased`, `open` (nothing to do but to go on), `needs_attention`, `nobody` "
+    "(is to be erased), `rehearsal` or `not_proven`",
+    "first_deadline": "the first day by which somebody who is not erased is due an answer",
     "line": "line of the row in the input",
     "jid": "the job's id at the service",
     "created_at": "when the job was accepted (UTC)",
@@ -322,6 +336,9 @@ def _command_markdown(name: str) -> list[str]:
     if name == "follow":
         lines += ["Each job in its lists is an object:", ""]
         lines += _table(("field", "type", "meaning"), fields_of(ListedJob, name))
+    if name == "status":
+        lines += ["Each of its batches is an object:", ""]
+        lines += _table(("field", "type", "meaning"), fields_of(Batch, name))
     return lines
 
 

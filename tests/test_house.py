@@ -10,10 +10,10 @@ import pytest
 
 from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
-from bulk_eraser.cli.wording import SUSPECTS
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator import FAULTS
+from bulk_eraser.wording import SUSPECTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bulk_eraser"
@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"errors", "records", "key_partitions", "atomic_file", "simulator"},
     {"pacing", "ledger", "elevate", "sources"},
-    {"settings"},
+    {"settings", "wording"},
     {"survey"},
     {"sending"},
     {"evidence"},

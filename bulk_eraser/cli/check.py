@@ -24,7 +24,6 @@ from bulk_eraser.cli.options import (
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import login_name
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
-from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within
@@ -32,6 +31,7 @@ from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.plan import Author, Plan, made_from, must_be_free, write_plan
 from bulk_eraser.survey.survey import Survey
+from bulk_eraser.wording import counted, printable
 
 __all__ = ["CheckResult", "check"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import tell_of_plan
 from bulk_eraser.cli.survey_text import at_least, describe_input
-from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import Interrupted, UsageError
 from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sending.signals import wait_for_input
 from bulk_eraser.survey.decision import Action
+from bulk_eraser.wording import counted, printable
 
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bulk_eraser.cli.output import Output, Progressing
-from bulk_eraser.cli.wording import counted, duration, printable
 from bulk_eraser.errors import Interrupted
+from bulk_eraser.wording import counted, duration, printable
 
 if TYPE_CHECKING:
     from bulk_eraser.pacing.pace import Pace

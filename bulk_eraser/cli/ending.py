@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import BulkEraserError, Interrupted, Result, internal_error
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
+from bulk_eraser.wording import printable
 
 __all__ = [
     "as_error",

@@ -1,6 +1,5 @@
 """`bulk-eraser follow`: ask for the status of every job that is due, until all are done."""
 
-import re
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from bulk_eraser.cli.options import (
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
+    date_of,
     warn_of_version,
 )
 from bulk_eraser.cli.output import Output
@@ -29,7 +29,7 @@ from bulk_eraser.cli.service import (
     ServiceOptions,
     within_file_limit,
 )
-from bulk_eraser.cli.wording import calendar_day, counted, moment, plural, printable
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
@@ -38,6 +38,7 @@ from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
 from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult, ListedJob
 from bulk_eraser.settings import RunSettings
+from bulk_eraser.wording import calendar_day, counted, moment, plural, printable
 
 __all__ = ["follow"]
 
@@ -57,6 +58,13 @@ _STATES = {
     "pending": "pending: in progress, not erased yet",
 }
 """The service's words for a job, and what they mean for the person."""
+
+_STATUS_MEANINGS = {
+    "done": "done: erased",
+    "error": "error: the removal job failed",
+    "not_found": "not_found: the service does not know the job",
+    "pending": "pending: not finished",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +139,7 @@ def follow(
             result.next = _next(result)
             return result
 
-    tell = partial(_tell, given.wait)
+    tell = in_a_step("follow", partial(_tell, given.wait), _STATUS_MEANINGS)
     return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
 
 
@@ -157,7 +165,7 @@ def _request(given: FollowOptions, service: ServiceOptions, settings: RunSetting
         ledger_path=given.ledger,
         now=given.now,
         wait=given.wait,
-        received=_date(given.received),
+        received=date_of("--received", given.received),
         fail_if_overdue=given.fail_if_overdue,
         route=service.route(settings.target, settings.api_version),
         calendar=_calendar(given.day, settings.target),
@@ -212,17 +220,6 @@ def _calendar(day: float | None, target: Target) -> Calendar:
     if target.name != REHEARSAL and not target.is_loopback:
         raise UsageError("--day is only for a simulated service on this computer.")
     return Calendar(day)
-
-
-def _date(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-            raise ValueError
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--received must be a date such as 2026-11-24, not {text!r}.") from None
 
 
 # ── what to do now, and what is told ──────────────────────────────────────────────────────────────

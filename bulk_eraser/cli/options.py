@@ -2,11 +2,10 @@
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
 from bulk_eraser.cli.output import Output, Progressing
-from bulk_eraser.cli.wording import calendar_day
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
@@ -14,15 +13,18 @@ from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Allow, Intake
+from bulk_eraser.wording import calendar_day
 
 __all__ = [
     "InputOptions",
     "OutputOptions",
     "PaceOptions",
+    "QuietOptions",
     "RateOptions",
     "ReadingOptions",
     "TargetOptions",
     "VerboseOutputOptions",
+    "date_of",
     "text_of",
     "warn_of_target",
     "warn_of_version",
@@ -183,6 +185,18 @@ def text_of(option_: str, text: str | None) -> str | None:
     return text
 
 
+def date_of(option_: str, text: str | None) -> date | None:
+    """Raises `UsageError` for what is no date."""
+    if text is None:
+        return None
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option_} must be a date such as 2026-11-24, not {text!r}.") from None
+
+
 # ── where it is sent ────────────────────────────────────────────────────────────────────────────
 
 
@@ -258,6 +272,16 @@ class PaceOptions(RateOptions):
 
 
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietOptions(Bundle):
+    heading = "Output"
+
+    quiet: bool = flag("Print errors and the ending only.")
+
+    def output(self) -> Output:
+        return Output(quiet=self.quiet)
 
 
 @dataclass(frozen=True, kw_only=True)

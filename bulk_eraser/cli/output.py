@@ -72,7 +72,10 @@ class _Unbreakable:
 
 
 class Output:
-    """The two consoles of a command. `quiet` keeps errors and the ending only."""
+    """The two consoles of a command. `quiet` keeps errors and the ending only.
+
+    `verdict` is what was said of how it ended.
+    """
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Output:
         self.quiet = quiet
         self.json = json
         self.progress = progress
+        self.verdict: list[str] = []
         self.results = _console(sys.stdout)
         self.messages = _console(sys.stderr)
 
@@ -108,18 +112,26 @@ class Output:
         self.results.file.write(text + "\n")
         self.results.file.flush()
 
+    def raw_message(self, line: str) -> None:
+        """A line for a program that reads the messages, exactly as it is."""
+        self.messages.file.write(line + "\n")
+        self.messages.file.flush()
+
     def say(self, text: str, *, command: str = "") -> None:
         """Something to know, and the command to do next; not with --quiet."""
         if not self.quiet:
-            self.always(text, command=command)
+            _print(self.messages, text, command=command)
 
     def warn(self, text: str) -> None:
         _print(self.messages, f"Warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:
+        self.verdict.append(text)
         _print(self.messages, f"Error: {text}", style="bold red")
 
     def always(self, text: str, *, command: str = "") -> None:
+        if not command:
+            self.verdict.append(text)
         _print(self.messages, text, command=command)
 
     def survey_progress(self, rows: int) -> None:

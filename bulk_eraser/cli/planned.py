@@ -8,9 +8,9 @@ from typing import Any
 
 from bulk_eraser.cli.options import InputOptions, TargetOptions
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import printable, time_in_words
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.survey.plan import PlanFile, Said
+from bulk_eraser.wording import printable, time_in_words
 
 __all__ = ["as_planned", "login_name", "tell_of_plan"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.bundles import Bundle, option
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import printable, stamped_before
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import put_receipt
 from bulk_eraser.evidence.stamping import (
@@ -21,6 +20,7 @@ from bulk_eraser.evidence.stamping import (
 from bulk_eraser.evidence.timestamp import NoStamp, Stamp, judge, must_be_installed, trusted_in
 from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.wording import printable, stamped_before
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -10,9 +10,9 @@ from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX
 from bulk_eraser.cli.options import OutputOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import naming_of
-from bulk_eraser.cli.wording import counted, printable
 from bulk_eraser.errors import Result
 from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
+from bulk_eraser.wording import counted, printable
 
 __all__ = ["Converted", "pseudonymize"]
 

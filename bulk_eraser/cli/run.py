@@ -34,19 +34,21 @@ from bulk_eraser.cli.service import (
     ServiceOptions,
     within_file_limit,
 )
-from bulk_eraser.cli.wording import (
-    attention_table,
-    counted,
-    counts_table,
-    duration,
-    printable,
-)
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.request import REHEARSAL, RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
 from bulk_eraser.survey.plan import PlanFile, read_plan
+from bulk_eraser.wording import (
+    LABELS,
+    attention_table,
+    counted,
+    counts_table,
+    duration,
+    printable,
+)
 
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run
@@ -183,7 +185,7 @@ def run(
         request = _request(given, recorded, asked, service, settings, plan, output)
         return _execute(request, settings, how, output)
 
-    tell = partial(_tell, given, source.input_path)
+    tell = in_a_step("run", partial(_tell, given, source.input_path), LABELS)
     return conclude(output, RunResult(ledger=recorded.ledger), work, tell, tell)
 
 
@@ -333,7 +335,7 @@ def _tell(given: SendingOptions, input_path: str, output: Output, result: RunRes
         output.say(f"Needs attention:\n{attention_table(result.attention)}")
     jobs = result.counts["accepted"]
     if given.rehearse and result.error is None:
-        output.say("This was a rehearsal: nothing was erased.")
+        output.always("This was a rehearsal: nothing was erased.")
     elif jobs:
         created = "A removal job was" if jobs == 1 else f"{jobs:,} removal jobs were"
         output.say(f"{created} created. Accepted is not erased yet: that takes about six days.")

@@ -5,9 +5,9 @@ import re
 import stat
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import printable
 from bulk_eraser.errors import ConfigurationError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.wording import printable
 
 __all__ = ["naming_of", "read_api_key_file", "read_pepper_file", "valid_api_key"]
 

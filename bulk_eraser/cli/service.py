@@ -10,11 +10,11 @@ from yarl import URL
 from bulk_eraser.cli.bundles import Bundle, flag, option
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
-from bulk_eraser.cli.wording import printable
 from bulk_eraser.elevate.endpoints import ApiVersion, Target, is_loopback
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.settings import RunSettings
+from bulk_eraser.wording import printable
 
 __all__ = [
     "SIMULATED_KEY",

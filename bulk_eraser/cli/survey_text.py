@@ -1,7 +1,12 @@
 """What a survey found, in words: for `run` in a few lines, for `check` as a table."""
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import (
+from bulk_eraser.errors import lines_of
+from bulk_eraser.records import InputFacts
+from bulk_eraser.sources.rows import KEY_NAMES
+from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.survey import Survey
+from bulk_eraser.wording import (
     counted,
     duration,
     plural,
@@ -9,11 +14,6 @@ from bulk_eraser.cli.wording import (
     row_error,
     suspect,
 )
-from bulk_eraser.errors import lines_of
-from bulk_eraser.records import InputFacts
-from bulk_eraser.sources.rows import KEY_NAMES
-from bulk_eraser.survey.decision import Action
-from bulk_eraser.survey.survey import Survey
 
 __all__ = [
     "at_least",

@@ -4,17 +4,19 @@ import re
 from dataclasses import dataclass
 
 from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
-from bulk_eraser.cli.ending import conclude
+from bulk_eraser.cli.ending import conclude, tell_failure
 from bulk_eraser.cli.options import OutputOptions, ReadingOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampsOptions
 from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.cli.verify_text import tell
 from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult
 from bulk_eraser.evidence.verification import verify as verify_ledgers
+from bulk_eraser.wording import STATE_MEANINGS
 
-__all__ = ["verify"]
+__all__ = ["valid_head", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ def verify(
         stamped.stamp_heads(output, authority, result)
         return result
 
-    return conclude(output, result, work, tell)
+    in_step = in_a_step("verify", tell, STATE_MEANINGS)
+    return conclude(output, result, work, in_step, in_a_step("verify", tell_failure))
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
@@ -94,7 +97,7 @@ def _request(
         raise UsageError("--rows lists the rows of an input. Name the input with --input.")
     return VerifyRequest(
         ledgers=given.ledger,
-        heads=[_valid_head(head) for head in given.expect_head],
+        heads=[valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
         stamps=stamped.stamps(given.ledger),
         expect_stamps=stamped.timestamp_ca is not None,
@@ -106,7 +109,8 @@ def _request(
     )
 
 
-def _valid_head(text: str) -> str:
+def valid_head(text: str) -> str:
+    """Raises `UsageError` for what is no head."""
     if not re.fullmatch(r"[0-9a-f]{64}", text.strip().lower()):
         raise UsageError("--expect-head must be a head as `run` prints it: 64 hexadecimal digits.")
     return text.strip().lower()

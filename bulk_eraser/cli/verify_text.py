@@ -4,27 +4,19 @@ import shlex
 from typing import Any
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.wording import counted, plural, printable, stamped_before, time_in_words
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
+from bulk_eraser.wording import (
+    STATE_MEANINGS,
+    counted,
+    plural,
+    printable,
+    stamped_before,
+    time_in_words,
+)
 
 __all__ = ["tell"]
-
-_MEANING = {
-    "erased": "erased: the removal job is done",
-    "in_progress": "in progress: accepted, but the removal job is not finished",
-    "job_failed": "job failed: accepted, but the job's last status is error or not_found",
-    "refused": "refused: the service refused the key permanently",
-    "failed": "failed: certainly not carried out",
-    "unknown": "unknown: may or may not have arrived",
-    "excluded": "excluded: on the hold list, not sent",
-    "rejected": "rejected: no usable key, not sent",
-    "duplicate": "duplicate: the key is in an earlier row",
-    "sent": "sent, without a recorded outcome: may have arrived",
-    "not_reached": "not reached: never sent",
-}
-
 
 _NOT_ERASED = {
     "in_progress": "in progress",
@@ -94,7 +86,7 @@ def _key_lines(verified: VerifyResult) -> list[str]:
     states = {state: count for state, count in verified.states.items() if count}
     return [
         f"{total:>{width},}  different {plural(total, 'key')}",
-        *(f"{count:>{width},}  {_MEANING[state]}" for state, count in states.items()),
+        *(f"{count:>{width},}  {STATE_MEANINGS[state]}" for state, count in states.items()),
     ]
 
 
@@ -194,7 +186,7 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     lines.append(f"{facts['rows']:>{width},}  {plural(facts['rows'], 'row')}")
     for state, count in verified.states.items():
         if count:
-            lines.append(f"{count:>{width},}  {_MEANING[state]}")
+            lines.append(f"{count:>{width},}  {STATE_MEANINGS[state]}")
     if not any(
         run["input"] and run["input"]["sha256"] == facts["sha256"]
         for ledger in verified.ledgers

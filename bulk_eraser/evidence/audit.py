@@ -9,15 +9,15 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
+from typing import Protocol
 
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
-from bulk_eraser.evidence.row_table import LinePlaces
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
@@ -41,7 +41,7 @@ from bulk_eraser.records import (
     Sent,
 )
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
@@ -79,13 +79,19 @@ _JidEntry = tuple[bytes, bytes, int, int]
 """Digests of a jid and of its key, number of the ledger, line."""
 
 
+class AuditFold(Protocol):
+    """Takes in the groups of several ledgers, one ledger after the other, oldest first."""
+
+    def take(self, ledger: int, group: Group) -> None: ...
+
+
 class Audit:
     """One or several ledgers, read once each. Close it when done.
 
     `extra` counts the keys that the ledgers name and the input does not have, `held_too_late` those
     that came on hold when they may have been sent already; both are complete once `states` was
     asked for every partition. `ledger_of` says of several ledgers which one told the state of a
-    key in the partition that was asked for last. `places`, if given, learns where lines stand.
+    key in the partition that was asked for last. Each of `folds` is handed what is read as well.
 
     Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
     different ways, `TemporaryFolderFull` when the temporary folder is full. A broken chain raises
@@ -96,10 +102,10 @@ class Audit:
         self,
         paths: Sequence[str],
         expect: Sequence[str] = (),
-        places: LinePlaces | None = None,
+        folds: Sequence[AuditFold] = (),
     ) -> None:
         self.findings = Findings()
-        self.places = places
+        self.folds = folds
         self.ledger_of: dict[bytes, int] = {}
         self.extra = 0
         self.extra_places: list[tuple[int, int]] = []
@@ -174,14 +180,19 @@ class Audit:
         """Up to which line the rejected rows of this very input are in one of the ledgers."""
         return max(account.facts.recorded_until(facts) for account in self.ledgers)
 
-    def walk(self) -> Counter[KeyState]:
+    def walk(
+        self, look: Callable[[int, dict[bytes, KeyState]], None] | None = None
+    ) -> Counter[KeyState]:
         """Look at every key where there is no input to account for; how many are in which state.
 
-        Each ledger's own `states` are counted as well.
+        Each ledger's own `states` are counted as well. `look` is handed those of each partition.
         """
         counts: Counter[KeyState] = Counter()
         for partition in range(PARTITIONS):
-            counts.update(self.states(partition).values())
+            states = self.states(partition)
+            counts.update(states.values())
+            if look is not None:
+                look(partition, states)
         if len(self.ledgers) == 1:
             self.ledgers[0].states = counts
         return counts
@@ -312,8 +323,8 @@ class _Reading:
         scan = self._scan
         if scan.head in self._expect:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
-        if self._audit.places is not None:
-            self._audit.places.take(self._ledger, group)
+        for fold in self._audit.folds:
+            fold.take(self._ledger, group)
         just_sent, ledger = self._just_sent, self._ledger
         is_of_one_run = RunStarted not in group.kinds
         if is_of_one_run:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import file_digest
 from typing import Any
 
@@ -20,9 +21,12 @@ from bulk_eraser.errors import (
     ExitCode,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
-from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.audit import Audit, AuditFold
+from bulk_eraser.evidence.key_notes import KeyNotes
+from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
-from bulk_eraser.evidence.row_table import LinePlaces, RowPlaces, row_table
+from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
+from bulk_eraser.evidence.run_notes import Reason
 from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
@@ -128,30 +132,40 @@ class VerifyResult(StampedResult):
         return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
 
 
-def verify(request: VerifyRequest, result: VerifyResult, progress: Callable[[int], None]) -> None:
+def verify(
+    request: VerifyRequest,
+    result: VerifyResult,
+    progress: Callable[[int], None],
+    notes: Notes | None = None,
+) -> None:
     """Look at everything, note it in `result`, and conclude. What was found before an error stays.
 
-    Raises `UsageError`, `InputError`, `ConfigurationError` and `LedgerWriteError` for what cannot
-    be looked at; what is wrong with a ledger raises nothing.
+    `notes`, if given, are filled by the same reading. Raises `UsageError`, `InputError`,
+    `ConfigurationError` and `LedgerWriteError` for what cannot be looked at; what is wrong with a
+    ledger raises nothing.
     """
     result.expect_done, result.expect_stamps = request.expect_done, request.expect_stamps
     receipts = {path: read_receipt(path) for path in request.receipts}
     heads = list(dict.fromkeys([*request.heads, *(it.head or GENESIS for it in receipts.values())]))
     with ExitStack() as opened:
-        line_places = opened.enter_context(closing(LinePlaces())) if request.rows_path else None
+        if notes is None and request.rows_path:
+            notes = Notes(opened.enter_context(closing(KeyNotes(datetime.now(UTC).date()))))
+            notes.add_row = opened.enter_context(new_table(request.rows_path))
+        folds: list[AuditFold] = [] if notes is None else [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
-        audit = opened.enter_context(
-            closing(Audit(request.ledgers, [*heads, *stamped], line_places))
-        )
-        known = _note_ledgers(result, audit, [*heads, *stamped])
+        expected = [*heads, *stamped]
+        audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
+        if notes is not None:
+            notes.accounts = audit.ledgers
+        known = _note_ledgers(result, audit, expected)
         result.expected_heads = {head: known[head] for head in heads}
         _note_receipts(result, audit, receipts)
         for path, stamp in request.stamps.items():
             result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
         if request.input_path is None:
-            _account_for_keys(result, audit)
+            _account_for_keys(result, audit, notes)
         else:
-            _account_for_rows(request, request.input_path, result, audit, progress)
+            _account_for_rows(request, request.input_path, result, audit, progress, notes)
         for word, count in audit.findings.counts.items():
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
@@ -285,9 +299,14 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _account_for_keys(result: VerifyResult, audit: Audit) -> None:
+def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -> None:
     """Without an input: the keys of the ledgers, and what their last runs say of all others."""
-    counts = audit.walk()
+
+    def look(partition: int, states: dict[bytes, KeyState]) -> None:
+        if notes is not None:
+            notes.keys.join(partition, states, audit.ledger_of)
+
+    counts = audit.walk(look)
     result.states = {state: 0 for state in STATES if state != "duplicate"}
     for state, count in counts.items():
         result.states[state.word] += count
@@ -304,6 +323,7 @@ def _account_for_rows(
     result: VerifyResult,
     audit: Audit,
     progress: Callable[[int], None],
+    notes: Notes | None,
 ) -> None:
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
@@ -312,23 +332,32 @@ def _account_for_rows(
     with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
 
         def states(partition: int) -> dict[bytes, KeyState]:
-            known = audit.states(partition, survey.digests(partition))
-            if audit.places is not None:
-                places = audit.places.of(partition, audit.ledger_of)
-                for digest, row in survey.places(partition):
-                    if digest in places:
-                        row_places.put(row, places[digest])
+            of_input = survey.digests(partition)
+            known = audit.states(partition, of_input)
+            if notes is not None:
+                named = {digest: state for digest, state in known.items() if digest in of_input}
+                notes.keys.join(partition, named, audit.ledger_of)
+                if notes.add_row is not None:
+                    places = notes.keys.places_of(partition, audit.ledger_of)
+                    for digest, row in survey.places(partition):
+                        if digest in places:
+                            row_places.put(row, places[digest])
             return known
 
         survey.decide(states, retry_failed=True)
-        _note_rows(result, audit, survey, request.rows_path, row_places)
+        if notes is not None:
+            notes.runs.rejected[survey.facts().identity()] = {
+                word: Reason(count, survey.error_lines[word][:EXAMPLES])
+                for word, count in survey.errors.items()
+            }
+        _note_rows(result, audit, survey, notes, row_places)
 
 
 def _note_rows(
     result: VerifyResult,
     audit: Audit,
     survey: Survey,
-    rows_path: str | None,
+    notes: Notes | None,
     row_places: RowPlaces,
 ) -> None:
     """What became of every row of the input, into `result` and into the table."""
@@ -337,21 +366,19 @@ def _note_rows(
     result.other_sheets = survey.reader.other_sheets
     recorded = audit.recorded_until(facts)
     with ExitStack() as opened:
-        note = None
-        if rows_path:
-            paths = [account.path for account in audit.ledgers]
-            starts = [[run.started.at for run in account.runs] for account in audit.ledgers]
-            note = opened.enter_context(row_table(rows_path, paths, starts, row_places))
+        add_row = notes.add_row if notes is not None else None
+        if notes is not None and add_row is not None:
+            lines = opened.enter_context(closing(notes.lines()))
         # All rows are read and counted again; handed out are those about which something is told.
-        but = () if note is not None else _NOTHING_TO_TELL
+        but = () if add_row is not None else _NOTHING_TO_TELL
         for number, row in enumerate(survey.second_reading(but)):
             unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
                 result.unaccounted += 1
                 if len(result.unaccounted_lines) < EXAMPLES:
                     result.unaccounted_lines.append(row.row.line)
-            if note is not None:
-                note(number, row)
+            if add_row is not None:
+                add_row(cells_of_row(row, row_places.at(number), lines))
     result.states = dict.fromkeys(STATES, 0)
     for decision, count in survey.decisions.items():
         result.states[decision.word] += count

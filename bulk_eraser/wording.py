@@ -7,8 +7,11 @@ from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
     "LABELS",
+    "STATE_MEANINGS",
     "SUSPECTS",
     "attempt_error",
+    "attempt_meaning",
+    "attention_meaning",
     "attention_table",
     "calendar_day",
     "counted",
@@ -35,6 +38,21 @@ LABELS = {
     "excluded": "excluded: on the hold list",
 }
 """What became of a row, by the words of `counts`."""
+
+STATE_MEANINGS = {
+    "erased": "erased: the removal job is done",
+    "in_progress": "in progress: accepted, but the removal job is not finished",
+    "job_failed": "job failed: accepted, but the job's last status is error or not_found",
+    "refused": "refused: the service refused the key permanently",
+    "failed": "failed: certainly not carried out",
+    "unknown": "unknown: may or may not have arrived",
+    "excluded": "excluded: on the hold list, not sent",
+    "rejected": "rejected: no usable key, not sent",
+    "duplicate": "duplicate: the key is in an earlier row",
+    "sent": "sent, without a recorded outcome: may have arrived",
+    "not_reached": "not reached: never sent",
+}
+"""What became of a row, by the words of `states`."""
 
 SUSPECTS = {
     "personal": (
@@ -173,6 +191,11 @@ _ATTENTION = {
     "job_failed": "accepted, but the removal job's last status is error or not_found",
     "held_too_late": "on the hold list, but sent by an earlier run; contact Voyado at once",
     "not_reached": "not reached in this run",
+    "job_error": "the removal job's last status is error",
+    "job_not_found": "the removal job's last status is not_found",
+    "unaccounted": "no outcome in the ledgers",
+    "at_risk": "not erased, and the month for an answer is over within a week",
+    "overdue": "not erased, and the month for an answer is over",
 }
 """What is to be looked at, beside the words for rejected rows and failed attempts."""
 
@@ -183,9 +206,15 @@ def attention_table(items: list[Attention]) -> str:
     return "\n".join(f"  {item.count:>{width},}  {_attention(item)}" for item in items)
 
 
+def attention_meaning(word: str) -> str:
+    """Why something needs attention, by the words of `attention` in any command."""
+    known = _ATTENTION.get(word) or ROW_ERRORS.get(word) or STATE_MEANINGS.get(word)
+    return known or attempt_meaning(word)
+
+
 def _attention(item: Attention) -> str:
     word = item.reason
-    meaning = _ATTENTION.get(word) or ROW_ERRORS.get(word) or attempt_meaning(word)
+    meaning = attention_meaning(word)
     where = f" ({lines_of(sorted(item.lines), item.count)})" if item.lines else ""
     return f"{word}: {meaning}{where}"
 

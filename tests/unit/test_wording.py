@@ -4,7 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from bulk_eraser.cli.wording import (
+from bulk_eraser.errors import Attention
+from bulk_eraser.sending.counts import COUNTS, SUMMED
+from bulk_eraser.survey.warnings import LookAlikes, Suspects
+from bulk_eraser.wording import (
     SUSPECTS,
     attempt_error,
     attention_table,
@@ -16,9 +19,6 @@ from bulk_eraser.cli.wording import (
     moment,
     suspect,
 )
-from bulk_eraser.errors import Attention
-from bulk_eraser.sending.counts import COUNTS, SUMMED
-from bulk_eraser.survey.warnings import LookAlikes, Suspects
 
 NOW = datetime(2026, 11, 24, 22, 15, tzinfo=UTC)
 
