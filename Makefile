@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 BENCH := build/bench-venv
 
-.PHONY: demo test soak check format docs bench clean
+.PHONY: demo test soak test-browser check format docs bench clean
 
 demo: $(VENV)/.run ## the main job on a sample, killed once and continued
 	@$(BIN)/python sample_inputs/demo.py
@@ -18,6 +18,9 @@ test: $(VENV)/.dev ## the tests, two minutes
 soak: $(VENV)/.dev ## the long tests, and many more examples of the others, eight minutes
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --timeout 900 -o faulthandler_timeout=890 \
 	  -m 'soak or hypothesis' --hypothesis-profile soak
+
+test-browser: $(VENV)/.browser ## the page of `report` in Chromium, which it installs if it can
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(VENV)/.dev ## formatting, lint, types
 	$(BIN)/ruff format --check .
@@ -52,6 +55,12 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) with the tools for tests and checks …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.browser: pyproject.toml | $(VENV)/.dev
+	@command -v chromium >/dev/null || { apt-get update && apt-get install --yes chromium; } \
+	  >/dev/null 2>&1 || echo "Chromium cannot be installed here (apt install chromium)."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
+	@touch $@
 
 # An environment of its own, so that uvloop is not in the one of the tests.
 $(BENCH)/.ready: pyproject.toml benchmarks/requirements.txt

@@ -84,7 +84,8 @@ def test_a_limit_is_used_and_not_pestered(kind: str, limit: int, code: int):
     cases(("window of a second", 20, 503), ("leaky, burst 20", 20, 429)),
 )
 def test_with_retry_after_few_pauses_are_needed(kind: str, limit: int, code: int):
-    """Each refusal costs a pause of a second, so the limit is met seldom; at most 2 % refused."""
+    """Each refusal costs a pause of a second, so the limit is met seldom; at most 2.5 % refused.
+    How much of it is used is told as it is: at 1,000 a second a pause costs a thousand requests."""
     out = send(
         through(KINDS[kind](limit), code, retry_after=1.0),
         2 * limit * int(seconds_for(limit)),
@@ -92,7 +93,9 @@ def test_with_retry_after_few_pauses_are_needed(kind: str, limit: int, code: int
         concurrency=32 if limit < 1000 else 128,
     )
     # Without room for a burst, whatever comes by chance too close costs a pause: that is asked for.
-    least = {20: 0.75, 100: 0.65, 1000: 0.45}.get(limit, 0.8) if kind.startswith("leaky") else 0.8
+    least = 0.75 if limit == 1000 else 0.8
+    if kind.startswith("leaky"):
+        least = {5: 0.8, 20: 0.75, 100: 0.65, 1000: 0.35}[limit]
     assert accepted(out) >= least * limit * out.seconds
     assert out.refused_share <= 0.025
     assert out.spent == []

@@ -1,0 +1,192 @@
+"""The page of `report --html` in a real browser, as people will have it before them.
+
+In light and dark, on a narrow screen, for print, and without its style sheet: axe-core finds
+nothing that keeps somebody out, nothing is fetched, and nothing is complained of.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="make test-browser installs it")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+HOSTILE = "\"><script>document.title='run'</script><img src=x onerror=alert(1)> =1+1 {{7*7}} é"
+NARROW = 360
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A batch in which much went wrong, with hostile text in it, and one where everybody is erased,
+    each as a page."""
+    folder = tmp_path_factory.mktemp("pages")
+    rows = "".join(f'k{n:05d}-7a1f,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\n' for n in range(300))
+    (folder / "keys.csv").write_text(f"customerKey,ticket\n{rows},\n,x\nk00001-7a1f,again\n")
+    (folder / "few.csv").write_text("customerKey\n" + "".join(f"few{n}-7a1f\n" for n in range(9)))
+    faults = ("http_400=5%", "job_error=5%", "http_500=2%")
+    with simulator(*faults) as origin:
+        bulk_eraser(
+            folder,
+            *("run", "keys.csv", "--base-url", origin, "--yes", "--rate", "0"),
+            *("--reference-field", "ticket", "--requester", HOSTILE, "--reference", HOSTILE),
+        )
+        follow(folder, "keys")
+    with simulator() as origin:
+        bulk_eraser(folder, "run", "few.csv", "--base-url", origin, "--yes")
+        follow(folder, "few")
+    return {"trouble": page_of(folder, "keys"), "erased": page_of(folder, "few")}
+
+
+class simulator:  # noqa: N801 used as a function
+    """A service at which a day lasts ten milliseconds."""
+
+    def __init__(self, *faults: str) -> None:
+        options = [word for fault in faults for word in ("--fault", fault)]
+        self._process = subprocess.Popen(
+            [*PROGRAM, "simulate", "--port", "0", "--day", "0.01", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=ENVIRONMENT,
+        )
+
+    def __enter__(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+PROGRAM = [sys.executable, "-m", "bulk_eraser"]
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(ROOT),
+    "ELEVATE_API_KEY": "simulated-key",
+}
+
+
+def bulk_eraser(folder: Path, *words: str, codes: tuple[int, ...] = (0, 3)) -> None:
+    ended = subprocess.run(
+        [*PROGRAM, *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode in codes, ended.stderr
+
+
+def follow(folder: Path, name: str) -> None:
+    bulk_eraser(folder, "follow", f"{name}.ledger.ndjson", "--wait", "--day", "0.01", "--rate", "0")
+
+
+def page_of(folder: Path, name: str) -> Path:
+    page = folder / f"{name}.html"
+    bulk_eraser(folder, "report", f"{name}.ledger.ndjson", "--html", page.name)
+    return page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (apt install chromium)")
+    with sync_api.sync_playwright() as play:
+        launched = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
+    """Open a page in one of the ways; whatever it asks for or complains of fails the test."""
+    contexts: list[Any] = []
+    wrong: list[str] = []
+
+    def open_page(name: str, **how: Any) -> Any:
+        context = browser.new_context(**how)
+        contexts.append(context)
+        page = context.new_page()
+        address = pages[name].as_uri()
+        page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda asked: asked.url != address and wrong.append(asked.url))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1000, "height": 1400}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1000, "height": 1400}},
+    "narrow": {"viewport": {"width": NARROW, "height": 740}},
+    "narrow and dark": {"color_scheme": "dark", "viewport": {"width": NARROW, "height": 740}},
+}
+
+
+@pytest.mark.parametrize("name", ["trouble", "erased"])
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_is_kept_out(opened: Any, name: str, way: str):
+    """axe-core's rules, with everything folded open; nothing is wider than the screen."""
+    page = opened(name, **WAYS[way])
+    page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")
+    must_be_accessible(page)
+    width = page.evaluate("document.scrollingElement.scrollWidth")
+    assert width <= WAYS[way]["viewport"]["width"]
+
+
+@pytest.mark.parametrize("name", ["trouble", "erased"])
+def test_it_makes_sense_without_its_style_sheet(opened: Any, name: str):
+    """As Jenkins shows it, whose policy forbids style and script."""
+    page = opened(name, viewport={"width": 1000, "height": 1400})
+    page.evaluate("document.querySelectorAll('style').forEach(it => it.remove())")
+    page.evaluate("document.querySelectorAll('[style]').forEach(it => it.removeAttribute('style'))")
+    must_be_accessible(page)
+
+
+@pytest.mark.parametrize("name", ["trouble", "erased"])
+def test_it_can_be_printed(opened: Any, name: str):
+    """For print it is as accessible, and comes out as PDF of a few pages of A4."""
+    page = opened(name)
+    page.emulate_media(media="print")
+    must_be_accessible(page)
+    pdf = page.pdf(format="A4", print_background=True)
+    assert 1 <= pdf.count(b"/Type /Page\n") <= 12
+
+
+def test_hostile_text_stays_text(opened: Any):
+    """It stands on the page as it was given, and nothing of it ran."""
+    page = opened("trouble")
+    assert page.locator("script, img, iframe, object, embed, link").count() == 0
+    assert page.title() != "run"
+    assert "<script>document.title=" in page.inner_text("body")
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("trouble", "Not complete"), ("erased", "Complete: all 9 customer keys are erased")]
+)
+def test_the_verdict_is_read_without_script(opened: Any, name: str, verdict: str):
+    """The first heading's section says it, also where scripts are forbidden."""
+    page = opened(name, java_script_enabled=False)
+    assert verdict in page.inner_text("body")[:600]
+
+
+def must_be_accessible(page: Any) -> None:
+    results = axe.Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
