@@ -1,10 +1,11 @@
 """Calls to Elevate: each one once, an `Answer` or a `NetworkFault` as value."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Any
 
 from yarl import URL
 
@@ -82,21 +83,21 @@ class ElevateClient:
         """Let the next requests take new connections."""
         self._connections.close_idle()
 
-    async def create_removal_job(
+    def create_removal_job(
         self, customer_key: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
-    ) -> Answer | NetworkFault:
+    ) -> Coroutine[Any, Any, Answer | NetworkFault]:
         """POST create-remove-customer-job once, on a new connection if `anew`; never raises for
         what the network does. Cancelled before it called `leaves`, it has sent nothing."""
         head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
         # A POST without a body says so (RFC 9110, 8.6).
-        return await self._request(head + "Content-Length: 0\r\n\r\n", anew, leaves)
+        return self._request(head + "Content-Length: 0\r\n\r\n", anew, leaves)
 
-    async def job_status(
+    def job_status(
         self, jid: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
-    ) -> Answer | NetworkFault:
+    ) -> Coroutine[Any, Any, Answer | NetworkFault]:
         """GET job-status once, likewise."""
         head = f"{self._status_head}{encode_key(jid)}{self._headers}"
-        return await self._request(head + "\r\n", anew, leaves)
+        return self._request(head + "\r\n", anew, leaves)
 
     async def _request(
         self, request: str, anew: bool, leaves: Callable[[], None]

@@ -19,6 +19,8 @@ __all__ = ["ApiVersion", "Target", "is_loopback", "loopback_target"]
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _USUAL_CLUSTER_ID = re.compile(r"w[0-9a-f]{8}")
 _LATER_VERSION = re.compile(r"v(?:[5-9]|[1-9][0-9])")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")
+"""What needs no escape, as in a UUID; to look is four times as fast as to escape."""
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_-]{1,63}\.)*(?!0x|[0-9]+\.?$)[a-z0-9_-]{1,63}\.?", re.ASCII | re.IGNORECASE
 )
@@ -145,7 +147,7 @@ def loopback_target(origin: str, name: str) -> Target:
 
 def encode_key(key: str) -> str:
     """The customer key as it travels in a query: everything escaped, exactly once (RFC 3986)."""
-    return quote(key, safe="")
+    return key if _UNRESERVED.fullmatch(key) else quote(key, safe="")
 
 
 def is_host(host: str) -> bool:

@@ -43,7 +43,7 @@ PUNCTUAL_BELOW_S = 0.004
 
 
 class Slot:
-    """One request's place in flight: `async with` waits for it and gives it back.
+    """One request's place in flight, which `with` gives back.
 
     `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends;
     from then on `is_throttled` tells whether a limiter refused it.
@@ -61,13 +61,15 @@ class Slot:
         "took",
     )
 
-    def __init__(self, pace: "Pace") -> None:
+    def __init__(
+        self, pace: "Pace", number: int, sent_at: float, sent: Sent, *, is_probe: bool
+    ) -> None:
         self._pace = pace
-        self._accepted = self._loaded = False
-        self.is_probe = self.is_throttled = False
-        self.number = 0
-        self.sent: Sent | None = None
-        self.sent_at = 0.0
+        self._accepted = self._loaded = self.is_throttled = False
+        self.is_probe = is_probe
+        self.number = number
+        self.sent = sent
+        self.sent_at = sent_at
         self.took: float | None = None
 
     def came_back(self, *, accepted: bool, loaded: bool, error: str = "") -> None:
@@ -75,17 +77,17 @@ class Slot:
         self.is_throttled = self._pace._is_throttled(self, error)
         self._accepted, self._loaded = accepted, loaded and not self.is_throttled
 
-    async def __aenter__(self) -> "Slot":
-        await self._pace._enter(self)
+    def __enter__(self) -> "Slot":
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pace._leave(self, accepted=self._accepted, loaded=self._loaded)
+        took = self.took if self._accepted else None
+        self._pace._give_back(self.number, took, loaded=self._loaded)
 
 
 class Pace:
@@ -126,9 +128,33 @@ class Pace:
 
     # ── before a request ────────────────────────────────────────────────────────────────────
 
-    def slot(self) -> Slot:
-        """The place of one request; see `Slot`."""
-        return Slot(self)
+    def free_slot(self) -> Slot | None:
+        """A place for a request that may leave at once, as in good weather; else None."""
+        if self._waiting or not self.window.has_room or not self._is_free(self._clock()):
+            return None
+        return self._leaving(self.window.leave())
+
+    async def slot(self) -> Slot:
+        """A place for a request that is to leave now, once there is one."""
+        # 1. A place in flight, first come first served: nobody overtakes who waits already.
+        at_once = self.window.has_room and not self._waiting
+        number = self.window.leave() if at_once else await self._room()
+        # 2. A moment to leave; in good weather without a limit there is nothing to wait for.
+        if not self._is_free(self._clock()):
+            try:
+                await self._wait_for_turn()
+            except BaseException:  # whatever ended the wait, the place is given back
+                self._give_back(number, None, loaded=False)
+                raise
+        return self._leaving(number)
+
+    def _leaving(self, number: int) -> Slot:
+        now = self._clock()
+        if self.first_request_at is None:
+            self.first_request_at = now
+            self.outage.begin(now)
+        is_probe = self.breaker.take(now)
+        return Slot(self, number, now, self._throttle.take(now), is_probe=is_probe)
 
     async def afford_repeat(self, *, throttled: bool) -> None:
         """Return when the budget has paid for one repeat; that of a 429 is paid by the pause."""
@@ -136,27 +162,6 @@ class Pace:
             return
         while (wait := self._budget.take(self._clock())) > 0:
             await self.sleep(min(wait, 1.0) * random.uniform(1.0, 1.2))  # noqa: S311 jitter
-
-    async def _enter(self, slot: Slot) -> None:
-        # 1. A place in flight, first come first served: nobody overtakes who waits already.
-        if self.window.has_room and not self._waiting:
-            slot.number = self.window.leave()
-        else:
-            slot.number = await self._room()
-        # 2. A moment to leave; in good weather without a limit there is nothing to wait for.
-        if not self._is_free(self._clock()):
-            try:
-                await self._wait_for_turn()
-            except BaseException:  # whatever ended the wait, the place is given back
-                self._leave(slot, accepted=False, loaded=False)
-                raise
-        # 3. It leaves.
-        slot.sent_at = self._clock()
-        slot.sent = self._throttle.take(slot.sent_at)
-        slot.is_probe = self.breaker.take(slot.sent_at)
-        if self.first_request_at is None:
-            self.first_request_at = slot.sent_at
-            self.outage.begin(slot.sent_at)
 
     async def _room(self) -> int:
         """A place in the window when there is one again, first come first served."""
@@ -204,10 +209,10 @@ class Pace:
 
     # ── after a request ─────────────────────────────────────────────────────────────────────
 
-    def _leave(self, slot: Slot, *, accepted: bool, loaded: bool) -> None:
-        now = self._clock()
-        self.window.back(slot.number, now, now - slot.sent_at if accepted else None, loaded=loaded)
-        self._give_room()
+    def _give_back(self, number: int, took: float | None, *, loaded: bool) -> None:
+        self.window.back(number, self._clock(), took, loaded=loaded)
+        if self._waiting:
+            self._give_room()
 
     def _give_room(self) -> None:
         """Let in who has waited longest, as far as there is room."""

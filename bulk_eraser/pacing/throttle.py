@@ -125,7 +125,7 @@ class SendRate:
     def take(self, now: float) -> Sent:
         """Note a send at `now`."""
         self._sent += 1
-        rate = self.allowed(now)
+        rate = self.allowed(now) if self._limit < FREE else FREE
         if rate < FREE:
             self._next = max(self._next, now) + 1.0 / rate
         if self._hold is not None:
@@ -137,11 +137,13 @@ class SendRate:
     def answered(self, now: float, sent: Sent | None = None) -> None:
         """A request was answered well."""
         self._good.append(now)
-        self._flow(now)
+        self._forget_good(now)
         number, rate = sent or Sent(self._sent, FREE)
         if number <= self._judged_from:
             return
         self._note(now, refused=False)
+        if self._limit == FREE:  # in good weather that is all
+            return
         if self._hold is not None:
             self._go_on(now, self._hold)
         elif self._growing:
@@ -233,12 +235,16 @@ class SendRate:
 
     def _flow(self, now: float) -> float:
         """Good answers a second: those of the last one, or the last 20 if they took longer."""
+        self._forget_good(now)
         good = self._good
-        while len(good) > 20 and good[0] <= now - JUDGED_S:
-            good.popleft()
         if not good or now - good[0] <= JUDGED_S:
             return len(good) / JUDGED_S
         return (len(good) - 1) / (now - good[0])
+
+    def _forget_good(self, now: float) -> None:
+        good = self._good
+        while len(good) > 20 and good[0] <= now - JUDGED_S:
+            good.popleft()
 
     def _let_through(self, now: float, number: int, pause: float) -> float:
         """Requests a second that were not refused, at the present rate."""

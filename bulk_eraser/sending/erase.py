@@ -9,7 +9,7 @@ stopped keeps `sent` as its last line, and is sent again by the next one.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
@@ -99,8 +99,8 @@ class Erasure:
             call.announced += 1
         await self._ledger.commit([Sent(**call.fields, attempt=call.announced) for call in calls])
 
-    async def call(self, call: Call) -> Answer | NetworkFault:
-        return await self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
+    def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        return self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify(came, self._settings.api_version)

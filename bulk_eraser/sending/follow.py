@@ -10,8 +10,9 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
@@ -94,8 +95,8 @@ class Asking:
     async def announce(self, calls: Sequence[Call]) -> None:
         """A question may be repeated as often as one likes."""
 
-    async def call(self, call: Call) -> Answer | NetworkFault:
-        return await self._client.job_status(call.key, anew=call.anew, leaves=call.leaves)
+    def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        return self._client.job_status(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify_status(came, call.key, self._settings.api_version)

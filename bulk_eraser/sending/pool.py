@@ -106,7 +106,7 @@ class Pool:
         """Take keys and make their first attempt, without the cost of a retry engine."""
         task = asyncio.current_task()
         while self.stopped_by is None:
-            call = await self._queue.get()
+            call = self._queue.get_nowait() if self._queue.qsize() else await self._queue.get()
             self._tell_of_room()
             try:
                 verdict = await self._attempt(call, task)
@@ -146,7 +146,7 @@ class Pool:
 
     async def _attempt(self, call: Call, task: asyncio.Task[Any] | None) -> Verdict:
         """One request, from the gate to the verdict."""
-        async with self._pace.slot() as slot:
+        with self._pace.free_slot() or await self._pace.slot() as slot:
             # The run may have been stopped while this call waited. Up to here nothing left.
             if self.stopped_by is not None:
                 raise asyncio.CancelledError

@@ -179,7 +179,8 @@ def test_hostile_text_stays_text(opened: Any):
 
 
 @pytest.mark.parametrize(
-    ("name", "verdict"), [("trouble", "Not complete"), ("erased", "Complete: all 9 customer keys are erased")]
+    ("name", "verdict"),
+    [("trouble", "Not complete"), ("erased", "Complete: all 9 customer keys are erased")],
 )
 def test_the_verdict_is_read_without_script(opened: Any, name: str, verdict: str):
     """The first heading's section says it, also where scripts are forbidden."""

@@ -16,12 +16,12 @@ def pace_on(time: Any, *, rate: float = 0.0, max_outage: float = 300.0, concurre
 
 async def send(pace: Pace, time: Any, sent: list[float], amount: int) -> None:
     for _ in range(amount):
-        async with pace.slot():
+        with await pace.slot():
             sent.append(time.now)
 
 
 async def turn(pace: Pace) -> None:
-    async with pace.slot():
+    with await pace.slot():
         pass
 
 
@@ -179,7 +179,7 @@ async def test_one_key_at_a_time_while_the_breaker_is_open(time: Any):
     pace, sent = pace_on(time, concurrency=32), []
 
     async def try_one() -> None:
-        async with pace.slot() as slot:
+        with await pace.slot() as slot:
             sent.append((time.now, slot.is_probe))
             if slot.is_probe:
                 await time.sleep(2.0)
@@ -200,7 +200,7 @@ async def test_a_loaded_service_gets_fewer_at_a_time(time: Any):
 
     async def request(name: int, *, loaded: bool) -> None:
         nonlocal most
-        async with pace.slot() as slot:
+        with await pace.slot() as slot:
             order.append(name)
             most = max(most, pace.window.in_flight)
             await time.sleep(0.1)
@@ -222,12 +222,12 @@ async def test_a_place_that_was_given_to_a_cancelled_task_is_given_on(time: Any)
     pace, entered, let_go = pace_on(time, concurrency=1), [], asyncio.Event()
 
     async def hold() -> None:
-        async with pace.slot():
+        with await pace.slot():
             await let_go.wait()
         second.cancel()  # its place was given, and it has not woken up yet
 
     async def enter(name: str) -> None:
-        async with pace.slot():
+        with await pace.slot():
             entered.append(name)
 
     first = asyncio.ensure_future(hold())
@@ -247,7 +247,7 @@ async def test_html_behind_an_outage_is_seen_for_what_it_is(time: Any):
     pace, why = pace_on(time), []
 
     async def probe(number: int) -> None:
-        async with pace.slot() as slot:
+        with await pace.slot() as slot:
             if not why:
                 stop = pace.saw_bad(f"key-{number}", "bad_answer", None, probe=slot.is_probe)
                 why.extend([stop] if stop else [])
