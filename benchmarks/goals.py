@@ -40,6 +40,7 @@ def goals(results: Results) -> list[Goal]:
     """In the order of their weight."""
     return [
         cpu_goal(results),
+        tls_goal(results),
         latency_goal(results),
         *[rate_goal(one) for one in results.at_rate],
         *[peer_goal(results, name, least) for name, least in LEAST_OVER.items()],
@@ -69,7 +70,15 @@ def most(what: str, limit: float, figure: float, unit: str) -> Goal:
 def cpu_goal(results: Results) -> Goal:
     over = results.side_by_side[OURS].over
     what = "processor time a key of `run`, over the bare aiohttp loop"
-    return Goal(what, "≤ 0.85 ×", f"{over:.2f} ×", over <= 0.85)
+    return Goal(what, "≤ 0.55 ×", f"{over:.2f} ×", over <= 0.55)
+
+
+def tls_goal(results: Results) -> Goal:
+    goal = Goal("the same over TLS", "≤ 0.65 ×")
+    if tls := results.tls:
+        over = tls.ours.cpu_us / tls.bare.cpu_us
+        goal.measured, goal.reached = f"{over:.2f} ×", over <= 0.65
+    return goal
 
 
 def latency_goal(results: Results) -> Goal:
