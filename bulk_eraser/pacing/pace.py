@@ -348,7 +348,7 @@ class Pace:
 
     def is_learning(self, slot: Slot) -> bool:
         """Did this request leave while it was being found out what a limiter leaves?"""
-        return slot.sent is not None and self._throttle.is_learning(self._clock(), slot.sent)
+        return self._throttle.is_learning(self._clock(), slot.sent)
 
     def _pause(self, now: float, seconds: float) -> None:
         if seconds <= 0:

@@ -125,7 +125,7 @@ class SendRate:
     def take(self, now: float) -> Sent:
         """Note a send at `now`."""
         self._sent += 1
-        rate = self.allowed(now) if self._limit < FREE else FREE
+        rate = self.allowed(now)
         if rate < FREE:
             self._next = max(self._next, now) + 1.0 / rate
         if self._hold is not None:

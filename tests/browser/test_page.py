@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,39 +38,35 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "keys.csv").write_text(f"customerKey,ticket\n{rows},\n,x\nk00001-7a1f,again\n")
     (folder / "few.csv").write_text("customerKey\n" + "".join(f"few{n}-7a1f\n" for n in range(9)))
     faults = ("http_400=5%", "job_error=5%", "http_500=2%")
-    with simulator(*faults) as origin:
+    with simulated(*faults) as origin:
         bulk_eraser(
             folder,
             *("run", "keys.csv", "--base-url", origin, "--yes", "--rate", "0"),
             *("--reference-field", "ticket", "--requester", HOSTILE, "--reference", HOSTILE),
         )
         follow(folder, "keys")
-    with simulator() as origin:
+    with simulated() as origin:
         bulk_eraser(folder, "run", "few.csv", "--base-url", origin, "--yes")
         follow(folder, "few")
     return {"trouble": page_of(folder, "keys"), "erased": page_of(folder, "few")}
 
 
-class simulator:  # noqa: N801 used as a function
-    """A service at which a day lasts ten milliseconds."""
-
-    def __init__(self, *faults: str) -> None:
-        options = [word for fault in faults for word in ("--fault", fault)]
-        self._process = subprocess.Popen(
-            [*PROGRAM, "simulate", "--port", "0", "--day", "0.01", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=ENVIRONMENT,
-        )
-
-    def __enter__(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def __exit__(self, *_error: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+@contextmanager
+def simulated(*faults: str) -> Iterator[str]:
+    """The origin of a simulator at which a day lasts ten milliseconds."""
+    options = [word for fault in faults for word in ("--fault", fault)]
+    with subprocess.Popen(
+        [*PROGRAM, "simulate", "--port", "0", "--day", "0.01", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 PROGRAM = [sys.executable, "-m", "bulk_eraser"]

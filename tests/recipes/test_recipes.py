@@ -13,6 +13,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: values.get(found[1], ""), text)
 
 
+@contextmanager
 def simulated(day: str) -> Iterator[str]:
+    """The origin of a simulator at which a day lasts so many seconds."""
     command = [sys.executable, "-m", "bulk_eraser", "simulate", "--port", "0"]
     with subprocess.Popen(
         [*command, "--api-key", API_KEY, "--day", day],
@@ -127,7 +130,7 @@ def simulated(day: str) -> Iterator[str]:
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
     """A service at which a day is a day, so that no job is done."""
-    for origin in simulated("86400"):
+    with simulated("86400") as origin:
         yield Job(tmp_path, origin)
 
 
@@ -191,7 +194,7 @@ def test_github(job: Job):
 
 def test_github_says_when_all_is_done(tmp_path: Path):
     """The nightly workflow says that it can be disabled, once every job is done."""
-    for origin in simulated("0.01"):
+    with simulated("0.01") as origin:
         job = Job(tmp_path, origin)
         assert job.workflow("github-run.yml", plan="keys.plan.json", first="true").returncode == 0
         follow = "bulk-eraser follow keys.ledger.ndjson --wait --day 0.01 --quiet"

@@ -1,5 +1,7 @@
 """Where requests go, and where they must not go."""
 
+from urllib.parse import unquote_plus
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,6 +281,15 @@ def test_the_target_of_a_rehearsal() -> None:
     target = loopback_target("http://127.0.0.1:8080", "rehearsal")
     assert (target.name, target.is_loopback) == ("rehearsal", True)
     assert target.base_of(ApiVersion.V4) == "http://127.0.0.1:8080/api/admin/v4"
+
+
+def test_every_character_travels_as_itself():
+    """Whatever stands between letters that need no escape is the same for who decodes a query,
+    also where a plus is a blank."""
+    for char in [*map(chr, range(1, 256)), "\u20ac", "\U0001f600"]:
+        key = f"a{char}b"
+        assert unquote_plus(encode_key(key)) == key
+        assert not set(encode_key(key)) & set("&=#?/+ ;")
 
 
 @given(st.text(st.characters(codec="utf-8")))
