@@ -24,7 +24,7 @@ from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.sending.request import FollowResult, ListedJob, RunResult
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS
+from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS
 from bulk_eraser.wording import SUSPECTS
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulk_eraser import __version__
 from bulk_eraser.elevate.client import ElevateClient
@@ -31,7 +31,9 @@ from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.request import FollowRequest, FollowResult
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import Simulator
+
+if TYPE_CHECKING:
+    from bulk_eraser.simulator.server import Simulator
 
 __all__ = ["Follow", "FollowedLedger"]
 
@@ -194,9 +196,12 @@ class Follow:
         )
         return self.run_started
 
-    def simulator(self, api_key: str) -> Simulator | None:
-        day_s = self.request.calendar.day_s
-        return Simulator(api_key, day_s=day_s) if self.settings.simulated else None
+    def simulator(self, api_key: str) -> "Simulator | None":
+        if not self.settings.simulated:
+            return None
+        from bulk_eraser.simulator.server import Simulator  # a server takes its time to import
+
+        return Simulator(api_key, day_s=self.request.calendar.day_s)
 
     async def send(self, session: Session) -> BulkEraserError | None:
         while True:
