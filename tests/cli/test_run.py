@@ -110,15 +110,15 @@ async def lateness() -> AsyncIterator[list[float]]:
 
 
 async def test_the_rate_is_kept(desk: Any, service: Any, keys: list[str]):
-    """In no second does the service see more than --rate + 2 requests, and it sees no fewer than
-    the rate allows."""
+    """The service sees requests at --rate, and no bursts; tests of pacing have the exact bound."""
     source = desk.csv(keys[:250])
     async with lateness() as late:
         ended = await desk.run(source, service, "--rate", 100)
     assert ended.code == 0
     at = [call.at for call in service.calls]
-    # What this process saw late, on a busy machine, it may have seen within another second.
-    allowed = 102 + 100 * max(late)
+    # What a busy machine lets the command send late, or this process see late, falls into another
+    # second.
+    allowed = 105 + 300 * max(late)
     assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= allowed
     assert 2.4 <= at[-1] - at[0] <= 5
 
