@@ -22,7 +22,9 @@ from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
     JOB_PENDING,
+    MOST_JUST_SENT,
     NEVER_NAMED,
+    OUTCOMES,
     UNSENT,
     KeyState,
     event_of,
@@ -45,7 +47,6 @@ __all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
-_OUTCOMES = {KeyState.IN_PROGRESS, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
 _HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED}
 _COUNTS_FIRST = (
     KeyState.ERASED,
@@ -69,8 +70,6 @@ _STATE_OF_JOB = {
     int(KeyState.ERASED): KeyState.ERASED,
     int(KeyState.JOB_FAILED): KeyState.JOB_FAILED,
 }
-_JUST_SENT = 1 << 14
-"""Keys whose `sent` is held back, for an event of both."""
 
 _Event = tuple[bytes, int, int, int, int, int, int]
 """Digest of the key, number of the ledger, event, number of the run, attempts, number of the jid,
@@ -277,7 +276,7 @@ class Audit:
                 sent[run] += 1
                 if now[0] in _HAS_A_GOOD_JOB:
                     self.findings.note("sent_after_accepted", ledger, line)
-            elif event in _OUTCOMES:
+            elif event in OUTCOMES:
                 if not 1 <= attempts <= sent[run]:
                     self.findings.note("more_attempts_than_sent", ledger, line)
                 if run in settled:
@@ -344,7 +343,7 @@ class _Reading:
                 self._jids.append((digest_of(jid), digest, ledger, line))
             else:
                 self._take_other(record, line)
-        self.flush(all_sent=len(just_sent) > _JUST_SENT)
+        self.flush(all_sent=len(just_sent) > MOST_JUST_SENT)
 
     def flush(self, *, all_sent: bool = True) -> None:
         """Hand over what was taken; `all_sent` also the `sent` lines whose outcome may follow."""

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob, accepted_at
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.records import time_text
 from bulk_eraser.sending.deadlines import deadline_of, is_at_risk
 from bulk_eraser.sending.request import FollowRequest, FollowResult, ListedJob
@@ -16,6 +17,7 @@ __all__ = ["JobSurvey"]
 
 LISTED = 1000
 """Jobs that a list of the result names at the most."""
+_DONE, _PENDING = JobState.DONE, JobState.PENDING
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
 
 
@@ -23,7 +25,8 @@ class JobSurvey:
     """One pass over a book, at `now` (seconds since 1970).
 
     `due` has the places of the jobs to ask about, 8 bytes for each, in the order of the ledger;
-    `pending` counts the jobs that are not finished.
+    `pending` counts the jobs that are not finished. `states` counts the keys, those with a job as
+    `IN_PROGRESS`, however it stands.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class JobSurvey:
         self._now = now
         self._slow_before = request.calendar.slow_before(now)
         self._today = datetime.now(UTC).date()
-        self._states: Counter[JobState] = Counter()
+        self.states: Counter[KeyState] = Counter()
+        self._job_states: Counter[JobState] = Counter()
         self._next_due = float("inf")
         self._counts: Counter[str] = Counter()
         self._trouble: Exception | None = None
@@ -50,12 +54,12 @@ class JobSurvey:
 
     @property
     def pending(self) -> int:
-        return sum(n for state, n in self._states.items() if not state.is_finished)
+        return sum(n for state, n in self._job_states.items() if not state.is_finished)
 
     def put_into(self, result: FollowResult, *, with_lists: bool) -> None:
         """Counts, the next day, and the lists. Raises what was wrong with a line of a list."""
-        result.counts["jobs"] = self._states.total()
-        for state, count in self._states.items():
+        result.counts["jobs"] = self._job_states.total()
+        for state, count in self._job_states.items():
             if state.is_finished:
                 result.counts[state.name.lower()] = count
         result.counts["pending"] = self.pending
@@ -70,25 +74,33 @@ class JobSurvey:
 
     def _look(self, book: JobBook) -> "array[int]":
         due, until = array("Q"), float("inf") if self._request.now else self._now
-        for job in book.jobs(self._request.calendar.next_check_at):
-            self._states[job.state] += 1
-            if job.state is JobState.DONE:
+        next_due, slow_before = self._next_due, self._slow_before
+        job_states = self._job_states
+        for job in book.keys(self._request.calendar.next_check_at):
+            if isinstance(job, KeyState):
+                self.states[job] += 1
                 continue
-            if job.state <= JobState.PENDING:
-                self._next_due = min(self._next_due, job.due_at)
+            state = job.state
+            job_states[state] += 1
+            if state is _DONE:
+                continue
+            if state <= _PENDING:
+                next_due = min(next_due, job.due_at)
                 if job.due_at <= until:
                     due.append(job.place)
             try:
-                for name in self._reasons(job):
-                    self._put_on_list(name, job)
+                late = self._deadline(job.received, job.run)[1]
+                if late or state > _PENDING or job.created_at <= slow_before:  # few jobs
+                    for name in self._reasons(job, late):
+                        self._put_on_list(name, job)
             except Exception as error:  # the jobs are asked about all the same
                 self._trouble = error
+        self._next_due, self.states[KeyState.IN_PROGRESS] = next_due, job_states.total()
         return array("Q", sorted(due))
 
-    def _reasons(self, job: KnownJob) -> list[str]:
-        """The lists that it belongs to; none for most jobs."""
+    def _reasons(self, job: KnownJob, late: str | None) -> list[str]:
+        """The lists that it belongs to; none for most jobs. `late` is the one of a deadline."""
         # 1. What the law asks for.
-        late = self._deadline(job.received, job.run)[1]
         reasons = [late] if late else []
         # 2. How the job stands; a job may be on both kinds of lists.
         if job.state > JobState.PENDING:
