@@ -12,6 +12,7 @@ from bulk_eraser.wording import (
     counted,
     plural,
     printable,
+    run_ending,
     stamped_before,
     time_in_words,
 )
@@ -130,9 +131,7 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
 def _ending(run: dict[str, Any], is_under_way: bool) -> str:
     if not run["outcome"]:
         return "still running" if is_under_way else "broke off"
-    words = {"incomplete": "not finished", "complete": "finished"}
-    failures = ", with failures" if (run["outcome"], run["exit_code"]) == ("complete", 3) else ""
-    return f"{words.get(run['outcome'], run['outcome'])}{failures} ({run['exit_code']})"
+    return run_ending(run["outcome"], run["exit_code"])
 
 
 def _head_line(head: str, place: dict[str, Any] | None) -> str:
