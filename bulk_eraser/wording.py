@@ -219,8 +219,8 @@ def attention_table(items: list[Attention]) -> str:
 
 def attention_meaning(word: str) -> str:
     """Why something needs attention, by the words of `attention` in any command."""
-    known = _ATTENTION.get(word) or ROW_ERRORS.get(word) or STATE_MEANINGS.get(word)
-    return known or attempt_meaning(word)
+    of_state = STATE_MEANINGS.get(word, "").partition(": ")[2]
+    return _ATTENTION.get(word) or ROW_ERRORS.get(word) or of_state or attempt_meaning(word)
 
 
 def _attention(item: Attention) -> str:

@@ -5,7 +5,6 @@ is given.
 """
 
 import re
-from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -23,8 +22,8 @@ from bulk_eraser.evidence.report.words import (
     GLOSSARY,
     HOW_TO_CHECK,
     LIMITS,
-    WHY,
     deadline_lines,
+    each_row_once,
     failure_meaning,
     first_deadline,
     from_run,
@@ -35,7 +34,7 @@ from bulk_eraser.evidence.report.words import (
     sums,
     title,
 )
-from bulk_eraser.evidence.summary import ListedRow, Standing, Summary
+from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.records import ROW_ERRORS
 from bulk_eraser.wording import (
     STATE_MEANINGS,
@@ -100,7 +99,7 @@ def _view(summary: Summary) -> dict[str, Any]:
         "more_exceptions": exceptions[EXCEPTIONS:],
         "all_exceptions": exceptions if _are_too_long(exceptions) else [],
         "hold_list": next((it.hold_list for it in reversed(summary.runs) if it.hold_list), None),
-        "rows": _rows(summary.rows),
+        "rows": each_row_once(summary.rows),
         "limits": LIMITS,
         "check": HOW_TO_CHECK,
         "program": _program(),
@@ -132,26 +131,6 @@ def _performed(summary: Summary) -> tuple[str, str]:
     begun = [run.at for run in summary.runs]
     ended = [run.finished_at for run in summary.runs if run.finished_at]
     return min(begun, default=""), max(ended, default="")
-
-
-def _rows(listed: list[ListedRow]) -> list[tuple[ListedRow, str]]:
-    """Each row once, with all for which it is listed: what became of it, and its month."""
-    found: dict[ListedRow, list[list[str]]] = {}
-    for row in listed:
-        of_row = found.setdefault(replace(row, why=""), [])
-        # Two rows that differ in nothing are told apart by their reasons, of which each has one.
-        reasons = next((it for it in of_row if row.why not in it), None)
-        if reasons is None:
-            of_row.append(reasons := [])
-        reasons.append(row.why)
-    return [
-        (
-            row,
-            "; ".join([row.state.replace("_", " "), *(WHY[why] for why in reasons if why in WHY)]),
-        )
-        for row, of_row in found.items()
-        for reasons in of_row
-    ]
 
 
 def _program() -> str:

@@ -12,6 +12,7 @@ from bulk_eraser.evidence.report.words import (
     ADVICE,
     LIMITS,
     deadline_lines,
+    each_row_once,
     failure_meaning,
     first_deadline,
     from_run,
@@ -85,9 +86,9 @@ def _to_do(summary: Summary) -> str:
     rows = [
         [
             f"{it.count:,}",
-            f"{it.state}: {failure_meaning(it)}",
+            f"{it.state.replace('_', ' ')}: {failure_meaning(it)}",
             _where(it.lines, it.count),
-            ADVICE[it.state],
+            _advice(it.state),
         ]
         for it in summary.failures[:ROWS]
     ]
@@ -96,7 +97,7 @@ def _to_do(summary: Summary) -> str:
             f"{it.count:,}",
             f"rejected: {ROW_ERRORS.get(it.error, it.error)}",
             _where(it.lines, it.count),
-            ADVICE["rejected"],
+            _advice("rejected"),
         ]
         for it in summary.rejected[:ROWS]
     ]
@@ -105,11 +106,15 @@ def _to_do(summary: Summary) -> str:
             f"{it.count:,}",
             f"on the hold list: {hold_meaning(it)}",
             _where(it.lines, it.count),
-            ADVICE["excluded"],
+            _advice("excluded"),
         ]
         for it in summary.holds[:HOLDS]
     ]
     return table(("rows", "why", "where", "what to do"), rows, right=1)
+
+
+def _advice(state: str) -> str:
+    return ADVICE[state].replace("`", "")
 
 
 def _where(lines: list[int], count: int) -> str:
@@ -118,10 +123,10 @@ def _where(lines: list[int], count: int) -> str:
 
 def _rows(summary: Summary) -> str:
     rows = [
-        [f"{row.line:,}", row.why, row.error or row.job_status, row.reference, row.jid, row.due]
-        for row in summary.rows[:ROWS]
+        [f"{row.line:,}", why, row.error or row.job_status, row.reference, row.jid, row.due]
+        for row, why in each_row_once(summary.rows)[:ROWS]
     ]
-    head = ("line", "state", "why", "reference", "jid", "due")
+    head = ("line", "what became of it", "error or job status", "reference", "jid", "due")
     return table(head, rows, right=1)
 
 

@@ -1,5 +1,6 @@
 """What every report says in words: the verdict, what to do, what the method can and cannot do."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from bulk_eraser.evidence.summary import (
@@ -7,6 +8,7 @@ from bulk_eraser.evidence.summary import (
     TO_BE_ERASED,
     Failure,
     Hold,
+    ListedRow,
     Standing,
     Summary,
 )
@@ -26,8 +28,8 @@ __all__ = [
     "GLOSSARY",
     "HOW_TO_CHECK",
     "LIMITS",
-    "WHY",
     "deadline_lines",
+    "each_row_once",
     "failure_meaning",
     "first_deadline",
     "from_run",
@@ -93,7 +95,7 @@ CERTIFICATE = {
     "“done”",
 }
 """What a certificate of erasure says, beside what is in the ledger."""
-WHY = {
+_MONTH = {
     "overdue": "the month is over",
     "at_risk": "a week or less left",
 }
@@ -184,7 +186,8 @@ def title(summary: Summary) -> str:
     names = names or [ledger.ledger for ledger in summary.ledgers]
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     about = ", ".join(names[:MOST_NAMES]) + more
-    return f"{', '.join(summary.references[:MOST_NAMES])}: {about}" if summary.references else about
+    references = ", ".join(summary.references[:MOST_NAMES])
+    return f"{about} ({references})" if references else about
 
 
 def sums(summary: Summary) -> list[str]:
@@ -220,6 +223,28 @@ def hold_meaning(hold: Hold) -> str:
     if hold.reason == OTHER_REASONS:
         return "other reasons, see the table of all rows"
     return f"“{printable(hold.reason)}”" if hold.reason else "the hold list gives no reason"
+
+
+def each_row_once(listed: list[ListedRow]) -> list[tuple[ListedRow, str]]:
+    """Each row once, with all for which it is listed: what became of it, and its month."""
+    found: dict[ListedRow, list[list[str]]] = {}
+    for row in listed:
+        of_row = found.setdefault(replace(row, why=""), [])
+        # Two rows that differ in nothing are told apart by their reasons, of which each has one.
+        reasons = next((it for it in of_row if row.why not in it), None)
+        if reasons is None:
+            of_row.append(reasons := [])
+        reasons.append(row.why)
+    return [
+        (
+            row,
+            "; ".join(
+                [row.state.replace("_", " "), *(_MONTH[why] for why in reasons if why in _MONTH)]
+            ),
+        )
+        for row, of_row in found.items()
+        for reasons in of_row
+    ]
 
 
 def next_check(summary: Summary, now: datetime) -> str:
