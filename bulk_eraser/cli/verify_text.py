@@ -159,7 +159,7 @@ def _receipt_line(receipt: dict[str, Any]) -> str:
 def _stamp_line(stamp: dict[str, Any]) -> str:
     said = f"{stamp['state']}: {stamp['why']}" if stamp["why"] else stamp["state"]
     line = f"Time stamp {printable(stamp['stamp'])}: {said}"
-    if stamp["state"] == "bad":
+    if stamp["state"] in ("bad", "missing"):
         return line
     if stamp["commit"]:
         after = counted(stamp["commits_after"], "commit") if stamp["commits_after"] else "nothing"
@@ -219,7 +219,7 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
     if verified.held_too_late:
         found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
     if verified.not_good_stamps:
-        found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good")
+        found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good, or missing")
     if verified.unstamped:
         found.append(f"{counted(verified.unstamped, 'ledger')} without a time stamp")
     if any(not ledger["commits"] for ledger in verified.ledgers):
