@@ -244,7 +244,9 @@ class Duplicate(KeyRecord, tag="duplicate", kw_only=True):
 
 
 class Excluded(KeyRecord, tag="excluded", kw_only=True):
-    """On the hold list; not sent in this run."""
+    """On the hold list; not sent in this run. `reason` as the list gives it, without the key."""
+
+    reason: str | None = None
 
 
 class JobStatus(Record, tag="job_status", kw_only=True):

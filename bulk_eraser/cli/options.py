@@ -140,7 +140,9 @@ class InputOptions(ReadingOptions):
         multiple=True,
     )
     exclude: str | None = option(
-        "FILE", "Hold list: keys in this file are not sent. Read like the input."
+        "FILE",
+        "Hold list: keys in this file are not sent. Read like the input; its column "
+        "reason, if there is one, says why.",
     )
 
     ok_if_rejected: bool = flag(
@@ -166,7 +168,7 @@ class InputOptions(ReadingOptions):
             raise UsageError("--exclude names no file. Is a variable empty? Nothing was sent.")
         is_named = without_packing(self.exclude).lower().endswith(tuple(FORMATS))
         format_ = None if is_named else reading.format
-        keys_alone = replace(
+        as_hold_list = replace(
             reading,
             format=format_,
             header_row=None,
@@ -174,8 +176,9 @@ class InputOptions(ReadingOptions):
             received_field=None,
             received_format=None,
             reference_field=None,
+            is_hold_list=True,
         )
-        return InputReader(self.exclude, keys_alone)
+        return InputReader(self.exclude, as_hold_list)
 
 
 def text_of(option_: str, text: str | None) -> str | None:

@@ -137,7 +137,7 @@ class StampsOptions(Bundle):
                     path = stamp_path(it["ledger"], it["head"])
                     place = {"ledger": it["ledger"], "commit": it["commits"], "commits_after": 0}
                     verified.note_stamp(path, _judged(path, self._trusted()), place)
-        verified.settle_stamps()
+        verified.settle_stamps(verified.receipts)
 
     def _trusted(self) -> "Sequence[Certificate]":
         return trusted_in(self.timestamp_ca) if self.timestamp_ca else ()

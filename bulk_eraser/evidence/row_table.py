@@ -37,12 +37,13 @@ __all__ = [
 
 COLUMNS = (
     *("line", "key", "state", "error", "reference"),
-    *("received", "jid", "accepted_at", "job_status", "due"),
+    *("received", "jid", "accepted_at", "job_status", "due", "hold_reason"),
 )
 USUAL_LINE = 1 << 10
 """Bytes; a jid may make a line much longer."""
 _WITH_JOB = {"erased", "in_progress", "job_failed"}
 _WITH_ERROR = {"refused", "failed", "unknown", "sent"}
+_ON_HOLD = "excluded"
 _FORMULA = re.compile(r"""(^|[;\t\r\n])(?=["'\s]*[=+\-@\t\r])""")
 """Where a cell begins that a spreadsheet would run; one whose separator is `;` splits at it."""
 _place = Struct("<BQQ")
@@ -159,6 +160,8 @@ def cells_of_key(state: str, places: Places, lines: LedgerLines) -> dict[str, ob
             cells["job_status"] = job.status
     elif isinstance(record, Failed | Unknown) and state in _WITH_ERROR:
         cells["error"] = record.error
+    elif isinstance(record, Excluded) and state == _ON_HOLD:
+        cells["hold_reason"] = record.reason
     if state in _WITH_JOB | _WITH_ERROR:
         day = record.received or lines.day_of_run(ledger, record.at)
         cells["due"] = deadline_of(date.fromisoformat(day))
@@ -171,7 +174,8 @@ def cells_of_row(decided: DecidedRow, places: Places, lines: LedgerLines) -> dic
     cells: dict[str, object] = {"line": row.line, "state": state}
     if not isinstance(row, KeyRow):
         return cells | {"error": row.error}
-    known = cells_of_key(state, places, lines) if state in _WITH_JOB | _WITH_ERROR else {}
+    is_told = state in _WITH_JOB | _WITH_ERROR or state == _ON_HOLD
+    known = cells_of_key(state, places, lines) if is_told else {}
     of_row = {"key": row.key, "reference": row.reference, "received": row.received}
     cells = known | cells | {name: cell for name, cell in of_row.items() if cell}
     if row.received:

@@ -23,6 +23,7 @@ from bulk_eraser.evidence.summary import (
     Days,
     Deadlines,
     Failure,
+    Hold,
     JobWord,
     LedgerProof,
     ListedRow,
@@ -95,12 +96,13 @@ def summarize(
         for state, places in rows or ():
             add(cells_of_key(state.word, places, lines))
         listed = _listed_rows(notes, lines, show_keys=show_keys)
+        holds = [replace(it, lines=_lines_of_hold(it, notes, lines)) for it in summary.holds]
     failures = [
         replace(it, lines=sorted(row.line for row in listed[it.state, it.error])[:EXAMPLES])
         for it in summary.failures
     ]
     of_all = [row for rows_ in listed.values() for row in rows_]
-    return replace(summary, rows=of_all, failures=failures)
+    return replace(summary, rows=of_all, failures=failures, holds=holds)
 
 
 def _sizes(request: VerifyRequest) -> list[int]:
@@ -138,6 +140,7 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         to_be_erased=to_be_erased,
         rejected=[Reject(word, it.count, it.lines) for word, it in rejected.items()],
         rejected_is_fine=_is_rejected_fine(notes),
+        holds=_holds(alike),
         held_too_late=result.held_too_late,
         jobs=_job_words(jobs),
         next_check_at=min((at for at, _ in due), default=None),
@@ -272,6 +275,21 @@ def _failures(alike: Counter[Alike]) -> list[Failure]:
     ]
 
 
+def _holds(alike: Counter[Alike]) -> list[Hold]:
+    counts: Counter[str] = Counter()
+    for it, count in alike.items():
+        if it.state is KeyState.EXCLUDED:
+            counts[it.line.word if it.line else ""] += count
+    most_first = sorted(counts.items(), key=lambda it: (-it[1], it[0]))
+    return [Hold(reason, count, []) for reason, count in most_first]
+
+
+def _lines_of_hold(hold: Hold, notes: Notes, lines: LedgerLines) -> list[int]:
+    """The first lines of the input that are on hold for this reason."""
+    places = sorted(notes.keys.places.get((KeyState.EXCLUDED.word, hold.reason), ()))
+    return sorted(lines.read(ledger, place).line for ledger, place, _ in places[:EXAMPLES])
+
+
 def _days(alike: Counter[Alike], today: date) -> Days:
     days = Days([0] * (MOST_DAYS + 1), [0] * (MOST_DAYS + 1))
     for it, count in alike.items():
@@ -326,9 +344,10 @@ def _listed_rows(
 ) -> dict[tuple[str, str], list[ListedRow]]:
     """The rows that somebody should look at, by why, read again from the ledgers."""
     found: dict[tuple[str, str], list[ListedRow]] = defaultdict(list)
-    most = max(EXAMPLES, MOST_ROWS // max(1, len(notes.keys.places)))
+    all_ = [why for why in notes.keys.places if why[0] != KeyState.EXCLUDED.word]
+    most = max(EXAMPLES, MOST_ROWS // max(1, len(all_)))
     show_keys = show_keys or notes.accounts[0].keys_kind != RAW
-    for why in sorted(notes.keys.places, key=_rank):
+    for why in sorted(all_, key=_rank):
         state = why[0] if why[0] in FAILURES else why[1]
         for place in sorted(notes.keys.places[why])[: min(LISTED, most)]:
             cells = cells_of_key(state, place, lines)

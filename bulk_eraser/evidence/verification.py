@@ -255,8 +255,14 @@ def _note_ledgers(
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
     runs = {run.started.run: run for account in audit.ledgers for run in account.runs}
     for path, receipt in receipts.items():
-        about = {"receipt": path, "head": receipt.head or GENESIS, "run": receipt.run}
-        result.receipts.append(about | {"differs": differences(receipt, runs.get(receipt.run))})
+        about = {
+            "receipt": path,
+            "head": receipt.head or GENESIS,
+            "run": receipt.run,
+            "timestamp": receipt.timestamp,
+            "differs": differences(receipt, runs.get(receipt.run)),
+        }
+        result.receipts.append(about)
 
 
 def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:

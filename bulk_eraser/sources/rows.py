@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 __all__ = [
     "BLANKS",
+    "HOLD_REASON",
     "KEY_NAMES",
     "KeyRow",
     "KeyRows",
@@ -26,9 +27,13 @@ __all__ = [
 KEY_NAMES = ("customerKey", "discoveryKey")
 """The column with the key if none is named; the second is its name in a sister product of Elevate,
 and taken where the first is not there."""
+HOLD_REASON = "reason"
+"""The column of a hold list that says why a key is on it, in any case of letters."""
+TELLING_KEY = 8
+"""So many characters of a key are no chance, wherever they stand."""
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
-"""Characters."""
+"""Characters; also of the reason of a hold."""
 MAX_EXACT = 10**15 - 1
 """Larger numbers of a spreadsheet may have been rounded: it keeps 15 digits."""
 BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
@@ -45,7 +50,8 @@ _NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
 class KeyRow(NamedTuple):
     """A row with a usable key; `line` is the 1-based physical line on which it starts.
 
-    `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own.
+    `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own; in
+    a hold list, `reference` is the reason of the hold.
     """
 
     key: str
@@ -93,7 +99,8 @@ class Reading:
 
     `header_row` is the line of the header, from 1; None: the first that is not blank.
     For `received_field` and `reference_field` it means that there is no such column, for
-    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
+    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD. With `is_hold_list`,
+    the column `HOLD_REASON` is read if it is there.
     """
 
     format: str | None = None
@@ -106,11 +113,16 @@ class Reading:
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
+    is_hold_list: bool = False
 
     @property
     def has_facts(self) -> bool:
         """Does a row say more than its key?"""
-        return self.received_field is not None or self.reference_field is not None
+        facts = (self.received_field, self.reference_field)
+        return self.is_hold_list or any(field is not None for field in facts)
+
+
+AS_IT_IS = Reading()
 
 
 def clean_key(raw: str, line: int) -> Row:
@@ -146,19 +158,19 @@ def are_plain_keys(keys: Sequence[str]) -> bool:
     )
 
 
-def with_facts(
-    row: Row, received: object, reference: object, *, received_format: str | None = None
-) -> Row:
+def with_facts(row: Row, received: object, reference: object, asked: Reading = AS_IT_IS) -> Row:
     """`row` with what else it says of the request, or rejected where that cannot stand.
 
-    None and blank text mean that it says nothing. `received` is a `date` or text in
-    `received_format`, without one `YYYY-MM-DD` (a time behind it is left out). `reference` is text
-    of at most 200 characters or a whole number.
+    None and blank text mean that it says nothing. `received` is a `date` or text in the form that
+    is `asked` for, without one `YYYY-MM-DD` (a time behind it is left out). `reference` is text of
+    at most 200 characters or a whole number; in a hold list it is any text, and cut there.
     """
     if isinstance(row, RejectedRow):
         return row
+    if asked.is_hold_list:
+        return row._replace(reference=_note(reference, row.key) or None)
     try:
-        day = _day(received, received_format)
+        day = _day(received, asked.received_format)
     except ValueError:
         return RejectedRow("bad_received", row.line)
     try:
@@ -195,6 +207,19 @@ def _text(value: object) -> str:
     if len(text) > MAX_REFERENCE or _CONTROL.search(text) or _SURROGATE.search(text):
         raise ValueError("too long, or with control characters")
     return text
+
+
+def _note(value: object, key: str) -> str:
+    """A person's words in one line, which no hold is refused for. The key is blacked out: they go
+    into ledgers with pseudonyms, and to readers who must not see keys."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | date):
+        return ""
+    text = _SURROGATE.sub("\ufffd", f"{value:g}" if isinstance(value, float) else str(value))
+    words = " ".join(_CONTROL.sub(" ", text).split())
+    # A short key may stand within a word that has nothing to do with it.
+    alone = "{}" if len(key) >= TELLING_KEY else r"(?<!\w){}(?!\w)"
+    words = re.sub(alone.format(re.escape(key)), "███", words, flags=re.IGNORECASE)
+    return words if len(words) <= MAX_REFERENCE else words[: MAX_REFERENCE - 1] + "…"
 
 
 def is_numeric_like(key: str) -> bool:

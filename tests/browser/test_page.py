@@ -4,6 +4,7 @@ In light and dark, on a narrow screen, for print, and without its style sheet: a
 nothing that keeps somebody out, nothing is fetched, and nothing is complained of.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -36,6 +37,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     rows = "".join(f'k{n:05d}-7a1f,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\n' for n in range(300))
     (folder / "keys.csv").write_text(f"customerKey,ticket\n{rows},\n,x\nk00001-7a1f,again\n")
+    holds = [(f"k{n:05d}-7a1f", HOSTILE if n < 4 else f"court case {n}") for n in range(20)]
+    hold_rows = "".join(json.dumps({"customerKey": k, "reason": why}) + "\n" for k, why in holds)
+    (folder / "hold.ndjson").write_text(hold_rows)
     (folder / "few.csv").write_text("customerKey\n" + "".join(f"few{n}-7a1f\n" for n in range(9)))
     faults = ("http_400=5%", "job_error=5%", "http_500=2%")
     with simulated(*faults) as origin:
@@ -43,6 +47,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             folder,
             *("run", "keys.csv", "--base-url", origin, "--yes", "--rate", "0"),
             *("--reference-field", "ticket", "--requester", HOSTILE, "--reference", HOSTILE),
+            *("--exclude", "hold.ndjson"),
         )
         follow(folder, "keys")
     with simulated() as origin:
@@ -165,6 +170,15 @@ def test_it_can_be_printed(opened: Any, name: str):
     must_be_accessible(page)
     pdf = page.pdf(format="A4", print_background=True)
     assert 1 <= pdf.count(b"/Type /Page\n") <= 12
+
+
+@pytest.mark.parametrize("name", ["trouble", "erased"])
+def test_all_but_the_annexes_is_one_page_of_a4(opened: Any, name: str):
+    """Verdict, pictures, facts, exceptions and the place for a signature, however much is wrong."""
+    page = opened(name, viewport={"width": 688, "height": 1054})  # A4 without margins
+    page.emulate_media(media="print")
+    assert page.evaluate("document.querySelector('.annexes').offsetTop") <= 1054
+    assert page.locator(".sign-here").is_visible()
 
 
 def test_hostile_text_stays_text(opened: Any):

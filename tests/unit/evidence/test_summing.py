@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.evidence.summary import TO_BE_ERASED, Deadlines, Standing
+from bulk_eraser.evidence.summary import OTHER_REASONS, TO_BE_ERASED, Deadlines, Standing
 from tests.unit.evidence.conftest import (
     accepted,
     excluded,
@@ -95,6 +95,33 @@ def test_every_state_is_counted_once_and_explained(summary_of: Any):
     assert (sum(summary.days.erased), sum(summary.days.waiting)) == (1, 6)
     assert (summary.next_check_at, summary.due_now) == ("2026-11-28T00:00:00.000Z", 1)
     assert summary.standing is Standing.NEEDS_ATTENTION
+
+
+def test_holds_are_counted_by_their_last_reason(summary_of: Any):
+    """Each key once; what the hold list said last counts, and a key that was sent is on no hold."""
+    run = {"exclude_sha256": "f" * 64}
+    summary = summary_of(
+        (RUN, [started(**run), excluded("a", 2, "old"), excluded("b", 3), excluded("c", 4, "x")]),
+        (RUN, [sent("d", 5), accepted("d", 5)]),
+        (LATER, [started(run="r2", **run), excluded("a", 2, "new"), excluded("b", 3)]),
+        (LATER, [excluded("d", 5, "new"), excluded("e", 6, "new"), sent("c", 4), accepted("c", 4)]),
+    )
+    assert [(it.reason, it.count, it.lines) for it in summary.holds] == [
+        ("new", 2, [2, 6]),
+        ("", 1, [3]),
+    ]
+    assert sum(it.count for it in summary.holds) == summary.states["excluded"] == 3
+    assert summary.rows == []
+
+
+def test_a_reason_for_each_of_many_holds_is_told_as_other_reasons(summary_of: Any):
+    """A hundred are told apart; memory does not grow with the rest, and the sum is right."""
+    held = [excluded(f"k{n}", 2 + n, f"case {n % 250}") for n in range(500)]
+    summary = summary_of((RUN, [started(exclude_sha256="f" * 64), *held]))
+    assert len(summary.holds) == 101
+    assert summary.holds[0].reason == OTHER_REASONS
+    assert summary.holds[0].count == 300
+    assert sum(it.count for it in summary.holds) == 500
 
 
 def test_rows_to_look_at_are_named_without_their_keys(summary_of: Any):
