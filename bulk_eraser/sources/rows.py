@@ -5,12 +5,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "BLANKS",
     "HOLD_REASON",
     "KEY_NAMES",
+    "HoldListReading",
     "KeyRow",
     "KeyRows",
     "Reading",
@@ -99,9 +100,10 @@ class Reading:
 
     `header_row` is the line of the header, from 1; None: the first that is not blank.
     For `received_field` and `reference_field` it means that there is no such column, for
-    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD. With `is_hold_list`,
-    the column `HOLD_REASON` is read if it is there.
+    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
     """
+
+    is_hold_list: ClassVar = False
 
     format: str | None = None
     key_field: str | None = None
@@ -113,13 +115,19 @@ class Reading:
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
-    is_hold_list: bool = False
 
     @property
     def has_facts(self) -> bool:
         """Does a row say more than its key?"""
         facts = (self.received_field, self.reference_field)
         return self.is_hold_list or any(field is not None for field in facts)
+
+
+@dataclass(frozen=True)
+class HoldListReading(Reading):
+    """How to read a hold list: its column `HOLD_REASON` is read as well, if it is there."""
+
+    is_hold_list = True
 
 
 AS_IT_IS = Reading()

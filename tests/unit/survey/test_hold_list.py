@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bulk_eraser.errors import InputError
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, Reading
+from bulk_eraser.sources.rows import HoldListReading, KeyRow, Reading
 from bulk_eraser.survey import hold_list, survey
 from bulk_eraser.survey import warnings as suspects
 from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
@@ -240,7 +240,7 @@ def held_for(write: Write) -> Iterator[Callable[..., dict[str, str | None]]]:
         def held_for(content: str | bytes, name: str = "hold.csv") -> dict[str, str | None]:
             rows = "".join(f"k{n}-7a1f-5e17\n" for n in range(1, 10))
             source = InputReader(str(write(f"customerKey\n{rows}", "keys.csv")), Reading())
-            hold = InputReader(str(write(content, name)), Reading(is_hold_list=True))
+            hold = InputReader(str(write(content, name)), HoldListReading())
             surveyed = surveys.enter_context(closing(survey_of(Intake(source, hold))))
             return {key[:2]: reason for key, reason in reasons_of(surveyed).items()}
 
@@ -308,7 +308,7 @@ def test_a_reason_is_one_short_line_without_the_key(
 def test_a_short_key_is_blacked_out_where_it_stands_alone(write: Write) -> None:
     """`7` is part of many words and numbers."""
     reader = InputReader(
-        str(write("customerKey,reason\n7,case 7 of 17\n", "hold.csv")), Reading(is_hold_list=True)
+        str(write("customerKey,reason\n7,case 7 of 17\n", "hold.csv")), HoldListReading()
     )
     source = InputReader(str(write("customerKey\n7\n8\n", "keys.csv")), Reading())
     with closing(survey_of(Intake(source, reader))) as surveyed:
