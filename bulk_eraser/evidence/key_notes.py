@@ -5,7 +5,7 @@ keys alike are counted together, whatever their number, and any of them can be r
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -97,20 +97,20 @@ class KeyNotes:
     `alike` counts keys by what they have in common, once `join` was called for every partition;
     `places` has the first of those that somebody should look at, by why: their state and its word,
     `overdue` or `at_risk` and their state, or `excluded` and the reason of the hold. `received` is
-    the date of requests that have none of their own. `add_row`, if given, is told of each key that
-    is joined.
+    the date of requests that have none of their own. `add_rows`, if given, is told of the keys that
+    are joined.
     """
 
     def __init__(
         self,
         today: date,
         received: date | None = None,
-        add_row: Callable[[KeyState, Places], None] | None = None,
+        add_rows: Callable[[Iterable[tuple[KeyState, Places]]], None] | None = None,
     ) -> None:
         self.alike: Counter[Alike] = Counter()
         self.places: dict[tuple[str, str], list[Places]] = {}
         self._today = today
-        self._add_row = add_row
+        self._add_rows = add_rows
         self._received = received.toordinal() if received else 0
         self._kinds: list[LineKind] = []
         self._numbers: dict[LineKind, int] = {}
@@ -235,13 +235,16 @@ class KeyNotes:
             self.alike[told] += count
             if why := self._reasons(told):
                 reasons[alike] = why
-        if reasons or self._add_row is not None:
+        if reasons:
             for digest, alike in zip(states, numbers, strict=True):
-                places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
                 for why_ in reasons.get(alike, ()):
+                    places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
                     self._list(why_, places)
-                if self._add_row is not None:
-                    self._add_row(alike[0], places)
+        if self._add_rows is not None:
+            self._add_rows(
+                (state, _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE)))
+                for digest, state in states.items()
+            )
 
     def places_of(self, partition: int, ledger_of: Mapping[bytes, int]) -> dict[bytes, Places]:
         """Where the lines about the keys of a partition stand."""

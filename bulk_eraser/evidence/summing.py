@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
@@ -15,7 +15,7 @@ from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.key_notes import LISTED, Alike, KeyNotes
 from bulk_eraser.evidence.key_rows import KeyRows
 from bulk_eraser.evidence.notes import Notes
-from bulk_eraser.evidence.row_table import AddRow, LedgerLines, cells_of_key
+from bulk_eraser.evidence.row_table import AddRow, Cells, LedgerLines, cells_of_key
 from bulk_eraser.evidence.run_notes import EXAMPLES, RunNotes
 from bulk_eraser.evidence.summary import (
     FAILURES,
@@ -72,21 +72,21 @@ def summarize(
     """Read the ledgers once, as `verify` does, and sum them up as of `now` (UTC).
 
     `received` is the date of requests that have none of their own. `add_row` is given every row of
-    the input, or, without one, every key that the ledgers name, by the names of the table's
-    columns. Keys that are no pseudonyms are in neither unless `show_keys`. Raises what `verify`
-    raises, and `UsageError` where a ledger cannot be read again.
+    the input, or, without one, every key that the ledgers name. Keys that are no pseudonyms are in
+    neither unless `show_keys`. Raises what `verify` raises, and `UsageError` where a ledger cannot
+    be read again.
     """
     result = VerifyResult()
     with ExitStack() as opened:
         by_key = add_row is not None and request.input_path is None
         rows = opened.enter_context(closing(KeyRows(_sizes(request)))) if by_key else None
-        keys = KeyNotes(now.date(), received, rows.add if rows is not None else None)
+        keys = KeyNotes(now.date(), received, rows.add_all if rows is not None else None)
         notes = Notes(opened.enter_context(closing(keys)), received=received)
 
-        def add(cells: Mapping[str, object]) -> None:
+        def add(cells: Cells) -> None:
             is_told = show_keys or notes.accounts[0].keys_kind != RAW
             if add_row is not None:
-                add_row(cells if is_told else {**cells, "key": ""})
+                add_row(cells if is_told else Cells(cells.line, "", *cells[2:]))
 
         if not by_key and add_row is not None:
             notes.add_row = add
@@ -350,12 +350,10 @@ def _listed_rows(
     for why in sorted(all_, key=_rank):
         state = why[0] if why[0] in FAILURES else why[1]
         for place in sorted(notes.keys.places[why])[: min(LISTED, most)]:
-            cells = cells_of_key(state, place, lines)
-            if not show_keys:
-                cells.pop("key", None)
-            texts = {name: str(cells.get(name) or "") for name in _TEXTS}
-            line = int(str(cells.get("line") or 0))
-            found[why].append(ListedRow(why=why[0], line=line, **texts))
+            cells = cells_of_key(state, place, lines)._asdict()
+            texts = {name: str(cells[name]) for name in _TEXTS}
+            texts["key"] = texts["key"] if show_keys else ""
+            found[why].append(ListedRow(why=why[0], line=int(cells["line"] or 0), **texts))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bulk_eraser.evidence.row_table import WINDOW
 from bulk_eraser.evidence.summary import OTHER_REASONS, TO_BE_ERASED, Deadlines, Standing
 from tests.unit.evidence.conftest import (
     accepted,
@@ -317,7 +318,7 @@ def test_two_ledgers_tell_each_key_once(tmp_path: Path, order: tuple[int, int]):
         "not_reached": 0,
     }
     assert [(it.why, it.line) for it in summary.rows] == [("unknown", 10)]
-    assert [(row["line"], row["state"]) for row in rows] == [(9, "in_progress"), (10, "unknown")]
+    assert [(row.line, row.state) for row in rows] == [(9, "in_progress"), (10, "unknown")]
     assert [it.ledger for it in summary.ledgers] == [f"{n}.ledger.ndjson" for n in order]
 
 
@@ -326,12 +327,28 @@ def test_every_key_is_a_row_in_the_order_of_the_ledger(tmp_path: Path):
     path = written(tmp_path / "k.ledger.ndjson", *one_of_each())
     rows: list[Any] = []
     summed(path, add_row=rows.append)
-    assert [row["line"] for row in rows] == [8, 2, 3, 4, 5, 6, 7, 9]
-    assert [row["state"] for row in rows][:3] == ["sent", "erased", "in_progress"]
-    assert {row["key"] for row in rows} == {""}
+    assert [row.line for row in rows] == [8, 2, 3, 4, 5, 6, 7, 9]
+    assert [row.state for row in rows][:3] == ["sent", "erased", "in_progress"]
+    assert {row.key for row in rows} == {""}
     shown: list[Any] = []
     summed(path, add_row=shown.append, show_keys=True)
-    assert "".join(row["key"] for row in shown) == "pedrjfux"
+    assert "".join(row.key for row in shown) == "pedrjfux"
+
+
+def test_a_row_is_read_wherever_its_lines_stand(tmp_path: Path):
+    """Across the windows in which a ledger is read again, or longer than one of them."""
+    keys = [f"k{n}" for n in range(400)]
+    jids = {key: f"jid-{n}" + "x" * (50_000 if n % 97 == 5 else n) for n, key in enumerate(keys)}
+    run = [(RUN, [started(), *(sent(key, n) for n, key in enumerate(keys, 2))])]
+    run += [(RUN, [accepted(key, n, jid=jids[key])]) for n, key in enumerate(keys, 2)]
+    asked = [(LATER, [status(key, f"word-{key}", jids[key])]) for key in reversed(keys)]
+    rows: list[Any] = []
+    later = (LATER, [started("follow", run="q")])
+    path = written(tmp_path / "k.ledger.ndjson", *run, later, *asked)
+    summed(path, add_row=rows.append, show_keys=True)
+    assert {row.key: row.jid for row in rows} == jids
+    assert all(row.job_status == f"word-{row.key}" for row in rows)
+    assert path.stat().st_size > 4 * WINDOW
 
 
 def test_what_stands_before_a_break_is_summed_up(tmp_path: Path):

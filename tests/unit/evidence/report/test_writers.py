@@ -22,7 +22,7 @@ from bulk_eraser.evidence.report.pictures import bar_of, days_of, timeline_of
 from bulk_eraser.evidence.report.text import at_a_glance, in_full
 from bulk_eraser.evidence.report.words import sums
 from bulk_eraser.evidence.report.writers import WRITERS, must_be_replaceable, write
-from bulk_eraser.evidence.row_table import table_writer
+from bulk_eraser.evidence.row_table import Cells, table_writer
 from bulk_eraser.evidence.summary import Standing, Summary, Timing
 from bulk_eraser.records import PlanFacts
 from tests.unit.evidence.conftest import (
@@ -322,7 +322,7 @@ def test_json_has_every_field(hostile: Summary):
 def test_a_table_has_no_formula():
     file = io.StringIO(newline="")
     add = table_writer(file)
-    add({"line": 2, "reference": "=1+1", "jid": "@SUM", "state": "-2", "error": "a;=1"})
+    add(Cells(2, reference="=1+1", jid="@SUM", state="-2", error="a;=1"))
     _, row = csv.reader(io.StringIO(file.getvalue()))
     assert [row[0], row[2], row[3], row[4], row[6]] == ["2", "'-2", "a;'=1", "'=1+1", "'@SUM"]
 
