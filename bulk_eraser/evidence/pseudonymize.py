@@ -1,8 +1,8 @@
 """Make a ledger with pseudonyms from one with customer keys, so that these need not be kept.
 
 Group by group, line by line: only `key` is replaced, and what `run_started` says of it; all times,
-jids and outcomes stay. The digests change with the keys, so the new chain begins with a line
-`derived_from`, which names the old head.
+jids and outcomes stay, roots for certificates are left out. The digests change with the keys, so
+the new chain begins with a line `derived_from`, which names the old head.
 """
 
 import os
@@ -27,7 +27,9 @@ from bulk_eraser.records import (
     DerivedFrom,
     JobStatus,
     KeyRecord,
+    LeafSecret,
     Record,
+    Root,
     RunStarted,
     Unsent,
     time_text,
@@ -37,6 +39,7 @@ __all__ = ["pseudonymize"]
 
 JUST_NAMED = 1 << 12
 """Keys whose pseudonyms are remembered."""
+_OF_CERTIFICATES = frozenset({LeafSecret, Root})
 
 
 def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
@@ -80,6 +83,14 @@ def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes
     name_of = lru_cache(JUST_NAMED)(naming.name_of)  # a key's lines are mostly near each other
     for group in groups:
         records = group.records
+        # A root is one over keys as they are, and its secret would tell who tries keys.
+        if not group.kinds.isdisjoint(_OF_CERTIFICATES):
+            if not group.kinds <= _OF_CERTIFICATES:
+                raise LedgerDamaged(
+                    "The ledger holds a root for certificates among other lines, which no command "
+                    "writes. Nothing was written. See what `verify` says of it."
+                )
+            continue
         # 1. Of lines that come out as they are, the records hold all that there is.
         if encoder.encode_lines(records) == group.lines:
             for record in records:
