@@ -28,7 +28,7 @@ def must_be_signed(text: str, line: str, public_key: str) -> None:
     mark, name, signature = line.split(" ")
     raw = b64decode("".join(Path(public_key).read_text().split("\n")[1:-2]))[-32:]
     key_id = sha256(name.encode() + b"\n\x01" + raw).digest()[:4]
-    must(mark == "—" and decoded(signature)[:4] == key_id)
+    must(mark == "—" and decoded(signature)[:4] == key_id and text.startswith(f"{name}/"))
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "note").write_text(text)
         Path(folder, "signature").write_bytes(decoded(signature)[4:])

@@ -121,6 +121,12 @@ class Foreign:
         return True
 
 
+def swapped(text: str, place: int) -> str:
+    """With another letter in that place."""
+    other = "A" if text[place] != "A" else "B"
+    return text[:place] + other + text[place + 1 :]
+
+
 async def test_three_people_have_proof_that_others_can_check(
     desk: Any, service: Any, keys: list[str]
 ):
@@ -205,7 +211,7 @@ async def test_a_single_byte_that_is_another_is_noticed(desk: Any, service: Any,
         "path": lambda it: setattr(it, "path", [it.path[0][::-1], *it.path[1:]]),
         "size": lambda it: setattr(it, "note", it.note.replace("\n6\n", "\n7\n")),
         "origin": lambda it: setattr(it, "note", "X" + it.note),
-        "signature": lambda it: setattr(it, "note", it.note[:-3] + "A" + it.note[-2:]),
+        "signature": lambda it: setattr(it, "note", swapped(it.note, -20)),
     }.items():
         foreign = Foreign(good.decode())
         assert foreign.is_good(found["verifier_key"])
@@ -273,6 +279,25 @@ async def test_a_certificate_names_its_key(desk: Any, service: Any, keys: list[s
     assert (said["exit_code"], said["is_of_key"]) == (0, True)
     said = await verified(desk, path, "--key-file", other)
     assert (said["exit_code"], "another customer key" in said["error"]) == (79, True)
+
+
+async def test_the_signer_is_who_has_signed(desk: Any, service: Any, keys: list[str]):
+    """Signatures of others may stand there as well, as notes allow; the name that is told is the
+    one that stands in what was signed."""
+    await erased(desk, service, [(key, "") for key in keys[:3]])
+    found, path = await certify(desk, "--line", 2, *signing_key(desk))
+    text, public = path.read_text(), desk.folder / "signer.pub.pem"
+    checkpoint, line = text.rsplit("\n\n", 1)
+    others = line.replace(SIGNER, "somebody.example")
+    path.write_text(f"{checkpoint}\n\n{others}{line}")
+    said = await verified(desk, path, "--signed-by", public)
+    assert (said["exit_code"], said["signer"]) == (0, SIGNER)
+    assert Foreign(path.read_text()).is_good(found["verifier_key"])
+    path.write_text(f"{checkpoint}\n\n{others}")
+    said = await verified(desk, path, "--signed-by", public)
+    assert (said["exit_code"], "not signed" in said["error"]) == (79, True)
+    assert (await verified(desk, path))["signer"] is None
+    assert plainly(path, public).returncode == 1
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,9 @@ def check(
             "The checkpoint names another head than that of the ledger's line: the certificate was "
             "changed after it was issued."
         )
-    # 3. Who says so, and since when.
+    # 3. Who says so, and since when. The name counts that is signed, which is that in the origin.
+    name = proof.origin.removesuffix(f"/{head}")
+    signatures = [signature for of, signature in proof.signatures if of == name]
     return Checked(
         statement=statement,
         head=head,
@@ -87,19 +89,20 @@ def check(
         root_at=root_line.at,
         leaves=proof.leaves,
         index=proof.index,
-        signer=proof.signatures[0][0] if proof.signatures else None,
-        is_signature_good=_must_be_signed(proof, signed_by),
+        signer=name if signatures else None,
+        is_signature_good=_must_be_signed(proof.checkpoint, name, signatures, signed_by),
         stamp=_must_be_stamped(proof, head, trusted),
     )
 
 
-def _must_be_signed(proof: Proof, key: "Ed25519PublicKey | None") -> bool | None:
+def _must_be_signed(
+    text: str, name: str, signatures: list[bytes], key: "Ed25519PublicKey | None"
+) -> bool | None:
     if key is None:
         return None
-    if not proof.signatures:
+    if not signatures:
         raise CertificateRefused("The certificate is not signed.")
-    # A signature of a key that is not asked about says nothing; one of a name that is, must hold.
-    if not any(is_signed_by(key, proof.checkpoint, *it) for it in proof.signatures):
+    if not any(is_signed_by(key, text, name, signature) for signature in signatures):
         raise CertificateRefused(
             "The certificate is not signed with the key of --signed-by, or it was changed after it "
             "was signed."

@@ -3,7 +3,7 @@
 Of each line about a key a few bytes are remembered, so memory does not grow with their number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ from bulk_eraser.ledger.key_state import (
     ABOUT_KEYS,
     NEVER_NAMED,
     KeyState,
+    LastState,
     event_of,
     jid_number,
     state_after,
@@ -34,6 +35,9 @@ _Event = tuple[bytes, int, int, int, int]
 that of its group), time in milliseconds since 1970."""
 _Erased = tuple[int, int, int]
 """Place of the `accepted` line; when it was sent and when it was heard to be done, as above."""
+_Told = tuple[LastState, int, int, int, int]
+"""What the lines of a key say: its state, the same three as above, and when it was last sent."""
+_NOTHING: _Told = (NEVER_NAMED, 0, 0, 0, 0)
 
 
 class ErasedKeys:
@@ -69,8 +73,11 @@ class ErasedKeys:
 
     def state_of(self, digest: bytes) -> tuple[KeyState, int]:
         """What became of one key, and the place of the `accepted` line if it is erased."""
-        state, erased = _walk(self._events_of(digest))
-        return state, erased[0] if erased else -1
+        told = _NOTHING
+        for event in self._events_of(digest):
+            told = _told_after(told, event)
+        (state, *_), place, *_ = told
+        return state, place if state is KeyState.ERASED else -1
 
     def has_others_job(self, digest: bytes) -> bool:
         """Was a jid of this key given to another key as well? Then one of them may have no job."""
@@ -119,12 +126,14 @@ class ErasedKeys:
     def _events_of(self, digest: bytes) -> list[_Event]:
         return [event for event in self._events.read(digest[0]) if event[0] == digest]
 
-    def _erased(self, partition: int, before: int) -> list[_Erased]:
-        by_key: dict[bytes, list[_Event]] = {}
+    def _erased(self, partition: int, before: int) -> Iterator[_Erased]:
+        told: dict[bytes, _Told] = {}
         for event in self._events.read(partition):
             if event[3] < before:
-                by_key.setdefault(event[0], []).append(event)
-        return [erased for events in by_key.values() if (erased := _walk(events)[1])]
+                told[event[0]] = _told_after(told.get(event[0], _NOTHING), event)
+        for (state, *_), place, sent_at, done_at, _ in told.values():
+            if state is KeyState.ERASED:
+                yield place, sent_at, done_at
 
 
 class _InOrder:
@@ -135,7 +144,7 @@ class _InOrder:
         self._stretch = size // PARTITIONS + 1
         self._rows = KeyPartitions("QQ")
 
-    def extend(self, erased: list[_Erased]) -> None:
+    def extend(self, erased: Iterable[_Erased]) -> None:
         stretch = self._stretch
         try:
             self._rows.extend(
@@ -156,18 +165,18 @@ class _InOrder:
         self._rows.close()
 
 
-def _walk(events: list[_Event]) -> tuple[KeyState, _Erased | None]:
-    """The state of a key after its lines, and when what was done if it is erased."""
-    now, place, last_sent, sent_at, done_at = NEVER_NAMED, 0, 0, 0, 0
-    for _, event, jid, at_place, at in events:
-        was, now = now[0], state_after(now, event, jid)
-        if event == _SENT:
-            last_sent = at
-        elif event == _ACCEPTED:
-            place, sent_at = at_place, last_sent
-        elif event == _ERASED and was is not KeyState.ERASED:
-            done_at = at
-    return now[0], (place, sent_at, done_at) if now[0] is KeyState.ERASED else None
+def _told_after(told: _Told, line: _Event) -> _Told:
+    """What a key's lines say after one more."""
+    before, place, sent_at, done_at, last_sent = told
+    _, event, jid, at_place, at = line
+    now = state_after(before, event, jid)
+    if event == _SENT:
+        return now, place, sent_at, done_at, at
+    if event == _ACCEPTED:
+        return now, at_place, last_sent, 0, last_sent
+    if event == _ERASED and before[0] is not KeyState.ERASED:
+        return now, place, sent_at, at, last_sent
+    return now, place, sent_at, done_at, last_sent
 
 
 def _milliseconds(record: Record) -> int:
