@@ -21,10 +21,12 @@ __all__ = [
     "InputFacts",
     "JobStatus",
     "KeyRecord",
+    "LeafSecret",
     "PlanFacts",
     "Record",
     "Recovered",
     "Rejected",
+    "Root",
     "RunFinished",
     "RunStarted",
     "Sent",
@@ -244,7 +246,9 @@ class Duplicate(KeyRecord, tag="duplicate", kw_only=True):
 
 
 class Excluded(KeyRecord, tag="excluded", kw_only=True):
-    """On the hold list; not sent in this run."""
+    """On the hold list; not sent in this run. `reason` as the list gives it, without the key."""
+
+    reason: str | None = None
 
 
 class JobStatus(Record, tag="job_status", kw_only=True):
@@ -276,6 +280,29 @@ class RunFinished(Record, tag="run_finished", kw_only=True):
     exit_code: int
     counts: dict[str, int]
     elapsed_s: float
+
+
+class LeafSecret(Record, tag="leaf_secret", kw_only=True):
+    """From it come the random bytes of the leaves of the `root` behind it; 64 hex digits.
+
+    It stands alone in its group, and never leaves the ledger.
+    """
+
+    secret: str
+
+
+class Root(Record, tag="root", kw_only=True):
+    """The root of a Merkle tree (RFC 6962, SHA-256) over a statement for each erased key.
+
+    It stands alone in its group, right behind that of its `leaf_secret`, and covers all lines up to
+    there: `covers` is the head at that point. `leaves` is the number of statements, `format` their
+    form.
+    """
+
+    format: int = 1
+    root: str
+    leaves: int
+    covers: str
 
 
 class Commit(Record, tag="commit", kw_only=True):

@@ -16,6 +16,8 @@ FINDINGS = {
     "status_without_job": "a job's status stands before the job was accepted, or for no job at all",
     "outside_of_run": "a run ended that had not begun, or had ended before",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
+    "wrong_root": "a root for certificates is not that of the keys erased before it, or stands in "
+    "the wrong place",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
 }
@@ -28,6 +30,7 @@ FORGED = (
     "status_without_job",
     "outside_of_run",
     "counts_differ",
+    "wrong_root",
 )
 
 

@@ -1,8 +1,8 @@
 """Make a ledger with pseudonyms from one with customer keys, so that these need not be kept.
 
 Group by group, line by line: only `key` is replaced, and what `run_started` says of it; all times,
-jids and outcomes stay. The digests change with the keys, so the new chain begins with a line
-`derived_from`, which names the old head.
+jids and outcomes stay, roots for certificates are left out. The digests change with the keys, so
+the new chain begins with a line `derived_from`, which names the old head.
 """
 
 import os
@@ -24,7 +24,9 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import KNOWN_FIELDS, KNOWN_KINDS, Group, groups_of, ledger_blocks
 from bulk_eraser.records import (
     DerivedFrom,
+    LeafSecret,
     Record,
+    Root,
     RunStarted,
     time_text,
 )
@@ -35,6 +37,7 @@ JUST_NAMED = 1 << 12
 """Keys whose pseudonyms are remembered."""
 _WITH_KEY = frozenset(kind for kind in KNOWN_KINDS if "key" in kind.__struct_fields__)
 _WITH_REFERENCE = frozenset(kind for kind in _WITH_KEY if "reference" in kind.__struct_fields__)
+_OF_CERTIFICATES = frozenset({LeafSecret, Root})
 
 
 def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
@@ -82,6 +85,14 @@ def _renamed(
         records = group.records
         if RunStarted in group.kinds:
             _must_have_keys(records, path)
+        # A root is one over keys as they are, and its secret would tell who tries keys.
+        if not group.kinds.isdisjoint(_OF_CERTIFICATES):
+            if not group.kinds <= _OF_CERTIFICATES:
+                raise LedgerDamaged(
+                    "The ledger holds a root for certificates among other lines, which no command "
+                    "writes. Nothing was written. See what `verify` says of it."
+                )
+            continue
         # 1. Of lines that come out as they are, the records hold all that there is.
         if encoder.encode_lines(records) == group.lines:
             for record in records:

@@ -5,7 +5,7 @@ has the pepper and a list of keys can tell what became of each; without the pepp
 even by trying keys.
 """
 
-from hashlib import sha256
+import hmac
 
 from bulk_eraser.key_partitions import digest_of
 
@@ -14,8 +14,6 @@ __all__ = ["PSEUDONYMS", "RAW", "RAW_KEYS", "KeyNaming"]
 RAW = "raw"
 PSEUDONYMS = "hmac-sha256"
 _CHECK = "bulk-eraser pepper check"
-_BLOCK = 64
-"""Bytes; that of SHA-256."""
 
 
 class KeyNaming:
@@ -27,13 +25,8 @@ class KeyNaming:
 
     def __init__(self, pepper: bytes | None = None) -> None:
         self._pepper = pepper
-        # Copied for each key: what depends on the pepper alone is done once. (`hmac` can do that as
-        # well, and takes twice as long.)
-        secret = pepper or b""
-        secret = sha256(secret).digest() if len(secret) > _BLOCK else secret
-        padded = secret.ljust(_BLOCK, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))
+        # Copied for each key: what depends on the pepper alone is done once.
+        self._hmac = hmac.new(pepper or b"", digestmod="sha256")
         self.kind = RAW if pepper is None else PSEUDONYMS
         self.pepper_check = None if pepper is None else self.name_of(_CHECK)
         self.digest_of = digest_of if pepper is None else self._digest_of_name
@@ -43,10 +36,9 @@ class KeyNaming:
         """What stands in the ledger for `key`."""
         if self._pepper is None:
             return key
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(key.encode())
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        digest = self._hmac.copy()
+        digest.update(key.encode())
+        return digest.hexdigest()
 
     def _digest_of_name(self, key: str) -> bytes:
         return digest_of(self.name_of(key))

@@ -22,9 +22,11 @@ from bulk_eraser.records import (
     Excluded,
     Failed,
     JobStatus,
+    LeafSecret,
     Record,
     Recovered,
     Rejected,
+    Root,
     RunFinished,
     RunStarted,
     Sent,
@@ -50,6 +52,8 @@ _Line = (
     | RunFinished
     | DerivedFrom
     | Unsent
+    | LeafSecret
+    | Root
 )
 _decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
 KNOWN_KINDS: tuple[type[Record], ...] = _Line.__args__
