@@ -15,6 +15,7 @@ FINDINGS = {
     "unsent_without_sent": "a run takes back a `sent` line that it has not written",
     "status_without_job": "a job's status stands before the job was accepted, or for no job at all",
     "outside_of_run": "a run ended that had not begun, or had ended before",
+    "line_of_another_kind": "a line about exports among erasures, or the other way round",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
@@ -27,6 +28,7 @@ FORGED = (
     "unsent_without_sent",
     "status_without_job",
     "outside_of_run",
+    "line_of_another_kind",
     "counts_differ",
 )
 

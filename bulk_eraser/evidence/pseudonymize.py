@@ -25,8 +25,11 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import KNOWN_FIELDS, Group, groups_of, ledger_blocks
 from bulk_eraser.records import (
     DerivedFrom,
-    JobStatus,
+    Download,
+    Downloaded,
+    JobAnswer,
     KeyRecord,
+    Lost,
     Record,
     RunStarted,
     Unsent,
@@ -99,7 +102,7 @@ def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes
 
 
 def _rename(record: Record, name_of: Callable[[str], str], naming: KeyNaming) -> None:
-    if isinstance(record, KeyRecord | Unsent | JobStatus):
+    if isinstance(record, KeyRecord | Unsent | JobAnswer | Download | Downloaded | Lost):
         key, record.key = record.key, name_of(record.key)
         if isinstance(record, KeyRecord) and record.reference and key in record.reference:
             record.reference = record.reference.replace(key, record.key)

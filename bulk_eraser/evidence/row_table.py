@@ -41,7 +41,7 @@ COLUMNS = (
 )
 USUAL_LINE = 1 << 10
 """Bytes; a jid may make a line much longer."""
-_WITH_JOB = {"erased", "in_progress", "job_failed"}
+_WITH_JOB = {"exported", "erased", "in_progress", "job_failed"}
 _WITH_ERROR = {"refused", "failed", "unknown", "sent"}
 _FORMULA = re.compile(r"""(^|[;\t\r\n])(?=["'\s]*[=+\-@\t\r])""")
 """Where a cell begins that a spreadsheet would run; one whose separator is `;` splits at it."""

@@ -1,4 +1,4 @@
-"""The removal jobs that a ledger knows: which is a key's last one, and when it is due.
+"""The jobs that a ledger knows: which is a key's last one, and when it is due.
 
 A job is remembered by a few bytes and the place of its `accepted` line in the file, so memory does
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.
@@ -14,7 +14,15 @@ from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import jid_number
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Accepted, JobStatus, RunStarted
+from bulk_eraser.records import (
+    Accepted,
+    Downloaded,
+    ExportStatus,
+    JobAnswer,
+    JobStatus,
+    Lost,
+    RunStarted,
+)
 
 __all__ = ["JobBook", "JobState", "KnownJob", "accepted_at", "accepted_lines"]
 
@@ -24,17 +32,33 @@ _accepted = msgspec.json.Decoder(Accepted)
 
 
 class JobState(IntEnum):
-    """What the last answer of job-status was. Words that are not known are PENDING."""
+    """What the last answer of job-status was. Words that are not known are PENDING.
+
+    A removal job ends as DONE. An export job that is `done` is READY, which is not the end: its
+    result is to be downloaded, and was (DOWNLOADED, or EMPTY where there was no data), or is LOST.
+    """
 
     NEVER_ASKED = 0
     PENDING = 1
-    DONE = 2
-    ERROR = 3
-    NOT_FOUND = 4
+    READY = 2
+    DONE = 3
+    DOWNLOADED = 4
+    EMPTY = 5
+    ERROR = 6
+    NOT_FOUND = 7
+    LOST = 8
 
     @property
     def is_finished(self) -> bool:
         return self >= JobState.DONE
+
+    @property
+    def has_ended_well(self) -> bool:
+        return JobState.DONE <= self <= JobState.EMPTY
+
+    @property
+    def has_failed(self) -> bool:
+        return self >= JobState.ERROR
 
 
 _NEVER_ASKED = int(JobState.NEVER_ASKED)
@@ -44,7 +68,8 @@ _STATES = tuple(JobState)
 _STATE_OF = {"done": JobState.DONE, "error": JobState.ERROR, "not_found": JobState.NOT_FOUND}
 
 
-_TELL_OF_JOBS = frozenset({Accepted, JobStatus, RunStarted})
+_STATE_OF_EXPORT = _STATE_OF | {"done": JobState.READY}
+_TELL_OF_JOBS = frozenset({Accepted, JobStatus, ExportStatus, Downloaded, Lost, RunStarted})
 _Event = tuple[bytes, int, int, float, int, int, int]
 """Digest of the key, number of the jid, that of a `JobState` or `_SUPERSEDED`, the time of the line
 or of the next check, place of the line, date received as its ordinal (0: none), number of the run.
@@ -53,8 +78,9 @@ or of the next check, place of the line, date received as its ordinal (0: none),
 
 class KnownJob(msgspec.Struct, frozen=True, gc=False):
     """A key's last job. `place` is the offset of its `accepted` line in the file; `created_at` and
-    `due_at` are seconds since 1970; `received` is the row's date, if it has one; `run` is the
-    number of the run that created it, from 0."""
+    `due_at` are seconds since 1970, the latter of a READY one the time since which it is known to
+    be that; `received` is the row's date, if it has one; `run` is the number of the run that
+    created it, from 0."""
 
     place: int
     created_at: float
@@ -87,20 +113,27 @@ class JobBook:
                 digest, jid, run = digest_of(record.key), record.jid, len(self.run_starts) - 1
                 job = (jid_number(jid), _NEVER_ASKED, times[record.at], place, received, run)
                 events.append((digest, *job))
-            elif isinstance(record, JobStatus):
+            elif isinstance(record, JobAnswer | Downloaded | Lost):
                 events.append(self._answer(record))
             elif isinstance(record, RunStarted):
                 self.run_starts.append(record.at)
             place += len(line) + 1
         self._extend(events)
 
-    def note(self, answers: Iterable[JobStatus]) -> None:
+    def note(self, answers: Iterable[JobAnswer | Downloaded | Lost]) -> None:
         """Take in answers that were committed."""
         self._extend(list(map(self._answer, answers)))
 
-    def _answer(self, record: JobStatus) -> _Event:
-        state = _STATE_OF.get(record.status, JobState.PENDING)
-        due_at = self._times[record.next_check_at]
+    def _answer(self, record: JobAnswer | Downloaded | Lost) -> _Event:
+        due_at = 0.0
+        if isinstance(record, JobAnswer):
+            states = _STATE_OF_EXPORT if isinstance(record, ExportStatus) else _STATE_OF
+            state = states.get(record.status, JobState.PENDING)
+            due_at = self._times[record.next_check_at]
+        elif isinstance(record, Downloaded):
+            state = JobState.EMPTY if record.is_empty else JobState.DOWNLOADED
+        else:
+            state = JobState.LOST
         return digest_of(record.key), jid_number(record.jid), state, due_at, 0, 0, 0
 
     def supersede(self, digest: bytes) -> None:
@@ -123,7 +156,9 @@ class JobBook:
                 elif number == _SUPERSEDED:
                     last.pop(digest, None)
                 elif digest in last and last[digest][1] == jid:
-                    answers[digest] = _STATES[number], at
+                    was_ready = number == JobState.READY and digest in answers
+                    if not (was_ready and answers[digest][0] is JobState.READY):  # ready since then
+                        answers[digest] = _STATES[number], at
             for digest, (_, _, _, at, place, received, run) in last.items():
                 state, due_at = answers.get(digest) or (JobState.NEVER_ASKED, first_check_at(at))
                 day = date.fromordinal(received) if received else None

@@ -18,10 +18,14 @@ from bulk_eraser.ledger.recovery import LedgerScan, begins_like_a_ledger
 from bulk_eraser.records import (
     Accepted,
     DerivedFrom,
+    Download,
+    Downloaded,
     Duplicate,
     Excluded,
+    ExportStatus,
     Failed,
     JobStatus,
+    Lost,
     Record,
     Recovered,
     Rejected,
@@ -50,6 +54,10 @@ _Line = (
     | RunFinished
     | DerivedFrom
     | Unsent
+    | ExportStatus
+    | Download
+    | Downloaded
+    | Lost
 )
 _decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
 _KNOWN = tuple(

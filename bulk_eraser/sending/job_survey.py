@@ -9,21 +9,33 @@ from functools import lru_cache
 
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob, accepted_at
 from bulk_eraser.records import time_text
-from bulk_eraser.sending.deadlines import deadline_of, is_at_risk
-from bulk_eraser.sending.request import FollowRequest, FollowResult, ListedJob
+from bulk_eraser.sending.deadlines import (
+    EXPIRES_SOON_DAYS,
+    RESULT_DAYS,
+    deadline_of,
+    is_at_risk,
+)
+from bulk_eraser.sending.request import (
+    ExportFollowResult,
+    FollowRequest,
+    FollowResult,
+    ListedJob,
+)
 
 __all__ = ["JobSurvey"]
 
 LISTED = 1000
 """Jobs that a list of the result names at the most."""
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
+LISTS_OF_EXPORT = ("lost_jobs", "expiring_jobs", *LISTS)
 
 
 class JobSurvey:
     """One pass over a book, at `now` (seconds since 1970).
 
     `due` has the places of the jobs to ask about, 8 bytes for each, in the order of the ledger;
-    `pending` counts the jobs that are not finished.
+    `ready` those of the exports whose result can be had, in no order, and `may_have_expired` those
+    of them that are done for a week, or nearly. `pending` counts the jobs that are not finished.
     """
 
     def __init__(
@@ -37,13 +49,18 @@ class JobSurvey:
         self._run_starts = book.run_starts
         self._read_at = read_at
         self._now = now
-        self._slow_before = request.calendar.slow_before(now)
+        calendar = request.calendar
+        self._slow_before = calendar.slow_before(now)
+        self._expires_soon = calendar.done_before(now, RESULT_DAYS - EXPIRES_SOON_DAYS)
+        self._expired_before = calendar.done_before(now, RESULT_DAYS - 1)
+        self.ready = array("Q")
+        self.may_have_expired: set[int] = set()
         self._today = datetime.now(UTC).date()
         self._states: Counter[JobState] = Counter()
         self._next_due = float("inf")
         self._counts: Counter[str] = Counter()
         self._trouble: Exception | None = None
-        self._listed: dict[str, list[ListedJob]] = {name: [] for name in LISTS}
+        self._listed: dict[str, list[ListedJob]] = {name: [] for name in LISTS_OF_EXPORT}
         # Most jobs came on few days, so what a day's deadline means is worked out once.
         self._deadline = lru_cache(1 << 12)(self._deadline_of)
         self.due = self._look(book)
@@ -56,14 +73,14 @@ class JobSurvey:
         """Counts, the next day, and the lists. Raises what was wrong with a line of a list."""
         result.counts["jobs"] = self._states.total()
         for state, count in self._states.items():
-            if state.is_finished:
+            if state.is_finished and state.name.lower() in result.counts:
                 result.counts[state.name.lower()] = count
         result.counts["pending"] = self.pending
         if self._next_due < float("inf"):
             result.next_check_at = time_text(self._next_due)
         if with_lists and self._trouble:
             raise self._trouble
-        for name in LISTS:
+        for name in LISTS_OF_EXPORT if isinstance(result, ExportFollowResult) else LISTS:
             jobs = self._listed[name] if with_lists else []
             setattr(result, name, sorted(jobs, key=lambda job: (job.line, job.jid)))
             result.listed[name] = self._counts[name] if with_lists else 0
@@ -72,9 +89,13 @@ class JobSurvey:
         due, until = array("Q"), float("inf") if self._request.now else self._now
         for job in book.jobs(self._request.calendar.next_check_at):
             self._states[job.state] += 1
-            if job.state is JobState.DONE:
+            if job.state.has_ended_well:
                 continue
-            if job.state <= JobState.PENDING:
+            if job.state is JobState.READY:
+                self.ready.append(job.place)
+                if job.due_at <= self._expired_before:
+                    self.may_have_expired.add(job.place)
+            if not job.state.is_finished:
                 self._next_due = min(self._next_due, job.due_at)
                 if job.due_at <= until:
                     due.append(job.place)
@@ -91,8 +112,10 @@ class JobSurvey:
         late = self._deadline(job.received, job.run)[1]
         reasons = [late] if late else []
         # 2. How the job stands; a job may be on both kinds of lists.
-        if job.state > JobState.PENDING:
+        if job.state.has_failed:
             reasons.append(f"{job.state.name.lower()}_jobs")
+        elif job.state is JobState.READY:
+            reasons += ["expiring_jobs"] if job.due_at <= self._expires_soon else []
         elif job.created_at <= self._slow_before:
             reasons.append("slow_jobs")
         return reasons
