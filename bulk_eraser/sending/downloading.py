@@ -145,7 +145,6 @@ class Downloading:
         if verdict.kind is Kind.ACCEPTED:
             self._ledger.append(_downloaded(call, self._kept.pop(call.key)))
         elif verdict.kind is Kind.REFUSED or self._is_spent(verdict, stopped_by):
-            self._folder.forget(call.fields["line"], call.key)
             self._ledger.append(Lost(**call.fields, error=verdict.error))
         elif stopped_by is None:
             self.errors[verdict.error] += 1

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 from bulk_eraser import __version__
 from bulk_eraser.elevate.endpoints import JobKind
@@ -124,6 +124,7 @@ class Follow:
         self._without_job = ledger.without_job()
         self._answers = Answers()
         self._ended = 0
+        self._folder: ResultFolder | None = None
         self._errors: Counter[str] = Counter()
         self._jobs = self._look_at_jobs()
 
@@ -166,15 +167,14 @@ class Follow:
         return Simulator(api_key, day_s=day_s) if self.settings.simulated else None
 
     async def send(self, session: Session) -> BulkEraserError | None:
-        with ExitStack() as opened:
-            folder = None
-            if self.export is not None:  # before anything is asked: it may be refused
-                folder = opened.enter_context(closing(folder_of(self.export)))
-            return await self._ask_and_download(session, folder)
+        if self.export is None:
+            return await self._ask_and_download(session)
+        self._folder = folder_of(self.export)  # before anything is asked: it may be refused
+        with closing(self._folder):
+            return await self._ask_and_download(session)
 
-    async def _ask_and_download(
-        self, session: Session, folder: ResultFolder | None
-    ) -> BulkEraserError | None:
+    async def _ask_and_download(self, session: Session) -> BulkEraserError | None:
+        folder = self._folder
         while True:
             began = time.time()
             pace = session.new_pace()  # a day without a question is no outage
@@ -223,6 +223,10 @@ class Follow:
         for answer in answers:
             self._answers.note(answer.status)
         self._ended += len(ends)
+        if self._folder is not None:
+            for answer in answers:
+                if answer.next_check_at is None:
+                    self._folder.forget(answer.jid)
 
     async def result(self, error: BulkEraserError | None, session: Session) -> FollowResult:
         result = FollowResult(ledger=self.file.path, rehearsal=self.settings.simulated)

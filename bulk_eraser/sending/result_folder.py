@@ -1,6 +1,6 @@
 """The folder that the results of exports are put into: each of them whole and on disk, or not.
 
-    download ─► LINE-JID.part ─► listed ─► synced (or encrypted and synced) ─► renamed ─► synced
+    download ─► JID.part ─► listed ─► synced (or encrypted and synced) ─► renamed ─► synced
 
 What each gap leaves behind, and what the next `follow` makes of it:
 
@@ -99,10 +99,10 @@ class ResultFolder:
                 return Kept(name, file.tell(), digest.hexdigest(), is_empty)
         return None
 
-    def forget(self, line: int, jid: str) -> None:
-        """Remove what an interrupted download left of a result that is lost."""
+    def forget(self, jid: str) -> None:
+        """Remove what an interrupted download left of a result that cannot be had any more."""
         with suppress(OSError):
-            os.unlink(self.part_of(line, jid), dir_fd=self._fd)
+            os.unlink(self.part_of(jid), dir_fd=self._fd)
 
     def new(self, line: int, jid: str) -> "Result":
         """For one download. Raises `OutputWriteError`."""
@@ -110,15 +110,10 @@ class ResultFolder:
 
     def name_of(self, line: int, jid: str, *, is_empty: bool) -> str:
         empty, packed = ".empty" if is_empty else "", ".age" if self.recipient else ""
-        return f"{self._stem(line, jid)}{empty}.zip{packed}"
+        return f"{line}-{_safe(jid)}{empty}.zip{packed}"
 
-    def part_of(self, line: int, jid: str) -> str:
-        return f"{self._stem(line, jid)}.part"
-
-    def _stem(self, line: int, jid: str) -> str:
-        # A jid is whatever the service says; a strange one is no part of a path.
-        safe = jid if _SAFE_JID.fullmatch(jid) else sha256(jid.encode()).hexdigest()
-        return f"{line}-{safe}"
+    def part_of(self, jid: str) -> str:
+        return f"{_safe(jid)}.part"
 
     def write_error(self, error: OSError, what: str = "written") -> OutputWriteError:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
@@ -126,6 +121,11 @@ class ResultFolder:
             f"The folder {self.path} cannot be {what}: {reason}. Repair that, then run the same "
             "command again."
         )
+
+
+def _safe(jid: str) -> str:
+    """A jid is whatever the service says; a strange one is no part of a path."""
+    return jid if _SAFE_JID.fullmatch(jid) else sha256(jid.encode()).hexdigest()
 
 
 class Result:
@@ -141,7 +141,7 @@ class Result:
         self._folder_fd = folder_fd
         self._line = line
         self._jid = jid
-        self._part = folder.part_of(line, jid)
+        self._part = folder.part_of(jid)
         self._size = 0
         self._digest = sha256()
         self._trouble: OSError | None = None

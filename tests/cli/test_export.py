@@ -499,7 +499,10 @@ async def test_nothing_is_unpacked(desk: Any, service: Any, keys: list[str]):
 # ── kills, signals, a full disk ─────────────────────────────────────────────────────────────────
 
 
-async def test_killed_while_a_result_comes(desk: Any, service: Any, keys: list[str]):
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_killed_while_a_result_comes(
+    desk: Any, service: Any, keys: list[str], is_known: bool
+):
     """Its `download` line is on disk, no file has its name. The next follow tries again: where the
     service has it no more it is lost, and what was left of it is removed."""
     await exported(desk, service, desk.csv(keys[:2]))
@@ -528,9 +531,11 @@ async def test_killed_while_a_result_comes(desk: Any, service: Any, keys: list[s
     left = files(desk)
     assert sorted(name.rpartition(".")[2] for name in left) == ["part", "zip"]
     assert len([it for it in desk.ledger(LEDGER).of("download") if it["jid"] == cut_off]) == 1
+    service.status = lambda jid: "done" if is_known else "not_found"
     ended = await followed(desk)
     assert ended.code == 3
-    assert [line["jid"] for line in desk.ledger(LEDGER).of("lost")] == [cut_off]
+    lost = [line["jid"] for line in desk.ledger(LEDGER).of("lost")]
+    assert lost == ([cut_off] if is_known else [])
     assert sorted(name.rpartition(".")[2] for name in files(desk)) == ["zip"]
 
 
