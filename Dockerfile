@@ -3,7 +3,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
-COPY docs/bulk-eraser.1 docs/
+COPY docs/bulk-eraser.1 docs/check_ledger.py docs/
 COPY bulk_eraser bulk_eraser
 RUN python -m venv /opt/bulk-eraser && /opt/bulk-eraser/bin/pip install --no-cache-dir ".[speed,timestamp,zstd]"
 

@@ -13,6 +13,7 @@
     ├── CredentialsRefused     77  401, 403
     ├── ConfigurationError     78  no API key, plain http to a remote host, too little memory
     ├── LedgerDamaged          79  the ledger fails verification
+    ├── CertificateRefused     79  a certificate is not what was issued
     └── Interrupted        130/143  a signal
 
 Every message is one or two sentences that say what to do next, and holds neither the API key nor
@@ -29,6 +30,7 @@ from enum import IntEnum
 __all__ = [
     "Attention",
     "BulkEraserError",
+    "CertificateRefused",
     "ConfigurationError",
     "ContractBroken",
     "CredentialsRefused",
@@ -150,6 +152,12 @@ class ConfigurationError(BulkEraserError):
 
 class LedgerDamaged(BulkEraserError):
     """A break in the ledger with valid commits behind it; nothing was written."""
+
+    exit_code = ExitCode.LEDGER_DAMAGED
+
+
+class CertificateRefused(BulkEraserError):
+    """A certificate is not what was issued, or not signed or stamped by whom it must be."""
 
     exit_code = ExitCode.LEDGER_DAMAGED
 

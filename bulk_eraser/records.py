@@ -27,11 +27,13 @@ __all__ = [
     "JobAnswer",
     "JobStatus",
     "KeyRecord",
+    "LeafSecret",
     "Lost",
     "PlanFacts",
     "Record",
     "Recovered",
     "Rejected",
+    "Root",
     "RunFinished",
     "RunStarted",
     "Sent",
@@ -279,7 +281,9 @@ class Duplicate(KeyRecord, tag="duplicate", kw_only=True):
 
 
 class Excluded(KeyRecord, tag="excluded", kw_only=True):
-    """On the hold list; not sent in this run."""
+    """On the hold list; not sent in this run. `reason` as the list gives it, without the key."""
+
+    reason: str | None = None
 
 
 class JobAnswer(Record, kw_only=True):
@@ -355,6 +359,29 @@ class RunFinished(Record, tag="run_finished", kw_only=True):
     exit_code: int
     counts: dict[str, int]
     elapsed_s: float
+
+
+class LeafSecret(Record, tag="leaf_secret", kw_only=True):
+    """From it come the random bytes of the leaves of the `root` behind it; 64 hex digits.
+
+    It stands alone in its group, and never leaves the ledger.
+    """
+
+    secret: str
+
+
+class Root(Record, tag="root", kw_only=True):
+    """The root of a Merkle tree (RFC 6962, SHA-256) over a statement for each erased key.
+
+    It stands alone in its group, right behind that of its `leaf_secret`, and covers all lines up to
+    there: `covers` is the head at that point. `leaves` is the number of statements, `format` their
+    form.
+    """
+
+    format: int = 1
+    root: str
+    leaves: int
+    covers: str
 
 
 class Commit(Record, tag="commit", kw_only=True):

@@ -23,6 +23,7 @@ __all__ = [
     "plural",
     "printable",
     "row_error",
+    "run_ending",
     "stamped_before",
     "suspect",
     "time_in_words",
@@ -189,6 +190,16 @@ def stamped_before(text: str) -> str:
     return f"existed before {calendar_day(when)}, {when:%H:%M:%S} UTC"
 
 
+def run_ending(outcome: str | None, exit_code: int | None) -> str:
+    """How a run ended, by the words of its `run_finished`: `finished, with failures (3)`. None if
+    there is no such line."""
+    if outcome is None:
+        return "broke off, or is under way"
+    words = {"incomplete": "not finished", "complete": "finished"}
+    failures = ", with failures" if (outcome, exit_code) == ("complete", 3) else ""
+    return f"{words.get(outcome, outcome)}{failures} ({exit_code})"
+
+
 # ── reasons ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -218,7 +229,7 @@ _ATTENTION = {
     "job_lost": "the result did not arrive, and cannot be had any more",
     "job_expiring": "done for days and not downloaded: the service removes the result soon",
     "unaccounted": "no outcome in the ledgers",
-    "at_risk": "not erased, and the month for an answer is over within a week",
+    "at_risk": "not erased, and the month for an answer ends within a week",
     "overdue": "not erased, and the month for an answer is over",
 }
 """What is to be looked at, beside the words for rejected rows and failed attempts."""
@@ -232,8 +243,8 @@ def attention_table(items: list[Attention]) -> str:
 
 def attention_meaning(word: str) -> str:
     """Why something needs attention, by the words of `attention` in any command."""
-    known = _ATTENTION.get(word) or ROW_ERRORS.get(word) or STATE_MEANINGS.get(word)
-    return known or attempt_meaning(word)
+    of_state = STATE_MEANINGS.get(word, "").partition(": ")[2]
+    return _ATTENTION.get(word) or ROW_ERRORS.get(word) or of_state or attempt_meaning(word)
 
 
 def _attention(item: Attention) -> str:

@@ -16,9 +16,11 @@ import click
 
 from bulk_eraser import __version__
 from bulk_eraser.cli.app import COMMANDS, app
+from bulk_eraser.cli.certificate import CertificateResult
 from bulk_eraser.cli.check import CheckResult
 from bulk_eraser.cli.pseudonymize import Converted
 from bulk_eraser.cli.status import Batch, StatusResult
+from bulk_eraser.cli.verify_certificate import CheckedResult
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
@@ -42,6 +44,8 @@ RESULTS: dict[str, type] = {
     "status": StatusResult,
     "verify": VerifyResult,
     "pseudonymize": Converted,
+    "certificate": CertificateResult,
+    "verify-certificate": CheckedResult,
 }
 """What each command prints with --json."""
 EXIT_CODES = {
@@ -51,7 +55,7 @@ EXIT_CODES = {
         "the ledger is what was written, every row is accounted for, and with `--expect-done` "
         "everybody is erased. `status`: everybody is erased. `report`: it is written, whatever "
         "it says. `export`: every key has an export job; `follow` on its ledger: every result is "
-        "downloaded.",
+        "downloaded. `certificate`: it is written. `verify-certificate`: it is what was issued.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
@@ -65,7 +69,8 @@ EXIT_CODES = {
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
         "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
         "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
-        "have no job, or results of exports are lost. `status`: all is finished, with failures.",
+        "have no job, or results of exports are lost. `status`: all is finished, with failures. "
+        "`certificate`: that person is not erased, and no job is pending.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -88,7 +93,8 @@ EXIT_CODES = {
     ),
     ExitCode.NOT_FINISHED: (
         "Not finished: another process is using the ledger, `--limit` left keys, or (`follow`, "
-        "`status`) jobs are pending. `status`: or keys are not sent.",
+        "`status`) jobs are pending. `status`: or keys are not sent. `certificate`: that person's "
+        "job is pending.",
         "later",
     ),
     ExitCode.CONTRACT_BROKEN: (
@@ -98,12 +104,15 @@ EXIT_CODES = {
     ExitCode.CREDENTIALS: ("Stopped: the API key was refused (401, 403).", "after correction"),
     ExitCode.CONFIGURATION: (
         "Configuration: no API key, plain http to another host, a ledger of another target or "
-        "secret (pepper), a bad certificate, `--timestamp` or `--encrypt-to` without its extra "
-        "package, a folder for results that others can read.",
+        "secret (pepper), a bad certificate, `--timestamp`, `--encrypt-to` or a signature without "
+        "its extra package, a key file that cannot be used, a folder for results that others can "
+        "read.",
         "after correction",
     ),
     ExitCode.LEDGER_DAMAGED: (
-        "The ledger fails verification: it was changed after it was written.",
+        "The ledger fails verification: it was changed after it was written. "
+        "`verify-certificate`: so was the certificate, or it is not signed or stamped by whom it "
+        "must be.",
         "after `verify` says why, and restoring it from a copy",
     ),
     ExitCode.SIGINT: ("Interrupted by Ctrl-C (SIGINT).", "yes"),
@@ -197,6 +206,24 @@ FIELDS = {
     "extra": "keys of the ledgers that the input does not have",
     "extra_lines": "the first places of such keys",
     "rehearsal": "is a ledger that of a rehearsal, in which nothing was erased?",
+    "certificate.certificate": "path of the certificate for programs; null if none was asked for",
+    "certificate.html": "path of the page; null if none was asked for",
+    "certificate.ledger": "path of the ledger",
+    "certificate.line": "line of the row in the input; null if nobody was found",
+    "certificate.head": "digest over the ledger up to the root, to be kept elsewhere",
+    "root": "root of the Merkle tree, in hexadecimal",
+    "leaves": "number of erased keys that it stands for",
+    "index": "number of this one among them, from 0",
+    "new_root": "was a root added to the ledger?",
+    "verifier_key": "what others need to verify the signature (signed-note); null without one",
+    "certificate.timestamp": "is there a time stamp of the head in it?",
+    "verify-certificate.certificate": "path of the certificate",
+    "verify-certificate.head": "digest over the ledger up to the root; null if it is refused",
+    "is_of_key": "true if it is about the key of `--key-file`; null if that was not asked",
+    "statement": "what it says, but for the customer key; null if it is refused",
+    "signer": "the name in its signature; null without one",
+    "signature": "`good`, `unchecked` without `--signed-by`, or null if there is none",
+    "stamp": "its time stamp's `state` (`good` or `unchecked`), `time` and `why`; null without one",
     "pseudonymize.ledger": "path of the new ledger",
     "pseudonymize.head": "digest over the whole new ledger, to be kept elsewhere",
     "lines": "lines of the new ledger, with its commits",

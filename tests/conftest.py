@@ -1,5 +1,6 @@
 """Where the tests keep their files, and how many examples they try."""
 
+import gc
 import os
 import tempfile
 
@@ -28,6 +29,12 @@ def pytest_xdist_auto_num_workers() -> int:
     """The number of `-n auto`: two for each core, as half of the tests wait for a service."""
     asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
     return int(asked) if asked else min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the five thousand tests themselves: a tenth of their time."""
+    gc.collect()
+    gc.freeze()
 
 
 def has_room(folder: str) -> bool:

@@ -25,6 +25,8 @@ COMMANDS = {
     "report": "Write evidence for people out of ledgers: page, table, metrics. Sends nothing.",
     "verify": "Prove that ledgers are unchanged since they were written. Sends nothing.",
     "pseudonymize": "Write a copy of LEDGER with pseudonyms instead of customer keys.",
+    "certificate": "Write proof for one erased person, checkable without anybody else's data.",
+    "verify-certificate": "Prove that a certificate is what was issued. Needs no ledger.",
     "simulate": "Try bulk-eraser out: a simulated Elevate GDPR API on this computer.",
 }
 
@@ -51,7 +53,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click hands it over
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"bulk_eraser.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"bulk_eraser.cli.{name}"), name)
         return command
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

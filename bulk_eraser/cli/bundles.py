@@ -212,7 +212,7 @@ def command(*examples: tuple[str, str]) -> Callable[[Callable[..., int]], click.
             if options := [each for each in parameters[name] if isinstance(each, click.Option)]:
                 groups.setdefault(bundle.heading, []).extend(options)
         return GroupedCommand(
-            execute.__name__,
+            execute.__name__.replace("_", "-"),
             examples=examples,
             groups=groups,
             variable_prefix=ENVIRONMENT,

@@ -94,11 +94,11 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
             "sent, use --dry-run or --rehearse."
         )
     try:
-        output.messages.print(f"Type the number of keys ({keys}) to confirm: ", end="")
+        output.prompt(f"Type the number of keys ({keys}) to confirm: ")
         wait_for_input(sys.stdin.fileno())
         answer = sys.stdin.readline().strip().replace(",", "")
     except (KeyboardInterrupt, Interrupted) as stop:
-        output.messages.print()
+        output.raw_message("")
         signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
         raise Interrupted(signum, "Cancelled. Nothing was sent.") from None
     if answer != str(keys):

@@ -5,12 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
-
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import IO, TYPE_CHECKING, cast
 
 from bulk_eraser.cli.output import Output, Progressing
 from bulk_eraser.errors import Interrupted
@@ -55,7 +50,13 @@ class Display:
             task.cancel()
 
     async def _live(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
-        console = self._output.messages
+        from rich.console import Console  # it takes its time, and is needed on a terminal only
+        from rich.live import Live
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(file=cast("IO[str]", self._output.messages), highlight=False)
         with (
             Live(console=console, auto_refresh=False, transient=True) as live,
             suppress(asyncio.CancelledError),

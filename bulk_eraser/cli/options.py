@@ -1,7 +1,7 @@
 """The options that commands share, and what they come to in the words of the parts below."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
@@ -11,7 +11,7 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
-from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.rows import HoldListReading, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.wording import calendar_day
 
@@ -140,7 +140,9 @@ class InputOptions(ReadingOptions):
         multiple=True,
     )
     exclude: str | None = option(
-        "FILE", "Hold list: keys in this file are not sent. Read like the input."
+        "FILE",
+        "Hold list: keys in this file are not sent. Read like the input; its column "
+        "reason, if there is one, says why.",
     )
 
     ok_if_rejected: bool = flag(
@@ -166,16 +168,14 @@ class InputOptions(ReadingOptions):
             raise UsageError("--exclude names no file. Is a variable empty? Nothing was sent.")
         is_named = without_packing(self.exclude).lower().endswith(tuple(FORMATS))
         format_ = None if is_named else reading.format
-        keys_alone = replace(
-            reading,
+        as_hold_list = HoldListReading(
             format=format_,
-            header_row=None,
-            sheet=None,
-            received_field=None,
-            received_format=None,
-            reference_field=None,
+            key_field=reading.key_field,
+            header=reading.header,
+            delimiter=reading.delimiter,
+            encoding=reading.encoding,
         )
-        return InputReader(self.exclude, keys_alone)
+        return InputReader(self.exclude, as_hold_list)
 
 
 def text_of(option_: str, text: str | None) -> str | None:

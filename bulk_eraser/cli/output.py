@@ -1,7 +1,8 @@
 """What is printed, and where: results on stdout, everything else on stderr.
 
 A closed or full output must never end a run, so writes to it cannot fail here. On a terminal lines
-are broken between words; elsewhere they stay as they are, for programs that look for them.
+are broken between words; elsewhere they stay as they are, for programs that look for them. Two
+colours need no library: rich is for the live display, and takes its time to be imported.
 """
 
 import contextlib
@@ -12,8 +13,6 @@ import textwrap
 from enum import StrEnum
 from typing import IO
 
-from rich.console import Console
-
 __all__ = ["Output", "Progressing"]
 
 
@@ -23,6 +22,13 @@ class Progressing(StrEnum):
     AUTO = "auto"
     PLAIN = "plain"
     OFF = "off"
+
+
+_DUMB_TERMINALS = ("dumb", "unknown")
+_WARNING, _ERROR = "\x1b[33m", "\x1b[1;31m"
+_NORMAL = "\x1b[0m"
+_NOT_SHOWN = str.maketrans("", "", "\a\b\v\f\r")
+"""What moves a terminal's cursor."""
 
 
 class _Unbreakable:
@@ -72,7 +78,7 @@ class _Unbreakable:
 
 
 class Output:
-    """The two consoles of a command. `quiet` keeps errors and the ending only.
+    """The two streams of a command. `quiet` keeps errors and the ending only.
 
     `verdict` is what was said of how it ended.
     """
@@ -88,19 +94,18 @@ class Output:
         self.json = json
         self.progress = progress
         self.verdict: list[str] = []
-        self.results = _console(sys.stdout)
-        self.messages = _console(sys.stderr)
+        self.results = _Unbreakable(sys.stdout)
+        self.messages = _Unbreakable(sys.stderr)
 
     @property
     def is_terminal(self) -> bool:
         """Is there somebody who can be asked?"""
-        return self.messages.file.isatty()  # rich would take FORCE_COLOR for a terminal
+        return self.messages.isatty()
 
     @property
     def is_live(self) -> bool:
         """Is progress to be drawn, and can it be?"""
-        is_drawn = self.is_terminal and not self.messages.is_dumb_terminal
-        return is_drawn and self.progress is Progressing.AUTO
+        return self.is_terminal and not _is_dumb() and self.progress is Progressing.AUTO
 
     def result(self, text: str) -> None:
         """A result for people; with --json the one object stands for all of them."""
@@ -109,13 +114,18 @@ class Output:
 
     def raw_result(self, text: str) -> None:
         """The one object of --json, exactly as it is."""
-        self.results.file.write(text + "\n")
-        self.results.file.flush()
+        self.results.write(text + "\n")
+        self.results.flush()
 
     def raw_message(self, line: str) -> None:
         """A line for a program that reads the messages, exactly as it is."""
-        self.messages.file.write(line + "\n")
-        self.messages.file.flush()
+        self.messages.write(line + "\n")
+        self.messages.flush()
+
+    def prompt(self, text: str) -> None:
+        """What is to be answered on the same line."""
+        self.messages.write(text)
+        self.messages.flush()
 
     def say(self, text: str, *, command: str = "") -> None:
         """Something to know, and the command to do next; not with --quiet."""
@@ -123,11 +133,11 @@ class Output:
             _print(self.messages, text, command=command)
 
     def warn(self, text: str) -> None:
-        _print(self.messages, f"Warning: {text}", style="yellow")
+        _print(self.messages, f"Warning: {text}", style=_WARNING)
 
     def error(self, text: str) -> None:
         self.verdict.append(text)
-        _print(self.messages, f"Error: {text}", style="bold red")
+        _print(self.messages, f"Error: {text}", style=_ERROR)
 
     def always(self, text: str, *, command: str = "") -> None:
         if not command:
@@ -141,19 +151,35 @@ class Output:
             self.say(f"Reading the input: {rows:,} rows …")
 
 
-def _print(console: Console, text: str, *, command: str = "", style: str | None = None) -> None:
+def _print(stream: _Unbreakable, text: str, *, command: str = "", style: str = "") -> None:
     """The text, broken between words on a terminal, and behind it a command, never broken: it is
     to be copied."""
-    columns = _columns(console.file)
+    text = text.translate(_NOT_SHOWN)
+    columns = _columns(stream)
     if columns:
         text = "\n".join(_between_words(line, columns) for line in text.split("\n"))
     if command:
         used = len(text) - text.rfind("\n")
         text += ("\n" if columns and used + len(command) > columns else " ") + command
-    console.print(text, style=style)
+    if style and _is_coloured(stream):
+        text = f"{style}{text}{_NORMAL}"
+    stream.write(text + "\n")
+    stream.flush()
 
 
-def _columns(stream: IO[str]) -> int:
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in _DUMB_TERMINALS
+
+
+def _is_coloured(stream: _Unbreakable) -> bool:
+    """On a terminal that can, unless NO_COLOR is set; elsewhere if FORCE_COLOR asks for it."""
+    if os.environ.get("NO_COLOR") or _is_dumb():
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    return stream.isatty() if forced is None else bool(forced)
+
+
+def _columns(stream: _Unbreakable) -> int:
     """How wide the terminal is; 0 for none, and where it is not known."""
     try:
         return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
@@ -179,14 +205,4 @@ def _between_words(line: str, columns: int) -> str:
         replace_whitespace=False,
         break_long_words=False,
         break_on_hyphens=False,
-    )
-
-
-def _console(stream: IO[str] | None) -> Console:
-    return Console(
-        file=_Unbreakable(stream),  # type: ignore[arg-type] # the part of a stream that rich uses
-        markup=False,
-        highlight=False,
-        emoji=False,
-        soft_wrap=True,
     )

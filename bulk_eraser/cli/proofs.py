@@ -1,7 +1,7 @@
 """Receipt and time stamp: what a command leaves of a head when the ledger is closed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ from bulk_eraser.evidence.stamping import (
     stamp_path,
     stamps_beside,
 )
-from bulk_eraser.evidence.timestamp import NoStamp, Stamp, judge, must_be_installed, trusted_in
+from bulk_eraser.evidence.timestamp import (
+    NoStamp,
+    Stamp,
+    State,
+    judge,
+    must_be_installed,
+    trusted_in,
+)
 from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.request import FollowResult, RunResult
 from bulk_eraser.wording import printable, stamped_before
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from bulk_eraser.cli.service import ServiceOptions
     from bulk_eraser.evidence.verification import VerifyResult
 
-__all__ = ["Proofs", "StampOptions", "StampsOptions"]
+__all__ = ["Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,7 @@ class StampsOptions(Bundle):
 
     def authority(self) -> Authority | None:
         """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
-        if self.timestamp is None:
-            return None
-        from bulk_eraser.elevate.route import Route  # with it comes TLS, which takes its time
-
-        url = authority_url(self.timestamp)
-        must_be_installed()
-        return Authority(url, Route())
+        return _authority_at(self.timestamp)
 
     def stamps(self, ledgers: Sequence[str]) -> dict[str, Stamp]:
         """File → what it says. Raises `UsageError` for one that cannot be read, and
@@ -137,10 +138,48 @@ class StampsOptions(Bundle):
                     path = stamp_path(it["ledger"], it["head"])
                     place = {"ledger": it["ledger"], "commit": it["commits"], "commits_after": 0}
                     verified.note_stamp(path, _judged(path, self._trusted()), place)
-        verified.settle_stamps()
+        verified.settle_stamps(verified.receipts)
 
     def _trusted(self) -> "Sequence[Certificate]":
         return trusted_in(self.timestamp_ca) if self.timestamp_ca else ()
+
+
+def stamp_of_head(
+    output: Output, ledger: str, authority: str | None
+) -> Callable[[str], bytes | None]:
+    """A function from a head to its stamp beside the ledger, which is asked for if there is none
+    and an address of an authority is given; None without a stamp.
+
+    Raises `UsageError` and `ConfigurationError` for an address that cannot be used.
+    """
+    asked = _authority_at(authority)
+
+    def stamp_of(head: str) -> bytes | None:
+        path = stamp_path(ledger, head)
+        if asked is not None and not os.path.lexists(path):
+            _is_stamped(output, ledger, head, asked)
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            raw = file.read(MOST_BYTES)
+        stamp = judge(raw)
+        if stamp.state is State.BAD or stamp.head != head:
+            output.warn(f"{printable(path)} is not a time stamp of this head; it is left out.")
+            return None
+        return raw
+
+    return stamp_of
+
+
+def _authority_at(address: str | None) -> Authority | None:
+    """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
+    if address is None:
+        return None
+    from bulk_eraser.elevate.route import Route  # with it comes TLS, which takes its time
+
+    url = authority_url(address)
+    must_be_installed()
+    return Authority(url, Route())
 
 
 def _judged(path: str, trusted: "Sequence[Certificate]") -> Stamp:

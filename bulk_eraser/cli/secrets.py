@@ -1,15 +1,23 @@
-"""The API key and the pepper: read from a file, checked, and named in no message."""
+"""API key, pepper, signing key, a customer key: read from a file, named in no message."""
 
 import os
 import re
 import stat
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.errors import ConfigurationError
-from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.errors import ConfigurationError, UsageError
+from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, RAW_KEYS, KeyNaming
+from bulk_eraser.sources.rows import KeyRow, clean_key
 from bulk_eraser.wording import printable
 
-__all__ = ["naming_of", "read_api_key_file", "read_pepper_file", "valid_api_key"]
+__all__ = [
+    "name_of_key_in",
+    "naming_of",
+    "read_api_key_file",
+    "read_pepper_file",
+    "read_signing_key_file",
+    "valid_api_key",
+]
 
 SECRET_BYTES = 4096
 GOOD_PEPPER = 16
@@ -58,6 +66,37 @@ def read_pepper_file(path: str) -> tuple[bytes, bool]:
             "without it no ledger with pseudonyms can be continued or read."
         )
     return pepper, exposed
+
+
+def read_signing_key_file(path: str) -> tuple[bytes, bool]:
+    """The content of `path`, and whether others can read it. Raises `ConfigurationError`."""
+    return _read_secret(path, "signing key", "--signing-key")
+
+
+def name_of_key_in(path: str, kind: str, pepper_check: str | None, output: Output) -> str:
+    """What a ledger calls the customer key in `path`, outer blanks off as in an input.
+
+    The ledger names keys as `kind` and `pepper_check` say; None for the latter if it is not known.
+    Raises `ConfigurationError` for a file that cannot be read, or another pepper than the ledger's,
+    `UsageError` for a file without a key in it.
+    """
+    content, _ = _read_secret(path, "customer key", "--key-file")
+    try:
+        row = clean_key(content.decode(), 1)
+    except UnicodeDecodeError:
+        row = None
+    if not isinstance(row, KeyRow):
+        raise UsageError(
+            f"The file {path} of --key-file does not hold a customer key. Put the key alone there, "
+            "as UTF-8."
+        )
+    naming = naming_of(kind == PSEUDONYMS, output)
+    if pepper_check is not None and naming.pepper_check != pepper_check:
+        raise ConfigurationError(
+            "The pepper in the file that BULK_ERASER_PEPPER_FILE names is not the one with which "
+            "the ledger was written. Name the right file."
+        )
+    return naming.name_of(row.key)
 
 
 def _read_secret(path: str, what: str, named_by: str) -> tuple[bytes, bool]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bulk_eraser.cli.ending import as_typed
 from bulk_eraser.cli.output import Output
-from bulk_eraser.errors import ExitCode, Result, lines_of
+from bulk_eraser.errors import Attention, ExitCode, Result, lines_of
 from bulk_eraser.evidence.report.as_markdown import escaped, table
 from bulk_eraser.wording import attention_meaning, printable
 
@@ -20,6 +20,7 @@ __all__ = ["annotations", "in_a_step", "section"]
 R = TypeVar("R", bound=Result)
 
 ANNOTATIONS = 3
+_AT_ONCE = ("held_too_late", "overdue")
 REASONS = 30
 LONGEST = 2_000
 """Characters of one text."""
@@ -60,10 +61,11 @@ def section(command: str, result: Result, meanings: Mapping[str, str], verdict: 
             attention_meaning(it.reason),
             lines_of(sorted(it.lines), it.count) if it.lines else "",
         ]
-        for it in result.attention[:REASONS]
+        for it in _gravest_first(result)[:REASONS]
     ]
+    ending = f"{_ending(command, result)} ({int(result.exit_code)})"
     parts = [
-        f"### bulk-eraser {escaped(command)}: {_ending(result)} ({int(result.exit_code)})\n",
+        f"### bulk-eraser {escaped(command)}: {ending}\n",
         "".join(f"{escaped(text, LONGEST)}\n\n" for text in verdict),
         table(("number", "what became of them"), rows, right=1),
         table(("number", "needs attention", "why", "where"), reasons, right=1),
@@ -73,10 +75,10 @@ def section(command: str, result: Result, meanings: Mapping[str, str], verdict: 
 
 
 def annotations(command: str, result: Result, verdict: list[str]) -> list[str]:
-    """The verdict, and the first reasons for attention, as commands of the runner."""
+    """The verdict, and the gravest reasons for attention, as commands of the runner."""
     level = _level(result)
     texts = [(level, " ".join(verdict))] if verdict else []
-    for it in result.attention:
+    for it in _gravest_first(result):
         where = f" ({lines_of(sorted(it.lines), it.count)})" if it.lines else ""
         texts.append(
             ("warning", f"{it.count:,} {it.reason}: {attention_meaning(it.reason)}{where}")
@@ -85,13 +87,20 @@ def annotations(command: str, result: Result, verdict: list[str]) -> list[str]:
     return [f"::{level} title={title}::{_escaped(text)}" for level, text in texts[:ANNOTATIONS]]
 
 
+def _gravest_first(result: Result) -> list[Attention]:
+    """What cannot wait, then what concerns most."""
+    return sorted(result.attention, key=lambda it: (it.reason not in _AT_ONCE, -it.count))
+
+
 def _level(result: Result) -> str:
     if result.exit_code in (ExitCode.COMPLETE, ExitCode.NOT_FINISHED) and not result.error:
         return "notice"
     return "warning" if result.exit_code == ExitCode.SOME_ROWS else "error"
 
 
-def _ending(result: Result) -> str:
+def _ending(command: str, result: Result) -> str:
+    if command == "verify" and result.outcome in ("complete", "incomplete"):
+        return "verified" if result.exit_code == ExitCode.COMPLETE else "not verified"
     words = {"complete": "reached its end", "incomplete": "not finished"}
     if result.outcome == "complete" and result.exit_code:
         return "reached its end, needs attention"

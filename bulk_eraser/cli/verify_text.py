@@ -13,6 +13,7 @@ from bulk_eraser.wording import (
     counted,
     plural,
     printable,
+    run_ending,
     stamped_before,
     time_in_words,
 )
@@ -145,9 +146,7 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
 def _ending(run: dict[str, Any], is_under_way: bool) -> str:
     if not run["outcome"]:
         return "still running" if is_under_way else "broke off"
-    words = {"incomplete": "not finished", "complete": "finished"}
-    failures = ", with failures" if (run["outcome"], run["exit_code"]) == ("complete", 3) else ""
-    return f"{words.get(run['outcome'], run['outcome'])}{failures} ({run['exit_code']})"
+    return run_ending(run["outcome"], run["exit_code"])
 
 
 def _head_line(head: str, place: dict[str, Any] | None) -> str:
@@ -175,7 +174,7 @@ def _receipt_line(receipt: dict[str, Any]) -> str:
 def _stamp_line(stamp: dict[str, Any]) -> str:
     said = f"{stamp['state']}: {stamp['why']}" if stamp["why"] else stamp["state"]
     line = f"Time stamp {printable(stamp['stamp'])}: {said}"
-    if stamp["state"] == "bad":
+    if stamp["state"] in ("bad", "missing"):
         return line
     if stamp["commit"]:
         after = counted(stamp["commits_after"], "commit") if stamp["commits_after"] else "nothing"
@@ -236,7 +235,7 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
     if verified.held_too_late:
         found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
     if verified.not_good_stamps:
-        found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good")
+        found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good, or missing")
     if verified.unstamped:
         found.append(f"{counted(verified.unstamped, 'ledger')} without a time stamp")
     if any(not ledger["commits"] for ledger in verified.ledgers):

@@ -10,8 +10,6 @@ from datetime import date
 from enum import StrEnum
 from urllib.parse import quote
 
-from yarl import URL
-
 from bulk_eraser.errors import ConfigurationError, UsageError
 
 __all__ = ["ApiVersion", "JobKind", "Target", "is_loopback", "loopback_target"]
@@ -98,6 +96,8 @@ class Target:
     @classmethod
     def of_base_url(cls, base_url: str) -> "Target":
         """Raises `UsageError` for what is no base URL, `ConfigurationError` for remote http."""
+        from yarl import URL  # what sends nothing has no use for it, and would wait for it
+
         try:
             url = URL(base_url)
             host, origin = url.host, str(url.origin()) if url.absolute else ""
@@ -153,6 +153,8 @@ class Target:
 
     @property
     def is_loopback(self) -> bool:
+        from yarl import URL
+
         return not self.cluster and is_loopback(URL(self.base).host or "")
 
 

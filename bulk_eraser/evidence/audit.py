@@ -9,7 +9,7 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
@@ -22,7 +22,9 @@ from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
     JOB_PENDING,
+    MOST_JUST_SENT,
     NEVER_NAMED,
+    OUTCOMES,
     UNSENT,
     KeyState,
     event_of,
@@ -50,7 +52,6 @@ __all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
-_OUTCOMES = {KeyState.IN_PROGRESS, KeyState.FAILED, KeyState.REFUSED, KeyState.UNKNOWN}
 _HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED, KeyState.EXPORTED}
 _OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
 _COUNTS_FIRST = (
@@ -70,15 +71,13 @@ _COUNTS_FIRST = (
 _SENT_AND_ACCEPTED = 253
 """A key's `sent`, and then in the same run `accepted` with one attempt: kept as one event, with the
 number of lines between them in the place of the attempts."""
+_IN_PROGRESS = KeyState.IN_PROGRESS
 _STATE_OF_JOB = {
-    _SENT_AND_ACCEPTED: KeyState.IN_PROGRESS,
     JOB_PENDING: KeyState.IN_PROGRESS,
     int(KeyState.ERASED): KeyState.ERASED,
     int(KeyState.JOB_FAILED): KeyState.JOB_FAILED,
     int(KeyState.EXPORTED): KeyState.EXPORTED,
 }
-_JUST_SENT = 1 << 14
-"""Keys whose `sent` is held back, for an event of both."""
 
 _Event = tuple[bytes, int, int, int, int, int, int]
 """Digest of the key, number of the ledger, event, number of the run, attempts, number of the jid,
@@ -139,20 +138,33 @@ class Audit:
         Where several name it, the first of `_COUNTS_FIRST` counts. Finds what is wrong with the
         keys on the way, and which of them are not among `known`, those of the input.
         """
-        states: dict[bytes, KeyState] = {}
         self.ledger_of = {}
-        events_of = self._events_of(partition)
-        is_one = len(self.ledgers) == 1
-        for digest, events in events_of.items():
-            if is_one and (state := _usual_state(events)):
-                states[digest] = state
-            else:
-                states[digest] = self._state(digest, events)
-        if known is not None and (extra := [digest for digest in states if digest not in known]):
+        states, others = self._usual_states(partition)
+        for digest, events in self._events_of(partition, others).items():
+            states[digest] = self._state(digest, events)
+        if known is not None and (extra := {digest for digest in states if digest not in known}):
             self.extra += len(extra)
-            places = [_place_of(events_of[digest][0]) for digest in extra]
+            places = [_place_of(events[0]) for events in self._events_of(partition, extra).values()]
             self.extra_places = sorted([*self.extra_places, *places])[:EXAMPLES]
         return states
+
+    def _usual_states(self, partition: int) -> tuple[dict[bytes, KeyState], set[bytes]]:
+        """Digest → state of keys about which nothing can be found: sent and accepted at once, then
+        asked about, if at all. The others, or all where there are several ledgers, are to be walked
+        through."""
+        states: dict[bytes, KeyState] = {}
+        if len(self.ledgers) > 1:
+            return states, {event[0] for event in self._events.read(partition)}
+        jobs: dict[bytes, int] = {}
+        others: set[bytes] = set()
+        for digest, _, event, _, _, jid, _ in self._events.read(partition):
+            if event == _SENT_AND_ACCEPTED and digest not in jobs:
+                states[digest], jobs[digest] = _IN_PROGRESS, jid
+            elif event in _STATE_OF_JOB and jobs.get(digest) == jid:
+                states[digest] = _STATE_OF_JOB[event]
+            else:
+                others.add(digest)
+        return states, others
 
     def _state(self, digest: bytes, events: list[_Event]) -> KeyState:
         found = [
@@ -263,7 +275,7 @@ class Audit:
     def _look_at_jids(self) -> None:
         """A service that answers with the same jid twice has made one job (`faults`: N11)."""
         for partition in range(PARTITIONS):
-            different = len({jid for jid, *_ in self._jids.read(partition)})
+            different = len({entry[0] for entry in self._jids.read(partition)})
             if different == self._jids.count(partition):
                 continue
             owners: dict[bytes, bytes] = {}
@@ -273,14 +285,13 @@ class Audit:
 
     # ── the lines of one key ────────────────────────────────────────────────────────────────
 
-    def _events_of(self, partition: int) -> dict[bytes, list[_Event]]:
-        """Digest → what the ledgers say of that key, one ledger after the other, oldest first."""
+    def _events_of(self, partition: int, digests: Container[bytes]) -> dict[bytes, list[_Event]]:
+        """Digest → what the ledgers say of these keys, one ledger after the other, oldest first."""
         found: dict[bytes, list[_Event]] = {}
-        for event in self._events.read(partition):
-            if event[0] in found:
-                found[event[0]].append(event)
-            else:
-                found[event[0]] = [event]
+        if digests:
+            for event in self._events.read(partition):
+                if event[0] in digests:
+                    found.setdefault(event[0], []).append(event)
         return found
 
     def _walk(self, ledger: int, events: list[_Event]) -> tuple[KeyState, int]:
@@ -298,7 +309,7 @@ class Audit:
                 sent[run] += 1
                 if now[0] in _HAS_A_GOOD_JOB:
                     self.findings.note("sent_after_accepted", ledger, line)
-            elif event in _OUTCOMES:
+            elif event in OUTCOMES:
                 if not 1 <= attempts <= sent[run]:
                     self.findings.note("more_attempts_than_sent", ledger, line)
                 if run in settled:
@@ -346,7 +357,8 @@ class _Reading:
             self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
         for fold in self._audit.folds:
             fold.take(self._ledger, group)
-        just_sent, ledger = self._just_sent, self._ledger
+        just_sent, ledger, run = self._just_sent, self._ledger, self._run
+        events, jids = self._events, self._jids
         is_of_one_run = RunStarted not in group.kinds
         if is_of_one_run:
             self._counts.update(map(type, group.records))
@@ -360,12 +372,13 @@ class _Reading:
             elif kind is Accepted and record.attempts == 1 and record.key in just_sent:  # type: ignore[attr-defined] # as above
                 since = line - just_sent.pop(record.key)  # type: ignore[attr-defined] # as above
                 digest, jid = digest_of(record.key), record.jid  # type: ignore[attr-defined] # as above
-                both = (ledger, _SENT_AND_ACCEPTED, self._run, since, jid_number(jid), line)
-                self._events.append((digest, *both))
-                self._jids.append((digest_of(jid), digest, ledger, line))
+                number = jid_number(jid)
+                events.append((digest, ledger, _SENT_AND_ACCEPTED, run, since, number, line))
+                jids.append((digest_of(jid), digest, ledger, line))
             else:
                 self._take_other(record, line)
-        self.flush(all_sent=len(just_sent) > _JUST_SENT)
+                run = self._run
+        self.flush(all_sent=len(just_sent) > MOST_JUST_SENT)
 
     def flush(self, *, all_sent: bool = True) -> None:
         """Hand over what was taken; `all_sent` also the `sent` lines whose outcome may follow."""
@@ -421,18 +434,6 @@ class _Reading:
             self._audit.findings.note("line_of_another_kind", self._ledger, line)
         self._account.runs.append(RunAccount(started))
         self._run, self._counts = len(self._account.runs), self._account.runs[-1].lines
-
-
-def _usual_state(events: list[_Event]) -> KeyState | None:
-    """The state of a key about which nothing can be found: sent and accepted at once, then asked
-    about, if at all. None for any other, which is to be walked through."""
-    _, _, event, _, _, job, _ = events[0]
-    if event != _SENT_AND_ACCEPTED:
-        return None
-    for _, _, event, _, _, jid, _ in events[1:]:
-        if jid != job or event not in _STATE_OF_JOB or event == _SENT_AND_ACCEPTED:
-            return None
-    return _STATE_OF_JOB[event]
 
 
 def _apart(events: list[_Event]) -> list[_Event]:

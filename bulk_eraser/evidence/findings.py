@@ -17,6 +17,8 @@ FINDINGS = {
     "outside_of_run": "a run ended that had not begun, or had ended before",
     "line_of_another_kind": "a line about exports among erasures, or the other way round",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
+    "wrong_root": "a root for certificates is not that of the keys erased before it, or stands in "
+    "the wrong place",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
 }
@@ -30,6 +32,7 @@ FORGED = (
     "outside_of_run",
     "line_of_another_kind",
     "counts_differ",
+    "wrong_root",
 )
 
 

@@ -5,11 +5,12 @@ keys alike are counted together, whatever their number, and any of them can be r
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
 from bulk_eraser.errors import no_temporary_room
+from bulk_eraser.evidence.summary import OTHER_REASONS
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import KeyState, jid_number
 from bulk_eraser.ledger.replay import Group
@@ -29,6 +30,8 @@ __all__ = ["LISTED", "NOWHERE", "Alike", "KeyNotes", "LineKind", "Places"]
 
 LISTED = 60
 """Places that are kept of the keys for which there is one reason to look at them."""
+MOST_REASONS = 100
+"""Reasons of holds that are told apart; a list may give another one for each key."""
 _JUST_SENT = 1 << 14
 """Keys whose `sent` is held back, for an outcome mostly follows."""
 _TO_LOOK_AT = frozenset(
@@ -60,9 +63,9 @@ NOWHERE: Places = (0, 0, 0)
 class LineKind(NamedTuple):
     """What lines have in common. Days are those of UTC, as ordinals.
 
-    `word` is the error, or the status as it came; `day` that of the line; `since` the day from
-    which the month counts, which `is_dated` unless it is that of the run; `due_at` when the job
-    is to be asked about next, None for a job that is finished.
+    `word` is the error, the status as it came, or the reason of a hold; `day` that of the
+    line; `since` the day from which the month counts, which `is_dated` unless it is that of the
+    run; `due_at` when the job is to be asked about next, None for a job that is finished.
     """
 
     type: type[Record]
@@ -93,20 +96,21 @@ class KeyNotes:
 
     `alike` counts keys by what they have in common, once `join` was called for every partition;
     `places` has the first of those that somebody should look at, by why: their state and its word,
-    or `overdue` or `at_risk` and their state. `received` is the date of requests that have none of
-    their own. `add_row`, if given, is told of each key that is joined.
+    `overdue` or `at_risk` and their state, or `excluded` and the reason of the hold. `received` is
+    the date of requests that have none of their own. `add_rows`, if given, is told of the keys that
+    are joined.
     """
 
     def __init__(
         self,
         today: date,
         received: date | None = None,
-        add_row: Callable[[KeyState, Places], None] | None = None,
+        add_rows: Callable[[Iterable[tuple[KeyState, Places]]], None] | None = None,
     ) -> None:
         self.alike: Counter[Alike] = Counter()
         self.places: dict[tuple[str, str], list[Places]] = {}
         self._today = today
-        self._add_row = add_row
+        self._add_rows = add_rows
         self._received = received.toordinal() if received else 0
         self._kinds: list[LineKind] = []
         self._numbers: dict[LineKind, int] = {}
@@ -118,6 +122,7 @@ class KeyNotes:
         self._at = ""
         self._known: dict[_About, int] = {}
         self._just_sent: dict[str, tuple[int, str | None]] = {}
+        self._hold_reasons: set[str] = set()
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────
 
@@ -158,7 +163,8 @@ class KeyNotes:
                 number = self._number((kind, record.error, record.received, None))  # type: ignore[attr-defined] # as above
                 outcomes.append((digest_of(key), ledger, number, 0, place))
             elif kind is Excluded:
-                number = self._number((kind, "", record.received, None))  # type: ignore[attr-defined] # as above
+                word = self._reason_told_apart(record.reason or "")  # type: ignore[attr-defined] # as above
+                number = self._number((kind, word, record.received, None))  # type: ignore[attr-defined] # as above
                 others.append((digest_of(record.key), ledger, number, 0, place))  # type: ignore[attr-defined] # as above
             elif kind is RunStarted:
                 self._remember_sent()
@@ -170,6 +176,13 @@ class KeyNotes:
         self._others.extend(others)
         if len(just_sent) > _JUST_SENT:
             self._remember_sent()
+
+    def _reason_told_apart(self, reason: str) -> str:
+        if reason not in self._hold_reasons:
+            if len(self._hold_reasons) >= MOST_REASONS:
+                return OTHER_REASONS
+            self._hold_reasons.add(reason)
+        return reason
 
     def _begin_day(self, at: str) -> None:
         """Lines are from now on of this time; those of one day have their kinds in common."""
@@ -222,13 +235,16 @@ class KeyNotes:
             self.alike[told] += count
             if why := self._reasons(told):
                 reasons[alike] = why
-        if reasons or self._add_row is not None:
+        if reasons:
             for digest, alike in zip(states, numbers, strict=True):
-                places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
                 for why_ in reasons.get(alike, ()):
+                    places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
                     self._list(why_, places)
-                if self._add_row is not None:
-                    self._add_row(alike[0], places)
+        if self._add_rows is not None:
+            self._add_rows(
+                (state, _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE)))
+                for digest, state in states.items()
+            )
 
     def places_of(self, partition: int, ledger_of: Mapping[bytes, int]) -> dict[bytes, Places]:
         """Where the lines about the keys of a partition stand."""
@@ -266,6 +282,8 @@ class KeyNotes:
         """Why somebody should look at a key; for most there is no reason."""
         state, line = alike.state, alike.line
         reasons = [(state.word, alike.word)] if state in _TO_LOOK_AT else []
+        if line is not None and state is KeyState.EXCLUDED:
+            reasons.append((state.word, line.word))
         if line is not None and state not in _NEED_NOTHING:
             urgency = self.urgency_of(line.since)
             reasons += [(urgency, state.word)] if urgency != "ahead" else []

@@ -1,6 +1,6 @@
 """Every key that ledgers name, in the order of its last line there, in flat memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.evidence.key_notes import Places
@@ -24,14 +24,16 @@ class KeyRows:
         self._stretch = sum(sizes) // PARTITIONS + 1
         self._rows = KeyPartitions("BBQQ")
 
-    def add(self, state: KeyState, places: Places) -> None:
+    def add_all(self, keys: Iterable[tuple[KeyState, Places]]) -> None:
         """Raises `TemporaryFolderFull` when the temporary folder is full."""
-        ledger, last, status = places
-        place = self._before[ledger] + max(0, last - 1)
-        stretch = min(PARTITIONS - 1, place // self._stretch)
-        order = bytes([stretch]) + place.to_bytes(8, "big")
+        entries = []
+        for state, (ledger, last, status) in keys:
+            place = self._before[ledger] + max(0, last - 1)
+            stretch = min(PARTITIONS - 1, place // self._stretch)
+            order = bytes((stretch,)) + place.to_bytes(8, "big")
+            entries.append((order, ledger, state, last, status))
         try:
-            self._rows.add(order, ledger, state, last, status)
+            self._rows.extend(entries)
         except OSError as error:
             raise no_temporary_room(error) from None
 

@@ -1,13 +1,13 @@
 """Make a ledger with pseudonyms from one with customer keys, so that these need not be kept.
 
 Group by group, line by line: only `key` is replaced, and what `run_started` says of it; all times,
-jids and outcomes stay. The digests change with the keys, so the new chain begins with a line
-`derived_from`, which names the old head.
+jids and outcomes stay, roots for certificates are left out. The digests change with the keys, so
+the new chain begins with a line `derived_from`, which names the old head.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from itertools import chain
@@ -19,20 +19,15 @@ from bulk_eraser import __version__
 from bulk_eraser.errors import LedgerDamaged, LedgerWriteError, UsageError
 from bulk_eraser.ledger.chain import GENESIS, commit_group
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, KeyNaming
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.replay import KNOWN_FIELDS, Group, groups_of, ledger_blocks
+from bulk_eraser.ledger.replay import KNOWN_FIELDS, KNOWN_KINDS, Group, groups_of, ledger_blocks
 from bulk_eraser.records import (
     DerivedFrom,
-    Download,
-    Downloaded,
-    JobAnswer,
-    KeyRecord,
-    Lost,
+    LeafSecret,
     Record,
+    Root,
     RunStarted,
-    Unsent,
     time_text,
 )
 
@@ -40,6 +35,9 @@ __all__ = ["pseudonymize"]
 
 JUST_NAMED = 1 << 12
 """Keys whose pseudonyms are remembered."""
+_WITH_KEY = frozenset(kind for kind in KNOWN_KINDS if "key" in kind.__struct_fields__)
+_WITH_REFERENCE = frozenset(kind for kind in _WITH_KEY if "reference" in kind.__struct_fields__)
+_OF_CERTIFICATES = frozenset({LeafSecret, Root})
 
 
 def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
@@ -50,9 +48,8 @@ def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
     `LedgerDamaged`, and `LedgerWriteError` when the new one cannot be written: then nothing is left
     of it.
     """
-    facts = LedgerFacts()
-    with closing(LedgerFile(path, [facts])) as old:
-        _must_be_finished(old, facts)
+    with closing(LedgerFile(path)) as old:
+        _must_be_finished(old)
         derived = DerivedFrom(
             ledger=os.path.basename(path).encode(errors="replace").decode(),
             head=old.head,
@@ -61,15 +58,13 @@ def pseudonymize(path: str, output: str, naming: KeyNaming) -> tuple[str, int]:
             keys=naming.kind,
             pepper_check=naming.pepper_check,
         )
-        groups = _renamed(groups_of(LedgerScan(), ledger_blocks(path)), naming)
+        groups = _renamed(groups_of(LedgerScan(), ledger_blocks(path)), naming, path)
         return _write(output, derived, groups)
 
 
-def _must_be_finished(old: LedgerFile, facts: LedgerFacts) -> None:
+def _must_be_finished(old: LedgerFile) -> None:
     if not old.exists:
         raise UsageError(f"There is no ledger {old.path} that could be converted.")
-    if facts.keys_kind == PSEUDONYMS:
-        raise UsageError(f"The ledger {old.path} holds pseudonyms already.")
     if old.has_tail:
         raise UsageError(
             f"The ledger {old.path} has lines behind its last commit: a run broke off. Run the "
@@ -77,16 +72,38 @@ def _must_be_finished(old: LedgerFile, facts: LedgerFacts) -> None:
         )
 
 
-def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes, str, int]]:
-    """Each group's lines with their new keys, the time that they share, and their number."""
+def _renamed(
+    groups: Iterable[Group], naming: KeyNaming, path: str
+) -> Iterator[tuple[bytes, str, int]]:
+    """Each group's lines with their new keys, the time that they share, and their number.
+
+    Raises `UsageError` where the ledger at `path` has pseudonyms already.
+    """
     decoder, encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
     name_of = lru_cache(JUST_NAMED)(naming.name_of)  # a key's lines are mostly near each other
     for group in groups:
         records = group.records
+        if RunStarted in group.kinds:
+            _must_have_keys(records, path)
+        # A root is one over keys as they are, and its secret would tell who tries keys.
+        if not group.kinds.isdisjoint(_OF_CERTIFICATES):
+            if not group.kinds <= _OF_CERTIFICATES:
+                raise LedgerDamaged(
+                    "The ledger holds a root for certificates among other lines, which no command "
+                    "writes. Nothing was written. See what `verify` says of it."
+                )
+            continue
         # 1. Of lines that come out as they are, the records hold all that there is.
         if encoder.encode_lines(records) == group.lines:
             for record in records:
-                _rename(record, name_of, naming)
+                kind = type(record)
+                if kind in _WITH_KEY:
+                    key = record.key  # type: ignore[attr-defined] # its kind was looked at
+                    name = record.key = name_of(key)  # type: ignore[attr-defined] # as above
+                    if kind in _WITH_REFERENCE and key in (record.reference or ""):  # type: ignore[attr-defined] # as above
+                        record.reference = record.reference.replace(key, name)  # type: ignore[attr-defined] # as above
+                elif isinstance(record, RunStarted):
+                    record.keys, record.pepper_check = naming.kind, naming.pepper_check
             yield encoder.encode_lines(records), records[0].at, len(records)
             continue
         # 2. Lines of older versions, which lack fields: what is not there stays away.
@@ -101,13 +118,9 @@ def _renamed(groups: Iterable[Group], naming: KeyNaming) -> Iterator[tuple[bytes
         yield encoder.encode_lines(lines), lines[0].get("at", ""), len(lines)
 
 
-def _rename(record: Record, name_of: Callable[[str], str], naming: KeyNaming) -> None:
-    if isinstance(record, KeyRecord | Unsent | JobAnswer | Download | Downloaded | Lost):
-        key, record.key = record.key, name_of(record.key)
-        if isinstance(record, KeyRecord) and record.reference and key in record.reference:
-            record.reference = record.reference.replace(key, record.key)
-    elif isinstance(record, RunStarted):
-        record.keys, record.pepper_check = naming.kind, naming.pepper_check
+def _must_have_keys(records: Sequence[Record], path: str) -> None:
+    if any(isinstance(record, RunStarted) and record.keys == PSEUDONYMS for record in records):
+        raise UsageError(f"The ledger {path} holds pseudonyms already.")
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], group: bytes) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ import os
 import re
 import tempfile
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
+from functools import lru_cache
 from struct import Struct
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +28,7 @@ from bulk_eraser.survey.survey import DecidedRow
 __all__ = [
     "COLUMNS",
     "AddRow",
+    "Cells",
     "LedgerLines",
     "RowPlaces",
     "cells_of_key",
@@ -35,21 +37,39 @@ __all__ = [
     "table_writer",
 ]
 
-COLUMNS = (
-    *("line", "key", "state", "error", "reference"),
-    *("received", "jid", "accepted_at", "job_status", "due"),
-)
-USUAL_LINE = 1 << 10
-"""Bytes; a jid may make a line much longer."""
+
+class Cells(NamedTuple):
+    """What the table has of a row; empty where nothing is known."""
+
+    line: int | str = ""
+    key: str = ""
+    state: str = ""
+    error: str = ""
+    reference: str = ""
+    received: str = ""
+    jid: str = ""
+    accepted_at: str = ""
+    job_status: str = ""
+    due: str = ""
+    hold_reason: str = ""
+
+
+COLUMNS = Cells._fields
+WINDOW = 1 << 14
+"""Bytes that are read of a ledger at a time: rows stand there mostly in the order of the table."""
+WINDOWS = 4
+"""That are kept: outcomes stand in one part of a ledger, answers about their jobs in another."""
 _WITH_JOB = {"exported", "erased", "in_progress", "job_failed"}
 _WITH_ERROR = {"refused", "failed", "unknown", "sent"}
+_ON_HOLD = "excluded"
 _FORMULA = re.compile(r"""(^|[;\t\r\n])(?=["'\s]*[=+\-@\t\r])""")
 """Where a cell begins that a spreadsheet would run; one whose separator is `;` splits at it."""
+_SEPARATORS = (";", "\t", "\r", "\n")
 _place = Struct("<BQQ")
 _line_decoder = msgspec.json.Decoder(Accepted | Failed | Unknown | JobStatus | Sent | Excluded)
 
-AddRow = Callable[[Mapping[str, object]], None]
-"""Takes the cells of a row by the names of the columns."""
+AddRow = Callable[[Cells], None]
+"""Takes the cells of a row."""
 
 
 class RowPlaces:
@@ -90,16 +110,39 @@ class LedgerLines:
     ) -> None:
         self._run_starts = run_starts
         self._received = received
+        self._windows: dict[tuple[int, int], bytes] = {}
         with ExitStack() as opened:
             self._files = [opened.enter_context(open(ledger, "rb")) for ledger in ledgers]
             self._opened = opened.pop_all()
 
     def read(self, ledger: int, place: int) -> Any:
-        size, content = USUAL_LINE, b""
+        """The line that begins there, from 1."""
+        number, start = divmod(place - 1, WINDOW)
+        window = self._windows.get((ledger, number)) or self._window(ledger, number)
+        if (end := window.find(b"\n", start)) < 0:
+            return _line_decoder.decode(self._long_line(ledger, place - 1))
+        return _line_decoder.decode(window[start:end])
+
+    def _window(self, ledger: int, number: int) -> bytes:
+        window = os.pread(self._files[ledger].fileno(), WINDOW, number * WINDOW)
+        if len(self._windows) >= WINDOWS:
+            del self._windows[next(iter(self._windows))]
+        self._windows[ledger, number] = window
+        return window
+
+    def _long_line(self, ledger: int, start: int) -> bytes:
+        """One that goes on behind its window."""
+        content = b""
         while b"\n" not in content:
-            size *= 4
-            content = os.pread(self._files[ledger].fileno(), size, place - 1)
-        return _line_decoder.decode(content[: content.index(b"\n")])
+            more = os.pread(self._files[ledger].fileno(), WINDOW, start + len(content))
+            if not more:
+                raise UsageError("A ledger became shorter while it was read. Try again.")
+            content += more
+        return content[: content.index(b"\n")]
+
+    def due_on(self, ledger: int, received: str | None, at: str) -> str:
+        """When the month ends for a row with this date, else for the run that wrote its line."""
+        return _month_after(received or self.day_of_run(ledger, at))
 
     def day_of_run(self, ledger: int, at: str) -> str:
         """The day from which the month counts, for want of a date of the row's own: the day on
@@ -138,45 +181,72 @@ def table_writer(file: IO[str]) -> AddRow:
     table = csv.writer(file)
     table.writerow(COLUMNS)
 
-    def add(cells: Mapping[str, object]) -> None:
-        table.writerow([_guarded(str(cells.get(name) or "")) for name in COLUMNS])
+    def add(cells: Cells) -> None:
+        texts = [str(cell) for cell in cells]
+        table.writerow(texts if _are_harmless(texts) else map(_guarded, texts))
 
     return add
 
 
-def cells_of_key(state: str, places: Places, lines: LedgerLines) -> dict[str, object]:
-    """What the ledgers say of a key in this state, by the names of the columns."""
+def cells_of_key(state: str, places: Places, lines: LedgerLines) -> Cells:
+    """What the ledgers say of a key in this state."""
     ledger, last, status = places
     if not last:
-        return {"state": state}
+        return Cells(state=state)
     record = lines.read(ledger, last)
-    cells: dict[str, object] = {"state": state}
-    cells |= {name: getattr(record, name) for name in ("line", "key", "reference", "received")}
-    if isinstance(record, Accepted) and state in _WITH_JOB:
-        cells |= {"jid": record.jid, "accepted_at": record.at}
-        job: JobStatus | None = lines.read(ledger, status) if status else None
-        if job is not None and job.jid == record.jid:
-            cells["job_status"] = job.status
+    error = jid = accepted_at = job_status = due = hold_reason = ""
+    if isinstance(record, Accepted):
+        if state in _WITH_JOB:
+            jid, accepted_at = record.jid, record.at
+            job: JobStatus | None = lines.read(ledger, status) if status else None
+            if job is not None and job.jid == record.jid:
+                job_status = job.status
+    elif isinstance(record, Excluded):
+        hold_reason = (record.reason or "") if state == _ON_HOLD else ""
     elif isinstance(record, Failed | Unknown) and state in _WITH_ERROR:
-        cells["error"] = record.error
-    if state in _WITH_JOB | _WITH_ERROR:
-        day = record.received or lines.day_of_run(ledger, record.at)
-        cells["due"] = deadline_of(date.fromisoformat(day))
-    return cells
+        error = record.error
+    received = record.received
+    if state in _WITH_JOB or state in _WITH_ERROR:
+        due = lines.due_on(ledger, received, record.at)
+    return Cells(
+        *(record.line, record.key, state, error, record.reference or "", received or ""),
+        *(jid, accepted_at, job_status, due, hold_reason),
+    )
 
 
-def cells_of_row(decided: DecidedRow, places: Places, lines: LedgerLines) -> dict[str, object]:
+def cells_of_row(decided: DecidedRow, places: Places, lines: LedgerLines) -> Cells:
     """What the input says of a row, and the ledgers of its key."""
     row, state = decided.row, decided.decision.word
-    cells: dict[str, object] = {"line": row.line, "state": state}
     if not isinstance(row, KeyRow):
-        return cells | {"error": row.error}
-    known = cells_of_key(state, places, lines) if state in _WITH_JOB | _WITH_ERROR else {}
-    of_row = {"key": row.key, "reference": row.reference, "received": row.received}
-    cells = known | cells | {name: cell for name, cell in of_row.items() if cell}
-    if row.received:
-        cells["due"] = deadline_of(date.fromisoformat(row.received))
-    return cells
+        return Cells(row.line, state=state, error=row.error)
+    is_told = state in _WITH_JOB or state in _WITH_ERROR or state == _ON_HOLD
+    known = cells_of_key(state, places, lines) if is_told else Cells(state=state)
+    return known._replace(
+        line=row.line,
+        key=row.key,
+        reference=row.reference or known.reference,
+        received=row.received or known.received,
+        due=_month_after(row.received) if row.received else known.due,
+    )
+
+
+@lru_cache(1 << 10)
+def _month_after(day: str) -> str:
+    """When the month for an answer ends; empty for what is no date."""
+    try:
+        return deadline_of(date.fromisoformat(day)).isoformat()
+    except ValueError:
+        return ""
+
+
+def _are_harmless(texts: list[str]) -> bool:
+    """Does each cell begin with a letter or a digit, and nothing stand behind a separator? That is
+    soon told, and true of nearly all rows."""
+    text = "".join(texts)
+    for separator in _SEPARATORS:
+        if separator in text:
+            return False
+    return "".join([cell[:1] for cell in texts]).isalnum()
 
 
 def _guarded(cell: str) -> str:

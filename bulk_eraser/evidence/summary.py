@@ -12,10 +12,12 @@ from bulk_eraser.records import InputFacts, PlanFacts
 
 __all__ = [
     "OPEN",
+    "OTHER_REASONS",
     "TO_BE_ERASED",
     "Days",
     "Deadlines",
     "Failure",
+    "Hold",
     "JobWord",
     "LedgerProof",
     "ListedRow",
@@ -33,6 +35,7 @@ TO_BE_ERASED = (
 """The states of keys that are to be erased, once each."""
 OPEN = TO_BE_ERASED[1:]
 """Those of keys that are not erased."""
+OTHER_REASONS = "…"
 FAILURES = ("job_failed", "refused", "failed", "unknown", "sent")
 
 
@@ -107,6 +110,16 @@ class Failure:
     count: int
     lines: list[int]
     may_have_arrived: bool
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Keys on the hold list by the reason that it gives: how many, and the first lines. `reason` is
+    empty where it gives none, and `OTHER_REASONS` for all beyond the first that are told apart."""
+
+    reason: str
+    count: int
+    lines: list[int]
 
 
 @dataclass(frozen=True)
@@ -201,6 +214,7 @@ class Summary:
     to_be_erased: int
     rejected: list[Reject]
     rejected_is_fine: bool
+    holds: list[Hold]
     held_too_late: int
     jobs: list[JobWord]
     next_check_at: str | None

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
@@ -15,7 +15,7 @@ from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.key_notes import LISTED, Alike, KeyNotes
 from bulk_eraser.evidence.key_rows import KeyRows
 from bulk_eraser.evidence.notes import Notes
-from bulk_eraser.evidence.row_table import AddRow, LedgerLines, cells_of_key
+from bulk_eraser.evidence.row_table import AddRow, Cells, LedgerLines, cells_of_key
 from bulk_eraser.evidence.run_notes import EXAMPLES, RunNotes
 from bulk_eraser.evidence.summary import (
     FAILURES,
@@ -23,6 +23,7 @@ from bulk_eraser.evidence.summary import (
     Days,
     Deadlines,
     Failure,
+    Hold,
     JobWord,
     LedgerProof,
     ListedRow,
@@ -71,21 +72,21 @@ def summarize(
     """Read the ledgers once, as `verify` does, and sum them up as of `now` (UTC).
 
     `received` is the date of requests that have none of their own. `add_row` is given every row of
-    the input, or, without one, every key that the ledgers name, by the names of the table's
-    columns. Keys that are no pseudonyms are in neither unless `show_keys`. Raises what `verify`
-    raises, and `UsageError` where a ledger cannot be read again.
+    the input, or, without one, every key that the ledgers name. Keys that are no pseudonyms are in
+    neither unless `show_keys`. Raises what `verify` raises, and `UsageError` where a ledger cannot
+    be read again.
     """
     result = VerifyResult()
     with ExitStack() as opened:
         by_key = add_row is not None and request.input_path is None
         rows = opened.enter_context(closing(KeyRows(_sizes(request)))) if by_key else None
-        keys = KeyNotes(now.date(), received, rows.add if rows is not None else None)
+        keys = KeyNotes(now.date(), received, rows.add_all if rows is not None else None)
         notes = Notes(opened.enter_context(closing(keys)), received=received)
 
-        def add(cells: Mapping[str, object]) -> None:
+        def add(cells: Cells) -> None:
             is_told = show_keys or notes.accounts[0].keys_kind != RAW
             if add_row is not None:
-                add_row(cells if is_told else {**cells, "key": ""})
+                add_row(cells if is_told else Cells(cells.line, "", *cells[2:]))
 
         if not by_key and add_row is not None:
             notes.add_row = add
@@ -96,12 +97,13 @@ def summarize(
         for state, places in rows or ():
             add(cells_of_key(state.word, places, lines))
         listed = _listed_rows(notes, lines, show_keys=show_keys)
+        holds = [replace(it, lines=_lines_of_hold(it, notes, lines)) for it in summary.holds]
     failures = [
         replace(it, lines=sorted(row.line for row in listed[it.state, it.error])[:EXAMPLES])
         for it in summary.failures
     ]
     of_all = [row for rows_ in listed.values() for row in rows_]
-    return replace(summary, rows=of_all, failures=failures)
+    return replace(summary, rows=of_all, failures=failures, holds=holds)
 
 
 def _must_be_of_erasures(request: VerifyRequest, result: VerifyResult) -> None:
@@ -148,6 +150,7 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         to_be_erased=to_be_erased,
         rejected=[Reject(word, it.count, it.lines) for word, it in rejected.items()],
         rejected_is_fine=_is_rejected_fine(notes),
+        holds=_holds(alike),
         held_too_late=result.held_too_late,
         jobs=_job_words(jobs),
         next_check_at=min((at for at, _ in due), default=None),
@@ -282,6 +285,21 @@ def _failures(alike: Counter[Alike]) -> list[Failure]:
     ]
 
 
+def _holds(alike: Counter[Alike]) -> list[Hold]:
+    counts: Counter[str] = Counter()
+    for it, count in alike.items():
+        if it.state is KeyState.EXCLUDED:
+            counts[it.line.word if it.line else ""] += count
+    most_first = sorted(counts.items(), key=lambda it: (-it[1], it[0]))
+    return [Hold(reason, count, []) for reason, count in most_first]
+
+
+def _lines_of_hold(hold: Hold, notes: Notes, lines: LedgerLines) -> list[int]:
+    """The first lines of the input that are on hold for this reason."""
+    places = sorted(notes.keys.places.get((KeyState.EXCLUDED.word, hold.reason), ()))
+    return sorted(lines.read(ledger, place).line for ledger, place, _ in places[:EXAMPLES])
+
+
 def _days(alike: Counter[Alike], today: date) -> Days:
     days = Days([0] * (MOST_DAYS + 1), [0] * (MOST_DAYS + 1))
     for it, count in alike.items():
@@ -336,17 +354,16 @@ def _listed_rows(
 ) -> dict[tuple[str, str], list[ListedRow]]:
     """The rows that somebody should look at, by why, read again from the ledgers."""
     found: dict[tuple[str, str], list[ListedRow]] = defaultdict(list)
-    most = max(EXAMPLES, MOST_ROWS // max(1, len(notes.keys.places)))
+    all_ = [why for why in notes.keys.places if why[0] != KeyState.EXCLUDED.word]
+    most = max(EXAMPLES, MOST_ROWS // max(1, len(all_)))
     show_keys = show_keys or notes.accounts[0].keys_kind != RAW
-    for why in sorted(notes.keys.places, key=_rank):
+    for why in sorted(all_, key=_rank):
         state = why[0] if why[0] in FAILURES else why[1]
         for place in sorted(notes.keys.places[why])[: min(LISTED, most)]:
-            cells = cells_of_key(state, place, lines)
-            if not show_keys:
-                cells.pop("key", None)
-            texts = {name: str(cells.get(name) or "") for name in _TEXTS}
-            line = int(str(cells.get("line") or 0))
-            found[why].append(ListedRow(why=why[0], line=line, **texts))
+            cells = cells_of_key(state, place, lines)._asdict()
+            texts = {name: str(cells[name]) for name in _TEXTS}
+            texts["key"] = texts["key"] if show_keys else ""
+            found[why].append(ListedRow(why=why[0], line=int(cells["line"] or 0), **texts))
     return found
 
 

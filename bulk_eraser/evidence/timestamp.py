@@ -5,6 +5,7 @@ message imprint (SHA-256). So `openssl ts -verify -digest HEAD` checks a stamp w
 Nothing here asks anybody; that is in `stamping`.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,11 +53,12 @@ class NoStamp(Exception):
 
 class State(StrEnum):
     """`GOOD`: signed by who is trusted. `UNCHECKED`: that could not be looked at. `BAD`: it is not,
-    or it is no stamp at all."""
+    or it is no stamp at all. `MISSING`: a receipt names it, and it was not found."""
 
     GOOD = "good"
     UNCHECKED = "unchecked"
     BAD = "bad"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,15 @@ class StampedResult(Result):
 
     @property
     def not_good_stamps(self) -> int:
-        """How many stamps are bad, or only unchecked where they must be good."""
-        wrong = (State.BAD, State.UNCHECKED) if self.expect_stamps else (State.BAD,)
+        """How many stamps are bad or missing, or only unchecked where they must be good."""
+        unchecked = (State.UNCHECKED,) if self.expect_stamps else ()
+        wrong = (State.BAD, State.MISSING, *unchecked)
         return sum(stamp["state"] in wrong for stamp in self.timestamps)
 
     @property
     def unstamped(self) -> int:
         """How many ledgers have no stamp, where they must have one."""
-        stamped = {stamp["ledger"] for stamp in self.timestamps}
+        stamped = {it["ledger"] for it in self.timestamps if it["state"] is not State.MISSING}
         return self.expect_stamps * sum(it["ledger"] not in stamped for it in self.ledgers)
 
     def note_stamp(self, path: str, stamp: Stamp, place: Mapping[str, Any] | None) -> None:
@@ -196,10 +199,23 @@ class StampedResult(Result):
         said = {"state": state, "time": stamp.time, "why": why}
         self.timestamps.append({"stamp": path, **of, "head": stamp.head, **said})
 
-    def settle_stamps(self) -> None:
-        """3 for stamps that are not as they must be, if nothing worse was found."""
+    def settle_stamps(self, receipts: Sequence[Mapping[str, Any]]) -> None:
+        """3 for stamps that are not as they must be, if nothing worse was found. Each of `receipts`
+        has `receipt`, `head` and `timestamp`, the name of the head's stamp or None."""
+        for receipt in receipts:
+            self._look_for(receipt["timestamp"], receipt["head"], receipt["receipt"])
         if self.exit_code == ExitCode.COMPLETE and (self.not_good_stamps or self.unstamped):
             self.outcome, self.exit_code = "incomplete", ExitCode.SOME_ROWS
+
+    def _look_for(self, name: str | None, head: str, receipt: str) -> None:
+        """A stamp may have been renamed; one that cannot be read is known by its name."""
+        found = [(os.path.basename(it["stamp"]), it["head"]) for it in self.timestamps]
+        if name is None or any(name == its_name or head == its for its_name, its in found):
+            return
+        of = dict.fromkeys(("ledger", "commit", "commits_after"))
+        why = f"the receipt {receipt} names it. Put it beside the ledger, or name it with --stamp"
+        said = {"state": State.MISSING, "time": None, "why": why}
+        self.timestamps.append({"stamp": name, **of, "head": head, **said})
 
 
 # ── a reply ─────────────────────────────────────────────────────────────────────────────────────

@@ -22,6 +22,7 @@ from bulk_eraser.errors import (
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit, AuditFold
+from bulk_eraser.evidence.certificate.roots import RootsOfLedgers
 from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
@@ -73,6 +74,7 @@ class VerifyRequest:
 
     `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
     those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
+    `with_roots` has the roots for certificates computed anew, which takes another reading.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -87,6 +89,7 @@ class VerifyRequest:
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
     expect_done: bool = False
+    with_roots: bool = False
     naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
 
 
@@ -154,12 +157,16 @@ def verify(
         if notes is None and request.rows_path:
             notes = Notes(opened.enter_context(closing(KeyNotes(datetime.now(UTC).date()))))
             notes.add_row = opened.enter_context(new_table(request.rows_path))
-        folds: list[AuditFold] = [] if notes is None else [notes.keys, notes.runs]
+        roots = RootsOfLedgers()
+        folds: list[AuditFold] = [roots] if request.with_roots else []
+        if notes is not None:
+            folds += [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
         expected = [*heads, *stamped]
         audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
         if notes is not None:
             notes.accounts = audit.ledgers
+        roots.note_wrong_ones(audit.ledgers, audit.findings)
         known = _note_ledgers(result, audit, expected)
         result.expected_heads = {head: known[head] for head in heads}
         _note_receipts(result, audit, receipts)
@@ -259,8 +266,14 @@ def _note_ledgers(
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
     runs = {run.started.run: run for account in audit.ledgers for run in account.runs}
     for path, receipt in receipts.items():
-        about = {"receipt": path, "head": receipt.head or GENESIS, "run": receipt.run}
-        result.receipts.append(about | {"differs": differences(receipt, runs.get(receipt.run))})
+        about = {
+            "receipt": path,
+            "head": receipt.head or GENESIS,
+            "run": receipt.run,
+            "timestamp": receipt.timestamp,
+            "differs": differences(receipt, runs.get(receipt.run)),
+        }
+        result.receipts.append(about)
 
 
 def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:

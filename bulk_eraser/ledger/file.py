@@ -78,6 +78,11 @@ class LedgerFile:
         return self.head != GENESIS
 
     @property
+    def size(self) -> int:
+        """Its length in bytes, with what stands behind the last commit."""
+        return self._size
+
+    @property
     def has_tail(self) -> bool:
         """Does something stand behind the last commit?"""
         return self._tail_bytes > 0

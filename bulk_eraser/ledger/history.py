@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import (
+    MOST_JUST_SENT,
     NEVER_NAMED,
+    OUTCOMES,
     KeyState,
     LastState,
     event_of,
@@ -27,12 +29,8 @@ from bulk_eraser.records import (
 __all__ = ["KeyHistory", "LedgerFacts"]
 
 _TELL_OF_RUNS = frozenset({RunStarted, RunFinished, Rejected, Duplicate})
-_JUST_SENT = 1 << 14
-"""Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 _SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
 _NEVER_SENT = NEVER_NAMED[2:]
-_OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
-"""The events that set a key's state, whatever it was before."""
 _Event = tuple[bytes, int, int]
 """Digest of the key, event, number of the jid."""
 
@@ -159,11 +157,11 @@ class KeyHistory:
             elif (event := event_of(record)) is not None:
                 key = record.key  # type: ignore[attr-defined] # it has an event
                 # A `sent` just before it may be left out if it makes no difference.
-                if just_sent.pop(key, self) is None and event not in _OUTCOMES:
+                if just_sent.pop(key, self) is None and event not in OUTCOMES:
                     events.append((digest_of(key), _SENT, 0))
                 events.append((digest_of(key), event, jid_number(getattr(record, "jid", ""))))
         self._events.extend(events)
-        if len(just_sent) > _JUST_SENT:
+        if len(just_sent) > MOST_JUST_SENT:
             self._remember_sent()
 
     def states(self, partition: int) -> dict[bytes, KeyState]:

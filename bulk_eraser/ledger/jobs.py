@@ -4,7 +4,7 @@ A job is remembered by a few bytes and the place of its `accepted` line in the f
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import date, datetime
 from enum import IntEnum
 
@@ -12,16 +12,26 @@ import msgspec
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
-from bulk_eraser.ledger.key_state import jid_number
+from bulk_eraser.ledger.key_state import (
+    JOB_PENDING,
+    MOST_JUST_SENT,
+    NEVER_NAMED,
+    OUTCOMES,
+    KeyState,
+    LastState,
+    event_of,
+    jid_number,
+    state_after,
+)
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import (
     Accepted,
     Downloaded,
     ExportStatus,
     JobAnswer,
-    JobStatus,
     Lost,
     RunStarted,
+    Sent,
 )
 
 __all__ = ["JobBook", "JobState", "KnownJob", "accepted_at", "accepted_lines"]
@@ -53,27 +63,36 @@ class JobState(IntEnum):
         return self >= JobState.DONE
 
     @property
-    def has_ended_well(self) -> bool:
-        return JobState.DONE <= self <= JobState.EMPTY
-
-    @property
     def has_failed(self) -> bool:
         return self >= JobState.ERROR
 
 
-_NEVER_ASKED = int(JobState.NEVER_ASKED)
-_SUPERSEDED = 255
-"""Beside the numbers of `JobState`: the key was sent again, so this job is not its last word."""
-_STATES = tuple(JobState)
-_STATE_OF = {"done": JobState.DONE, "error": JobState.ERROR, "not_found": JobState.NOT_FOUND}
-
-
-_STATE_OF_EXPORT = _STATE_OF | {"done": JobState.READY}
-_TELL_OF_JOBS = frozenset({Accepted, JobStatus, ExportStatus, Downloaded, Lost, RunStarted})
-_Event = tuple[bytes, int, int, float, int, int, int]
-"""Digest of the key, number of the jid, that of a `JobState` or `_SUPERSEDED`, the time of the line
-or of the next check, place of the line, date received as its ordinal (0: none), number of the run.
+_SENT, _ACCEPTED = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
+_NOT_FOUND = 253
+"""The event of a `job_status` line with that word, which is one with `error` for the key's state.
 """
+_READY, _EMPTY, _LOST = 252, 251, 250
+"""Likewise of exports: `done`, a download that was empty, and none."""
+_EVENT_OF_KEY: dict[int, int] = {
+    _NOT_FOUND: KeyState.JOB_FAILED,
+    _READY: JOB_PENDING,
+    _EMPTY: KeyState.EXPORTED,
+    _LOST: KeyState.JOB_FAILED,
+}
+_JOB_STATE: dict[int, JobState] = {
+    JOB_PENDING: JobState.PENDING,
+    KeyState.ERASED: JobState.DONE,
+    KeyState.JOB_FAILED: JobState.ERROR,
+    _NOT_FOUND: JobState.NOT_FOUND,
+    _READY: JobState.READY,
+    KeyState.EXPORTED: JobState.DOWNLOADED,
+    _EMPTY: JobState.EMPTY,
+    _LOST: JobState.LOST,
+}
+_Event = tuple[bytes, int, int, float, int, int, int]
+"""Digest of the key, event (`event_of`, or one of those above), number of the jid, the time of the
+line or of the next check, place of the line, date received as its ordinal (0: none), number of the
+run. All but the first three are 0 where nobody asks for them."""
 
 
 class KnownJob(msgspec.Struct, frozen=True, gc=False):
@@ -99,79 +118,124 @@ class JobBook:
 
     def __init__(self) -> None:
         self.run_starts: list[str] = []
-        self._events = KeyPartitions("QBdQII")
+        self._events = KeyPartitions("BQdQII")
+        self._just_sent: dict[str, None] = {}
         self._times = _Times()
 
     def take(self, group: Group) -> None:
-        if _TELL_OF_JOBS.isdisjoint(group.kinds):
-            return
-        place, events, times = group.offset, list[_Event](), self._times
+        just_sent, events, times = self._just_sent, list[_Event](), self._times
+        place, run = group.offset, len(self.run_starts) - 1
         for record, line in zip(group.records, group.lines.split(b"\n"), strict=False):
-            if type(record) is Accepted:
-                day = record.received
+            kind = type(record)
+            # Nearly all lines are one of these two, so they go the shortest way.
+            if kind is Sent:
+                key = record.key  # type: ignore[attr-defined] # its kind was looked at
+                if key in just_sent:
+                    events.append(_plain(key, _SENT))
+                just_sent[key] = None
+            elif kind is Accepted:
+                key, day, at = record.key, record.received, times[record.at]  # type: ignore[attr-defined] # as above
+                just_sent.pop(key, None)
                 received = date.fromisoformat(day).toordinal() if day else 0
-                digest, jid, run = digest_of(record.key), record.jid, len(self.run_starts) - 1
-                job = (jid_number(jid), _NEVER_ASKED, times[record.at], place, received, run)
-                events.append((digest, *job))
-            elif isinstance(record, JobAnswer | Downloaded | Lost):
-                events.append(self._answer(record))
+                jid = jid_number(record.jid)  # type: ignore[attr-defined] # as above
+                events.append((digest_of(key), _ACCEPTED, jid, at, place, received, run))
             elif isinstance(record, RunStarted):
                 self.run_starts.append(record.at)
+                run += 1
+            elif (event := event_of(record)) is not None:
+                key = record.key  # type: ignore[attr-defined] # it has an event
+                # A `sent` just before it may be left out if it makes no difference.
+                if just_sent.pop(key, self) is None and event not in OUTCOMES:
+                    events.append(_plain(key, _SENT))
+                if isinstance(record, JobAnswer | Downloaded | Lost):
+                    events.append(self._answer(record))
+                else:
+                    events.append(_plain(key, event))
             place += len(line) + 1
         self._extend(events)
+        if len(just_sent) > MOST_JUST_SENT:
+            self._remember_sent()
 
     def note(self, answers: Iterable[JobAnswer | Downloaded | Lost]) -> None:
         """Take in answers that were committed."""
         self._extend(list(map(self._answer, answers)))
 
-    def _answer(self, record: JobAnswer | Downloaded | Lost) -> _Event:
-        due_at = 0.0
-        if isinstance(record, JobAnswer):
-            states = _STATE_OF_EXPORT if isinstance(record, ExportStatus) else _STATE_OF
-            state = states.get(record.status, JobState.PENDING)
-            due_at = self._times[record.next_check_at]
-        elif isinstance(record, Downloaded):
-            state = JobState.EMPTY if record.is_empty else JobState.DOWNLOADED
-        else:
-            state = JobState.LOST
-        return digest_of(record.key), jid_number(record.jid), state, due_at, 0, 0, 0
-
-    def supersede(self, digest: bytes) -> None:
-        """Leave out the job of a key, if it has one: the key was sent again and has no new job."""
-        self._extend([(digest, 0, _SUPERSEDED, 0, 0, 0, 0)])
-
-    def jobs(self, first_check_at: Callable[[float], float]) -> Iterator[KnownJob]:
-        """Every key's last job, in no order that means anything.
+    def keys(self, first_check_at: Callable[[float], float]) -> Iterator[KnownJob | KeyState]:
+        """Every key's last job, or the state of a key that has none; in no order that means
+        anything. Left out is a key of which only answers about a job are known.
 
         `first_check_at` gives the time of a job's first check for that of its creation.
         """
+        self._remember_sent()
         for partition in range(PARTITIONS):
             last: dict[bytes, _Event] = {}
-            answers: dict[bytes, tuple[JobState, float]] = {}
+            answers: dict[bytes, _Event] = {}
+            others: set[bytes] = set()
             for event in self._events.read(partition):
-                digest, jid, number, at, *_ = event
-                if number == _NEVER_ASKED:
+                digest, what = event[0], event[1]
+                if what == _ACCEPTED:
                     last[digest] = event
                     answers.pop(digest, None)
-                elif number == _SUPERSEDED:
-                    last.pop(digest, None)
-                elif digest in last and last[digest][1] == jid:
-                    was_ready = number == JobState.READY and digest in answers
-                    if not (was_ready and answers[digest][0] is JobState.READY):  # ready since then
-                        answers[digest] = _STATES[number], at
+                elif what not in _JOB_STATE:
+                    others.add(digest)
+                elif digest in last and last[digest][2] == event[2]:
+                    before = answers.get(digest)
+                    if what != _READY or before is None or before[1] != _READY:  # since the first
+                        answers[digest] = event
+            for digest, state in self._states_of(others, partition):
+                if not state.has_job:
+                    last.pop(digest, None)  # the key was sent again and has no new job
+                    yield state
             for digest, (_, _, _, at, place, received, run) in last.items():
-                state, due_at = answers.get(digest) or (JobState.NEVER_ASKED, first_check_at(at))
                 day = date.fromordinal(received) if received else None
-                yield KnownJob(place, at, due_at, state, day, run)
+                if answer := answers.get(digest):
+                    yield KnownJob(place, at, answer[3], _JOB_STATE[answer[1]], day, run)
+                else:
+                    due_at = first_check_at(at)
+                    yield KnownJob(place, at, due_at, JobState.NEVER_ASKED, day, run)
+
+    def _states_of(
+        self, digests: Container[bytes], partition: int
+    ) -> Iterator[tuple[bytes, KeyState]]:
+        """Digest and state of keys that need a closer look: most are accepted, and asked about."""
+        last: dict[bytes, LastState] = {}
+        if digests:
+            for digest, what, jid, *_ in self._events.read(partition):
+                if digest in digests:
+                    event = _EVENT_OF_KEY.get(what, what)
+                    last[digest] = state_after(last.get(digest, NEVER_NAMED), event, jid)
+        return ((digest, now[0]) for digest, now in last.items())
 
     def close(self) -> None:
         self._events.close()
+
+    def _answer(self, record: JobAnswer | Downloaded | Lost) -> _Event:
+        event, due_at = event_of(record) or JOB_PENDING, 0.0
+        if isinstance(record, JobAnswer):
+            due_at = self._times[record.next_check_at]
+            if record.status == "not_found":
+                event = _NOT_FOUND
+            elif record.status == "done" and isinstance(record, ExportStatus):
+                event = _READY
+        elif isinstance(record, Lost):
+            event = _LOST
+        elif record.is_empty:
+            event = _EMPTY
+        return digest_of(record.key), event, jid_number(record.jid), due_at, 0, 0, 0
+
+    def _remember_sent(self) -> None:
+        self._extend([_plain(key, _SENT) for key in self._just_sent])
+        self._just_sent.clear()
 
     def _extend(self, events: list[_Event]) -> None:
         try:
             self._events.extend(events)
         except OSError as error:
             raise no_temporary_room(error) from None
+
+
+def _plain(key: str, event: int) -> _Event:
+    return digest_of(key), event, 0, 0, 0, 0, 0
 
 
 def accepted_lines(

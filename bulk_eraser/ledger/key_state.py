@@ -39,7 +39,9 @@ from bulk_eraser.records import (
 __all__ = [
     "ABOUT_KEYS",
     "JOB_PENDING",
+    "MOST_JUST_SENT",
     "NEVER_NAMED",
+    "OUTCOMES",
     "UNSENT",
     "KeyState",
     "LastState",
@@ -106,6 +108,11 @@ UNSENT = 254
 """The event of an `unsent` line."""
 JOB_PENDING = 255
 """The event of a `job_status` or `export_status` line that leaves the job unfinished."""
+
+OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
+"""The events that set a key's state, whatever it was before."""
+MOST_JUST_SENT = 1 << 14
+"""Keys whose `sent` is held back, for its outcome mostly follows and takes its place."""
 
 _STATE_OF_JOB = {
     "done": KeyState.ERASED,

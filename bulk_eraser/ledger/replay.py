@@ -8,7 +8,7 @@ introduced are read as a bare `Record`, so that every line has its place.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -25,10 +25,12 @@ from bulk_eraser.records import (
     ExportStatus,
     Failed,
     JobStatus,
+    LeafSecret,
     Lost,
     Record,
     Recovered,
     Rejected,
+    Root,
     RunFinished,
     RunStarted,
     Sent,
@@ -36,7 +38,7 @@ from bulk_eraser.records import (
     Unsent,
 )
 
-__all__ = ["KNOWN_FIELDS", "Fold", "Group", "groups_of", "ledger_blocks", "replay"]
+__all__ = ["KNOWN_FIELDS", "KNOWN_KINDS", "Fold", "Group", "groups_of", "ledger_blocks", "replay"]
 
 BLOCK = 1 << 20
 
@@ -58,14 +60,15 @@ _Line = (
     | Download
     | Downloaded
     | Lost
+    | LeafSecret
+    | Root
 )
 _decoder: "msgspec.json.Decoder[_Line]" = msgspec.json.Decoder(_Line)
-_KNOWN = tuple(
-    b'{"type":"%b"' % str(kind.__struct_config__.tag).encode() for kind in _Line.__args__
-)
+KNOWN_KINDS: tuple[type[Record], ...] = _Line.__args__
+_KNOWN = tuple(b'{"type":"%b"' % str(kind.__struct_config__.tag).encode() for kind in KNOWN_KINDS)
 KNOWN_FIELDS = {
     str(kind.__struct_config__.tag): frozenset({"type", *kind.__struct_fields__})
-    for kind in _Line.__args__
+    for kind in KNOWN_KINDS
 }
 """By the type of a line, what this version knows of it."""
 _OF_A_LATER_VERSION = Record()
@@ -91,12 +94,16 @@ class Fold(Protocol):
     def take(self, group: Group) -> None: ...
 
 
-def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Iterable[Fold]) -> None:
+def replay(scan: LedgerScan, blocks: Iterator[bytes], folds: Collection[Fold]) -> None:
     """Hand each proven group to every one of `folds`; `scan` is up to date while they see it.
 
     Raises `LedgerDamaged` as the scan does, or for a proven line that does not hold what its type
-    must, and what the folds raise.
+    must, and what the folds raise. Without folds nobody asks what the lines hold.
     """
+    if not folds:
+        for _ in scan.groups(blocks):
+            pass
+        return
     for group in groups_of(scan, blocks):
         for fold in folds:
             fold.take(group)

@@ -211,7 +211,7 @@ class Creation:
             return Rejected(line=row.row.line, error=row.row.error)
         if row.decision.action is Action.DUPLICATE:
             return Duplicate(**self._fields(row.row), first_line=row.first_line)
-        return Excluded(**self._fields(row.row))
+        return Excluded(**self._fields(row.row), reason=row.reason)
 
     def _fields(self, row: KeyRow) -> dict[str, Any]:
         """What every ledger line about this row's key begins with."""

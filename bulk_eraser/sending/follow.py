@@ -24,11 +24,9 @@ from bulk_eraser.errors import (
     UsageError,
     internal_error,
 )
-from bulk_eraser.key_partitions import PARTITIONS
 from bulk_eraser.ledger.file import LedgerFile
-from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
+from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, accepted_lines
-from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import (
     Accepted,
@@ -68,37 +66,14 @@ class FollowedLedger:
     def __init__(self, path: str) -> None:
         self.facts = LedgerFacts()
         self.book = JobBook()
-        self._history = KeyHistory()
         try:
-            self.file = LedgerFile(path, [self.facts, self.book, self._history])
-        except BaseException:  # whatever refused it, the temporary files are given back
+            self.file = LedgerFile(path, [self.facts, self.book])
+        except BaseException:  # whatever refused it, the temporary file is given back
             self.book.close()
-            self._history.close()
             raise
-
-    def without_job(self) -> Counter[str]:
-        """How many keys have no removal job, by the word of their state; without those on hold.
-
-        Also those that the last run left for a later one, of which the ledger need not know. A key
-        that was sent again after its job had failed is one of them: that job is followed no more.
-        """
-        states: Counter[KeyState] = Counter()
-        for partition in range(PARTITIONS):
-            of_keys = self._history.states(partition)
-            in_state = Counter(of_keys.values())
-            states += in_state
-            if any(state.was_sent and not state.has_job for state in in_state):
-                for digest, state in of_keys.items():
-                    if state.was_sent and not state.has_job:
-                        self.book.supersede(digest)
-        lacking = Counter({state.word: n for state, n in states.items() if not state.has_job})
-        del lacking["excluded"]
-        lacking["not_reached"] = self.facts.not_reached(states)
-        return +lacking
 
     def close(self) -> None:
         self.book.close()
-        self._history.close()
         self.file.close()
 
 
@@ -121,12 +96,12 @@ class Follow:
         self._facts = ledger.facts
         self.export = _as_asked(request, ledger.facts.export)
         self._book = ledger.book
-        self._without_job = ledger.without_job()
         self._answers = Answers()
         self._ended = 0
         self._folder: ResultFolder | None = None
         self._errors: Counter[str] = Counter()
         self._jobs = self._look_at_jobs()
+        self._without_job = self._lacking()
 
     @property
     def due(self) -> int:
@@ -265,6 +240,18 @@ class Follow:
 
     def _look_at_jobs(self) -> JobSurvey:
         return JobSurvey(self._book, self.request, self.file.read_at, time.time())
+
+    def _lacking(self) -> Counter[str]:
+        """How many keys have no removal job, by the word of their state; without those on hold.
+
+        Also those that the last run left for a later one, of which the ledger need not know. A key
+        that was sent again after its job had failed is one of them: that job is followed no more.
+        """
+        states = self._jobs.states
+        lacking = Counter({state.word: n for state, n in states.items() if not state.has_job})
+        del lacking["excluded"]
+        lacking["not_reached"] = self._facts.not_reached(states)
+        return +lacking
 
     def _look_again(self) -> JobSurvey:
         """As they are now; they are as before where none has answered."""

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from bulk_eraser.ledger.jobs import JobBook, JobState, KnownJob, accepted_at
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.records import time_text
 from bulk_eraser.sending.deadlines import (
     EXPIRES_SOON_DAYS,
@@ -26,6 +27,8 @@ __all__ = ["JobSurvey"]
 
 LISTED = 1000
 """Jobs that a list of the result names at the most."""
+_PENDING, _READY, _DONE = JobState.PENDING, JobState.READY, JobState.DONE
+_EMPTY = JobState.EMPTY
 LISTS = ("error_jobs", "not_found_jobs", "slow_jobs", "at_risk_jobs", "overdue_jobs")
 LISTS_OF_EXPORT = ("lost_jobs", "expiring_jobs", *LISTS)
 
@@ -36,6 +39,7 @@ class JobSurvey:
     `due` has the places of the jobs to ask about, 8 bytes for each, in the order of the ledger;
     `ready` those of the exports whose result can be had, in no order, and `may_have_expired` those
     of them that are done for a week, or nearly. `pending` counts the jobs that are not finished.
+    `states` counts the keys, those with a job as `IN_PROGRESS`, however it stands.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class JobSurvey:
         self.ready = array("Q")
         self.may_have_expired: set[int] = set()
         self._today = datetime.now(UTC).date()
-        self._states: Counter[JobState] = Counter()
+        self.states: Counter[KeyState] = Counter()
+        self._job_states: Counter[JobState] = Counter()
         self._next_due = float("inf")
         self._counts: Counter[str] = Counter()
         self._trouble: Exception | None = None
@@ -67,12 +72,12 @@ class JobSurvey:
 
     @property
     def pending(self) -> int:
-        return sum(n for state, n in self._states.items() if not state.is_finished)
+        return sum(n for state, n in self._job_states.items() if not state.is_finished)
 
     def put_into(self, result: FollowResult, *, with_lists: bool) -> None:
         """Counts, the next day, and the lists. Raises what was wrong with a line of a list."""
-        result.counts["jobs"] = self._states.total()
-        for state, count in self._states.items():
+        result.counts["jobs"] = self._job_states.total()
+        for state, count in self._job_states.items():
             if state.is_finished and state.name.lower() in result.counts:
                 result.counts[state.name.lower()] = count
         result.counts["pending"] = self.pending
@@ -87,29 +92,37 @@ class JobSurvey:
 
     def _look(self, book: JobBook) -> "array[int]":
         due, until = array("Q"), float("inf") if self._request.now else self._now
-        for job in book.jobs(self._request.calendar.next_check_at):
-            self._states[job.state] += 1
-            if job.state.has_ended_well:
+        next_due, slow_before = self._next_due, self._slow_before
+        job_states = self._job_states
+        for job in book.keys(self._request.calendar.next_check_at):
+            if isinstance(job, KeyState):
+                self.states[job] += 1
                 continue
-            if job.state is JobState.READY:
+            state = job.state
+            job_states[state] += 1
+            if _DONE <= state <= _EMPTY:  # all is well
+                continue
+            if state is _READY:
                 self.ready.append(job.place)
                 if job.due_at <= self._expired_before:
                     self.may_have_expired.add(job.place)
-            if not job.state.is_finished:
-                self._next_due = min(self._next_due, job.due_at)
+            if state < _DONE:
+                next_due = min(next_due, job.due_at)
                 if job.due_at <= until:
                     due.append(job.place)
             try:
-                for name in self._reasons(job):
-                    self._put_on_list(name, job)
+                late = self._deadline(job.received, job.run)[1]
+                if late or state > _PENDING or job.created_at <= slow_before:  # few jobs
+                    for name in self._reasons(job, late):
+                        self._put_on_list(name, job)
             except Exception as error:  # the jobs are asked about all the same
                 self._trouble = error
+        self._next_due, self.states[KeyState.IN_PROGRESS] = next_due, job_states.total()
         return array("Q", sorted(due))
 
-    def _reasons(self, job: KnownJob) -> list[str]:
-        """The lists that it belongs to; none for most jobs."""
+    def _reasons(self, job: KnownJob, late: str | None) -> list[str]:
+        """The lists that it belongs to; none for most jobs. `late` is the one of a deadline."""
         # 1. What the law asks for.
-        late = self._deadline(job.received, job.run)[1]
         reasons = [late] if late else []
         # 2. How the job stands; a job may be on both kinds of lists.
         if job.state.has_failed:

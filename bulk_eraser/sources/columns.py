@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.rows import KEY_NAMES, KeyRow, Reading
+from bulk_eraser.sources.rows import HOLD_REASON, KEY_NAMES, KeyRow, Reading
 
 __all__ = [
     "MOST_TITLE_LINES",
@@ -49,6 +49,11 @@ class Columns(NamedTuple):
     reference: int | None
     assumed: bool = False
 
+    @property
+    def has_facts(self) -> bool:
+        """Does a row say more than its key?"""
+        return self.received is not None or self.reference is not None
+
     def must_be_the_only_one(self, fields: list[Any], line: int, source: str) -> None:
         """Raise `InputError` if a row has more than the column that was taken as the only one.
 
@@ -83,12 +88,13 @@ def find_columns(header: list[str], asked: Reading, source: str) -> Columns:
     """The columns by the names of the header. Raises `InputError` where one cannot be told."""
     names = [name.strip() for name in header]
     key, assumed = _find_key(names, asked.key_field, source)
+    reference = _find(names, asked.reference_field, "--reference-field", source)
     return Columns(
         width=len(names),
         key=key,
         key_field=names[key],
         received=_find(names, asked.received_field, "--received-field", source),
-        reference=_find(names, asked.reference_field, "--reference-field", source),
+        reference=_find_reason(names, key, source) if asked.is_hold_list else reference,
         assumed=assumed,
     )
 
@@ -178,6 +184,14 @@ def _find(names: list[str], wanted: str | None, option: str, source: str) -> int
     if names.count(wanted) != 1:
         raise InputError(f"{source} {_trouble(names, wanted)} Use {option} to name another.")
     return names.index(wanted)
+
+
+def _find_reason(names: list[str], key: int, source: str) -> int | None:
+    """The column of a hold list with the reasons; None if it has none."""
+    found = [n for n, name in enumerate(names) if name.casefold() == HOLD_REASON and n != key]
+    if len(found) > 1:
+        raise InputError(f"{source} has the column {HOLD_REASON} twice. Rename one of them.")
+    return found[0] if found else None
 
 
 def _trouble(names: list[str], wanted: str) -> str:

@@ -104,7 +104,7 @@ class CsvRows:
     def groups(self) -> Iterator[RowGroup]:
         """The rows: most as groups of plain ones, all others step by step."""
         reader = self._reader
-        needs_nothing_else = not (self._columns.assumed or self._asked.has_facts)
+        needs_nothing_else = not (self._columns.assumed or self._columns.has_facts)
         broken = 0  # the line of the row before, if that may go on in this one
         while True:
             # 1. At the begin of a group, and nothing that came before has to do with it.
@@ -190,7 +190,7 @@ class CsvRows:
             is_first = self._to_compare == MOST_TITLE_LINES
             self._columns.header_must_not_be_a_key(row, self._name, is_first=is_first)
             self._to_compare -= 1
-        return self._with_facts(row, fields) if self._asked.has_facts else row
+        return self._with_facts(row, fields) if self._columns.has_facts else row
 
     def _is_one_number(self, fields: list[str]) -> bool:
         is_lone_column = self._undelimited and self._columns.width == 1
@@ -233,8 +233,10 @@ class CsvRows:
 
     def _with_facts(self, row: Row, fields: list[str]) -> Row:
         places = (self._columns.received, self._columns.reference)
-        facts = (fields[p] if p is not None and p < len(fields) else None for p in places)
-        return with_facts(row, *facts, received_format=self._asked.received_format)
+        received, reference = (
+            fields[p] if p is not None and p < len(fields) else None for p in places
+        )
+        return with_facts(row, received, reference, self._asked)
 
     # ── broken quotes ───────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,15 @@ import msgspec
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.json_exact import RowError
 from bulk_eraser.sources.json_members import Members
-from bulk_eraser.sources.rows import KEY_NAMES, Reading, RejectedRow, Row, clean_key, with_facts
+from bulk_eraser.sources.rows import (
+    HOLD_REASON,
+    KEY_NAMES,
+    Reading,
+    RejectedRow,
+    Row,
+    clean_key,
+    with_facts,
+)
 from bulk_eraser.sources.text import BlankLines, physical_lines
 
 __all__ = ["key_name_of", "ndjson_rows"]
@@ -38,7 +46,8 @@ def ndjson_rows(
     has both is rejected. Raises `UsageError` for a field that is not a plain name, `InputError`
     for a JSON array over several lines.
     """
-    members = Members(key_field, asked.received_field, asked.reference_field)
+    reference_field = HOLD_REASON if asked.is_hold_list else asked.reference_field
+    members = Members(key_field, asked.received_field, reference_field)
     too_long: set[int] = set()
     blank_lines = BlankLines(name)
     is_first = True
@@ -67,8 +76,7 @@ def ndjson_rows(
         else:
             row = clean_key(key, number)
             if asked.has_facts:
-                form = asked.received_format
-                row = with_facts(row, received, reference, received_format=form)
+                row = with_facts(row, received, reference, asked)
             yield row
 
 

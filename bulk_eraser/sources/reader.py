@@ -12,9 +12,6 @@ from bulk_eraser.sources.file import InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row, RowGroup, rows_of
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
-from bulk_eraser.sources.xlsx_book import Book
-from bulk_eraser.sources.xlsx_parts import DAMAGE, Parts, TooLarge
-from bulk_eraser.sources.xlsx_rows import XlsxRows
 
 __all__ = ["FORMATS", "InputReader", "format_of"]
 
@@ -53,6 +50,9 @@ class InputReader:
         read, which the first reading tells."""
         if self.asked.format != "xlsx" or self.asked.sheet is None:
             return []
+        from bulk_eraser.sources.xlsx_book import Book
+        from bulk_eraser.sources.xlsx_parts import DAMAGE, Parts, TooLarge
+
         try:
             content = read_whole(self.file.unchecked_bytes(), self.file.name)
             sheets = Book(Parts(content)).sheets()
@@ -85,6 +85,8 @@ class InputReader:
         return self.file.surveyed_bytes() if survey else self.file.checked_bytes()
 
     def _sheet_rows(self, *, survey: bool) -> Iterator[Row]:
+        from bulk_eraser.sources.xlsx_rows import XlsxRows  # most inputs are no workbook
+
         content = read_whole(self._raw(survey=survey), self.file.name)
         sheet = XlsxRows(content, self.file.name, self.asked)
         self.reading = replace(

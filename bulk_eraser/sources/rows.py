@@ -5,11 +5,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "BLANKS",
+    "HOLD_REASON",
     "KEY_NAMES",
+    "HoldListReading",
     "KeyRow",
     "KeyRows",
     "Reading",
@@ -26,9 +28,13 @@ __all__ = [
 KEY_NAMES = ("customerKey", "discoveryKey")
 """The column with the key if none is named; the second is its name in a sister product of Elevate,
 and taken where the first is not there."""
+HOLD_REASON = "reason"
+"""The column of a hold list that says why a key is on it, in any case of letters."""
+TELLING_KEY = 8
+"""So many characters of a key are no chance, wherever they stand."""
 MAX_KEY_BYTES = 2048
 MAX_REFERENCE = 200
-"""Characters."""
+"""Characters; also of the reason of a hold."""
 MAX_EXACT = 10**15 - 1
 """Larger numbers of a spreadsheet may have been rounded: it keeps 15 digits."""
 BLANKS = " \t\u00a0\ufeff\u200b" + "".join(
@@ -45,7 +51,8 @@ _NUMERIC_LIKE = re.compile(r'[+-]?\d+(?:[.,]\d+)?[eE]\+\d+|="[^"]*"')
 class KeyRow(NamedTuple):
     """A row with a usable key; `line` is the 1-based physical line on which it starts.
 
-    `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own.
+    `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own; in
+    a hold list, `reference` is the reason of the hold.
     """
 
     key: str
@@ -96,6 +103,8 @@ class Reading:
     `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
     """
 
+    is_hold_list: ClassVar = False
+
     format: str | None = None
     key_field: str | None = None
     header: bool = True
@@ -110,7 +119,18 @@ class Reading:
     @property
     def has_facts(self) -> bool:
         """Does a row say more than its key?"""
-        return self.received_field is not None or self.reference_field is not None
+        facts = (self.received_field, self.reference_field)
+        return self.is_hold_list or any(field is not None for field in facts)
+
+
+@dataclass(frozen=True)
+class HoldListReading(Reading):
+    """How to read a hold list: its column `HOLD_REASON` is read as well, if it is there."""
+
+    is_hold_list = True
+
+
+AS_IT_IS = Reading()
 
 
 def clean_key(raw: str, line: int) -> Row:
@@ -146,19 +166,19 @@ def are_plain_keys(keys: Sequence[str]) -> bool:
     )
 
 
-def with_facts(
-    row: Row, received: object, reference: object, *, received_format: str | None = None
-) -> Row:
+def with_facts(row: Row, received: object, reference: object, asked: Reading = AS_IT_IS) -> Row:
     """`row` with what else it says of the request, or rejected where that cannot stand.
 
-    None and blank text mean that it says nothing. `received` is a `date` or text in
-    `received_format`, without one `YYYY-MM-DD` (a time behind it is left out). `reference` is text
-    of at most 200 characters or a whole number.
+    None and blank text mean that it says nothing. `received` is a `date` or text in the form that
+    is `asked` for, without one `YYYY-MM-DD` (a time behind it is left out). `reference` is text of
+    at most 200 characters or a whole number; in a hold list it is any text, and cut there.
     """
     if isinstance(row, RejectedRow):
         return row
+    if asked.is_hold_list:
+        return row._replace(reference=_note(reference, row.key) or None)
     try:
-        day = _day(received, received_format)
+        day = _day(received, asked.received_format)
     except ValueError:
         return RejectedRow("bad_received", row.line)
     try:
@@ -195,6 +215,19 @@ def _text(value: object) -> str:
     if len(text) > MAX_REFERENCE or _CONTROL.search(text) or _SURROGATE.search(text):
         raise ValueError("too long, or with control characters")
     return text
+
+
+def _note(value: object, key: str) -> str:
+    """A person's words in one line, which no hold is refused for. The key is blacked out: they go
+    into ledgers with pseudonyms, and to readers who must not see keys."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | date):
+        return ""
+    text = _SURROGATE.sub("\ufffd", f"{value:g}" if isinstance(value, float) else str(value))
+    words = " ".join(_CONTROL.sub(" ", text).split())
+    # A short key may stand within a word that has nothing to do with it.
+    alone = "{}" if len(key) >= TELLING_KEY else r"(?<!\w){}(?!\w)"
+    words = re.sub(alone.format(re.escape(key)), "███", words, flags=re.IGNORECASE)
+    return words if len(words) <= MAX_REFERENCE else words[: MAX_REFERENCE - 1] + "…"
 
 
 def is_numeric_like(key: str) -> bool:

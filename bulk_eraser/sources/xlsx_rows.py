@@ -76,7 +76,7 @@ class XlsxRows:
             self._tell(error)
 
     def _read_rows(self) -> Iterator[Row]:
-        columns, has_facts = self._columns, self._asked.has_facts
+        columns, has_facts = self._columns, self._columns.has_facts
         to_compare = MOST_TITLE_LINES if columns.assumed else 0
         for line, cells in self._rows:
             if columns.assumed:
@@ -89,8 +89,7 @@ class XlsxRows:
             if has_facts:
                 received = self._value(cells, columns.received)
                 reference = self._value(cells, columns.reference)
-                form = self._asked.received_format
-                row = with_facts(row, received, reference, received_format=form)
+                row = with_facts(row, received, reference, self._asked)
             yield row
 
     def _filled_rows(self, parts: Parts, sheet: Sheet) -> Iterator[tuple[int, Cells]]:

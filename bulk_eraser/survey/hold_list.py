@@ -1,20 +1,27 @@
 """The hold list: customer keys that must not be sent, for a court case or a contract.
 
 A hold that does not take effect cannot be repaired, so a list that cannot be read to its last row
-is refused, and so is an entry that is some key of the input but for case or Unicode form.
+is refused, and so is an entry that is some key of the input but for case or Unicode form. What it
+says of the reasons is kept in an unlinked file, so memory does not grow with it.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from typing import IO
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import RejectedRow, is_numeric_like
+from bulk_eraser.sources.rows import KeyRow, RejectedRow, is_numeric_like
 from bulk_eraser.survey.torn_end import TornEnd
 from bulk_eraser.survey.warnings import EXAMPLES, folded
 
 __all__ = ["HoldList", "read_hold_list"]
+
+_SIZE_BITS = 10
+"""Of the number of a reason, for its size in bytes: 200 characters have 800 at most."""
 
 
 class HoldList:
@@ -33,12 +40,15 @@ class HoldList:
         self.near_misses: list[int] = []
         self.header_is_a_key = False
         self._header = b""
-        self._keys = KeyPartitions("")
+        self._keys = KeyPartitions("Q")
         self._folds = KeyPartitions("16sQ")
+        self._reasons: IO[bytes] | None = None
+        self._end = 0
+        self._last = ("", 0)
 
-    def add(self, key: str, line: int) -> None:
+    def add(self, key: str, line: int, reason: str | None = None) -> None:
         digest = self._digest_of(key)
-        self._keys.add(digest)
+        self._keys.add(digest, self._keep(reason) if reason else 0)
         self._folds.add(self._digest_of(folded(key)), digest, line)
 
     def note_header(self, name: str) -> None:
@@ -47,12 +57,15 @@ class HoldList:
 
     def match(
         self, partition: int, keys: Mapping[bytes, int], groups: Mapping[bytes, set[bytes]]
-    ) -> set[bytes]:
-        """The digests on hold in one partition. `keys` has those of the input, `groups` them by
-        the digest of what they fold to, where that is something else."""
-        held = {digest for (digest,) in self._keys.read(partition)}
+    ) -> dict[bytes, int]:
+        """The digests on hold in one partition, each with the number of its reason (0: none); the
+        first of several counts. `keys` has those of the input, `groups` them by the digest of what
+        they fold to, where that is something else."""
+        held: dict[bytes, int] = {}
+        for digest, number in self._keys.read(partition):
+            held[digest] = held.get(digest) or number
         self.entries += len(held)
-        self.unknown += len(held - keys.keys())
+        self.unknown += len(held.keys() - keys.keys())
         self.header_is_a_key |= self._header in keys
         for fold, digest, line in self._folds.read(partition):
             alike = groups.get(fold, set()) | ({fold} if fold in keys else set())
@@ -60,9 +73,29 @@ class HoldList:
                 self.near_misses = sorted({*self.near_misses, line})[:EXAMPLES]
         return held
 
+    def reason(self, number: int) -> str | None:
+        """The reason with this number; None for 0."""
+        if not number or self._reasons is None:
+            return None
+        size, place = number & ((1 << _SIZE_BITS) - 1), number >> _SIZE_BITS
+        return os.pread(self._reasons.fileno(), size, place).decode()
+
     def close(self) -> None:
         self._keys.close()
         self._folds.close()
+        if self._reasons is not None:
+            self._reasons.close()
+
+    def _keep(self, reason: str) -> int:
+        """The number of a reason; one that is the same as the one before is kept once."""
+        if reason != self._last[0]:
+            if self._reasons is None:
+                self._reasons = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
+            raw = reason.encode()
+            os.pwrite(self._reasons.fileno(), raw, self._end)
+            self._last = reason, self._end << _SIZE_BITS | len(raw)
+            self._end += len(raw)
+        return self._last[1]
 
 
 def read_hold_list(
@@ -80,9 +113,10 @@ def read_hold_list(
     """
     held, end, line = HoldList(reader.file.name, naming), TornEnd(), 0
     try:
-        for key, line in _rows(reader, allow_numeric_like):
-            held.add(key, line)
-            end.see([key])
+        for row in _rows(reader, allow_numeric_like):
+            line = row.line
+            held.add(row.key, line, row.reference)
+            end.see([row.key])
         if reader.ends_within_a_row and not allow_torn_end and end.is_likely():
             raise _unreadable(reader, line, "cut off? If it is whole, use --allow torn_end")
         held.sha256 = reader.file.fingerprint.sha256
@@ -97,13 +131,13 @@ def read_hold_list(
     return held
 
 
-def _rows(reader: InputReader, allow_numeric_like: bool) -> Iterator[tuple[str, int]]:
+def _rows(reader: InputReader, allow_numeric_like: bool) -> Iterator[KeyRow]:
     for row in reader.survey_rows():
         if isinstance(row, RejectedRow):
             raise _unreadable(reader, row.line, row.error)
         if not allow_numeric_like and is_numeric_like(row.key):
             raise _unreadable(reader, row.line, "rounded by a spreadsheet")
-        yield row.key, row.line
+        yield row
 
 
 def _unreadable(reader: InputReader, line: int, why: str) -> InputError:

@@ -2,14 +2,14 @@
 
 Each row gets one byte, its decision. Duplicates, the hold list and what the ledger already knows
 are joined by key digest, one partition at a time, so memory does not grow with the number of keys
-(one byte a row apart). For a duplicate, the line of the first row with its key is kept in an
-unlinked file, eight bytes at the row's place.
+(one byte a row apart). For a duplicate the line of the first row with its key is kept in an
+unlinked file, eight bytes at the row's place; for a key on hold, where the reason stands.
 """
 
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import sha256
 from itertools import count
 from typing import IO, NamedTuple
@@ -30,11 +30,13 @@ __all__ = ["DecidedRow", "Survey"]
 
 
 class DecidedRow(NamedTuple):
-    """A row on the second reading, and what is done with it; `first_line` for a duplicate."""
+    """A row on the second reading, and what is done with it; `first_line` for a duplicate, `reason`
+    for a key on hold, if the hold list gives one."""
 
     row: Row
     decision: Decision
     first_line: int
+    reason: str | None = None
 
 
 _NEW = Decision(Action.SEND, KeyState.NOT_SENT)
@@ -81,7 +83,7 @@ class Survey:
         self.keys_of_ledger = 0
         self.keys_sent_before = 0
         self.keys_in_common = 0
-        self._first_lines: IO[bytes] | None = None
+        self._numbers: IO[bytes] | None = None
         self.held_too_late_lines: list[int] = []
 
     def read(self, progress: Callable[[int], None] = lambda _rows: None) -> None:
@@ -152,7 +154,7 @@ class Survey:
             for digest, place, line, flags in self._keys.read(partition):
                 if digest in first:
                     codes[place] = _DUPLICATE.code
-                    self._keep_first_line(place, first[digest])
+                    self._keep_number(place, first[digest])
                     continue
                 first[digest] = line
                 state = known.get(digest, KeyState.NOT_SENT)
@@ -175,13 +177,15 @@ class Survey:
     def _note_kept(self, state: KeyState, line: int) -> None:
         self.kept_lines[state] = sorted([*self.kept_lines.get(state, []), line])[:EXAMPLES]
 
-    def _exclude(self, partition: int, held: set[bytes]) -> None:
+    def _exclude(self, partition: int, held: Mapping[bytes, int]) -> None:
         for digest, place, line, _flags in self._keys.read(partition):
             action, state = DECISIONS[self._codes[place]]
             if digest in held and action is not Action.DUPLICATE:
                 if Decision(Action.EXCLUDE, state).is_held_too_late:
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._codes[place] = Decision(Action.EXCLUDE, state).code
+                if held[digest]:
+                    self._keep_number(place, held[digest])
 
     def _await_export(self, partition: int, exported: set[bytes]) -> None:
         for digest, place, _line, _flags in self._keys.read(partition):
@@ -233,7 +237,7 @@ class Survey:
         It does not depend on what a ledger knows. Raises as `second_reading`.
         """
         digest = sha256()
-        for row, decision, _first_line in self.second_reading():
+        for row, decision, _first_line, _reason in self.second_reading():
             if isinstance(row, KeyRow) and decision.action in _NOT_ON_HOLD:
                 digest.update(row.key.encode() + b"\n")
         return digest.hexdigest()
@@ -289,8 +293,10 @@ class Survey:
 
     def _decided(self, row: Row, place: int) -> DecidedRow:
         decision = DECISIONS[self._codes[place]]
+        if decision.action is Action.EXCLUDE and self.hold_list is not None:
+            return DecidedRow(row, decision, 0, self.hold_list.reason(self._number(place)))
         is_duplicate = decision.action is Action.DUPLICATE
-        return DecidedRow(row, decision, self._first_line(place) if is_duplicate else 0)
+        return DecidedRow(row, decision, self._number(place) if is_duplicate else 0)
 
     def close(self) -> None:
         self.reader.file.close()
@@ -298,8 +304,8 @@ class Survey:
         self._look_alikes.close()
         if self.hold_list is not None:
             self.hold_list.close()
-        if self._first_lines is not None:
-            self._first_lines.close()
+        if self._numbers is not None:
+            self._numbers.close()
 
     def _note_rejected(self, row: RejectedRow) -> None:
         self.errors[row.error] += 1
@@ -307,15 +313,15 @@ class Survey:
         if len(lines) < EXAMPLES:
             lines.append(row.line)
 
-    def _keep_first_line(self, place: int, line: int) -> None:
-        if self._first_lines is None:
-            self._first_lines = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
-        os.pwrite(self._first_lines.fileno(), line.to_bytes(8, "little"), place * 8)
+    def _keep_number(self, place: int, number: int) -> None:
+        if self._numbers is None:
+            self._numbers = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
+        os.pwrite(self._numbers.fileno(), number.to_bytes(8, "little"), place * 8)
 
-    def _first_line(self, place: int) -> int:
-        if self._first_lines is None:
+    def _number(self, place: int) -> int:
+        if self._numbers is None:
             return 0
-        return int.from_bytes(os.pread(self._first_lines.fileno(), 8, place * 8), "little")
+        return int.from_bytes(os.pread(self._numbers.fileno(), 8, place * 8), "little")
 
     def _no_key(self) -> str:
         name = self.reader.file.name

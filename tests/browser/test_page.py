@@ -1,9 +1,10 @@
-"""The page of `report --html` in a real browser, as people will have it before them.
+"""The pages of `report --html` and `certificate --html` in a real browser, as people see them.
 
 In light and dark, on a narrow screen, for print, and without its style sheet: axe-core finds
 nothing that keeps somebody out, nothing is fetched, and nothing is complained of.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -27,28 +28,45 @@ FLAGS = [
 ]
 HOSTILE = "\"><script>document.title='run'</script><img src=x onerror=alert(1)> =1+1 {{7*7}} é"
 NARROW = 360
+PAGES = ["trouble", "erased", "certificate"]
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A batch in which much went wrong, with hostile text in it, and one where everybody is erased,
-    each as a page."""
+    each as a page; and a certificate of somebody, with the same text."""
     folder = tmp_path_factory.mktemp("pages")
     rows = "".join(f'k{n:05d}-7a1f,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\n' for n in range(300))
     (folder / "keys.csv").write_text(f"customerKey,ticket\n{rows},\n,x\nk00001-7a1f,again\n")
-    (folder / "few.csv").write_text("customerKey\n" + "".join(f"few{n}-7a1f\n" for n in range(9)))
+    holds = [(f"k{n:05d}-7a1f", HOSTILE if n < 4 else f"court case {n}") for n in range(20)]
+    hold_rows = "".join(json.dumps({"customerKey": k, "reason": why}) + "\n" for k, why in holds)
+    (folder / "hold.ndjson").write_text(hold_rows)
+    row = rows.split("\n", 1)[0].split(",", 1)[1]
+    few = "".join(f"few{n}-7a1f,{row}\n" for n in range(9))
+    (folder / "few.csv").write_text(f"customerKey,ticket\n{few}")
     faults = ("http_400=5%", "job_error=5%", "http_500=2%")
     with simulated(*faults) as origin:
         bulk_eraser(
             folder,
             *("run", "keys.csv", "--base-url", origin, "--yes", "--rate", "0"),
             *("--reference-field", "ticket", "--requester", HOSTILE, "--reference", HOSTILE),
+            *("--exclude", "hold.ndjson"),
         )
         follow(folder, "keys")
     with simulated() as origin:
-        bulk_eraser(folder, "run", "few.csv", "--base-url", origin, "--yes")
+        run = ("run", "few.csv", "--base-url", origin, "--yes", "--reference-field", "ticket")
+        bulk_eraser(folder, *run)
         follow(folder, "few")
-    return {"trouble": page_of(folder, "keys"), "erased": page_of(folder, "few")}
+    certificate = folder / "certificate.html"
+    bulk_eraser(
+        folder,
+        *("certificate", "few.ledger.ndjson", "--line", "4", "--html", certificate.name),
+    )
+    return {
+        "trouble": page_of(folder, "keys"),
+        "erased": page_of(folder, "few"),
+        "certificate": certificate,
+    }
 
 
 @contextmanager
@@ -137,7 +155,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["trouble", "erased"])
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("way", WAYS)
 def test_nobody_is_kept_out(opened: Any, name: str, way: str):
     """axe-core's rules, with everything folded open; nothing is wider than the screen."""
@@ -148,7 +166,7 @@ def test_nobody_is_kept_out(opened: Any, name: str, way: str):
     assert width <= WAYS[way]["viewport"]["width"]
 
 
-@pytest.mark.parametrize("name", ["trouble", "erased"])
+@pytest.mark.parametrize("name", PAGES)
 def test_it_makes_sense_without_its_style_sheet(opened: Any, name: str):
     """As Jenkins shows it, whose policy forbids style and script."""
     page = opened(name, viewport={"width": 1000, "height": 1400})
@@ -157,7 +175,7 @@ def test_it_makes_sense_without_its_style_sheet(opened: Any, name: str):
     must_be_accessible(page)
 
 
-@pytest.mark.parametrize("name", ["trouble", "erased"])
+@pytest.mark.parametrize("name", PAGES)
 def test_it_can_be_printed(opened: Any, name: str):
     """For print it is as accessible, and comes out as PDF of a few pages of A4."""
     page = opened(name)
@@ -167,9 +185,19 @@ def test_it_can_be_printed(opened: Any, name: str):
     assert 1 <= pdf.count(b"/Type /Page\n") <= 12
 
 
-def test_hostile_text_stays_text(opened: Any):
+@pytest.mark.parametrize("name", ["trouble", "erased"])
+def test_all_but_the_annexes_is_one_page_of_a4(opened: Any, name: str):
+    """Verdict, pictures, facts, exceptions and the place for a signature, however much is wrong."""
+    page = opened(name, viewport={"width": 688, "height": 1054})  # A4 without margins
+    page.emulate_media(media="print")
+    assert page.evaluate("document.querySelector('.annexes').offsetTop") <= 1054
+    assert page.locator(".sign-here").is_visible()
+
+
+@pytest.mark.parametrize("name", ["trouble", "certificate"])
+def test_hostile_text_stays_text(opened: Any, name: str):
     """It stands on the page as it was given, and nothing of it ran."""
-    page = opened("trouble")
+    page = opened(name)
     assert page.locator("script, img, iframe, object, embed, link").count() == 0
     assert page.title() != "run"
     assert "<script>document.title=" in page.inner_text("body")
@@ -177,7 +205,11 @@ def test_hostile_text_stays_text(opened: Any):
 
 @pytest.mark.parametrize(
     ("name", "verdict"),
-    [("trouble", "Not complete"), ("erased", "Complete: all 9 customer keys are erased")],
+    [
+        ("trouble", "Not complete"),
+        ("erased", "Complete: all 9 customer keys are erased"),
+        ("certificate", "customer key in Voyado Elevate is erased"),
+    ],
 )
 def test_the_verdict_is_read_without_script(opened: Any, name: str, verdict: str):
     """The first heading's section says it, also where scripts are forbidden."""

@@ -25,7 +25,7 @@ FOLDER = "results"
 def archive(name: str = "clicks.jsonl", content: str = '{"a":1}\n') -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(name, content)
+        file.writestr(zipfile.ZipInfo(name), content)  # of one time, whenever it is made
     return packed.getvalue()
 
 
@@ -131,7 +131,8 @@ async def test_what_is_not_done_is_not_downloaded(
 
 
 async def test_no_erasure_on_the_ledger_of_an_export(desk: Any, service: Any, keys: list[str]):
-    """`run` refuses it, and so do status and report, which say who is erased: 2, nothing sent."""
+    """`run` refuses it, and so do status, report and certificate, which say who is erased: 2,
+    nothing sent."""
     source = desk.csv(keys[:3])
     await exported(desk, service, source)
     service.result = data_of
@@ -144,6 +145,9 @@ async def test_no_erasure_on_the_ledger_of_an_export(desk: Any, service: Any, ke
         ended = await desk.call(command, LEDGER)
         assert ended.code == 2
         assert "erase nobody" in ended.err
+    ended = await desk.call("certificate", LEDGER, "--line", "2", "--output", "proof")
+    assert ended.code == 2
+    assert "nothing to certify" in ended.err
     assert len(service.calls) == sent
     assert (desk.folder / LEDGER).read_bytes() == before
 

@@ -241,3 +241,30 @@ async def test_when_all_keys_are_held_nothing_is_sent(desk: Any, service: Any, k
     ended = await desk.call("run", source, *arguments)
     desk.reconcile(source, ended, service, held=keys[:5])
     assert (ended.code, service.calls) == (0, [])
+
+
+async def test_the_reason_of_a_hold_is_on_record(desk: Any, service: Any, keys: list[str]):
+    """It stands in the `excluded` line, which `verify` and the auditor's program take as any other,
+    and a run without a reason writes the line as ever."""
+    source = desk.csv(keys[:6])
+    content = f"customerKey,reason\n{keys[1]},Court case 117 of {keys[1]}\n{keys[4]},\n"
+    ended = await desk.run(source, service, "--exclude", desk.file("hold.csv", content))
+    ledger = desk.reconcile(source, ended, service, held=[keys[1], keys[4]])
+    first, second = ledger.of("excluded")
+    assert first["reason"] == "Court case 117 of ███"
+    assert set(second) == {"type", "at", "key", "line"}
+    verified = await desk.call("verify", "keys.ledger.ndjson", "--input", source)
+    assert verified.code == 0
+
+
+async def test_the_reason_stays_where_keys_are_pseudonyms(desk: Any, service: Any, keys: list[str]):
+    """An exception without its reason is no evidence; the key is not in it."""
+    pepper = desk.file("pepper", "a pepper of more than sixteen bytes\n")
+    pepper.chmod(0o600)
+    env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    hold = desk.file("hold.ndjson", json.dumps({"customerKey": keys[1], "reason": f"x {keys[1]}"}))
+    arguments = ("--exclude", hold, "--pseudonymize")
+    await desk.run(desk.csv(keys[:3]), service, *arguments, env=env)
+    ledger = desk.ledger()
+    assert keys[1].encode() not in ledger.raw
+    assert [line["reason"] for line in ledger.of("excluded")] == ["x ███"]

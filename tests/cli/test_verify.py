@@ -133,7 +133,7 @@ async def test_every_state_of_a_row(desk: Any, service: Any, keys: list[str]):
 OTHER = "other.ledger.ndjson"
 COLUMNS = [
     *("line", "key", "state", "error", "reference"),
-    *("received", "jid", "accepted_at", "job_status", "due"),
+    *("received", "jid", "accepted_at", "job_status", "due", "hold_reason"),
 ]
 
 

@@ -145,7 +145,7 @@ def test_unsent_takes_back_the_sent_before_it(
     monkeypatch: pytest.MonkeyPatch, held_back: int
 ) -> None:
     """The key is again what it was, also after a repeat that did not leave."""
-    monkeypatch.setattr(history_module, "_JUST_SENT", held_back)
+    monkeypatch.setattr(history_module, "MOST_JUST_SENT", held_back)
     unsent: Line = {"type": "unsent", "line": 2, "attempt": 1}
     lines = LINES | {"unsent": unsent}
     for before in itertools.product(LINES, repeat=2):
@@ -167,7 +167,7 @@ def test_keys_that_were_just_sent_stand_where_they_did(
     monkeypatch: pytest.MonkeyPatch, held_back: int
 ) -> None:
     """However many `sent` lines wait for their outcome, none is forgotten or comes too late."""
-    monkeypatch.setattr(history_module, "_JUST_SENT", held_back)
+    monkeypatch.setattr(history_module, "MOST_JUST_SENT", held_back)
     orders = list(itertools.product(["sent", "accepted", "excluded", "lost"], repeat=3))
     keys = [f"k{number}" for number in range(len(orders))]
     history = KeyHistory()

@@ -7,7 +7,7 @@ USUAL = 100
 
 def register_profiles() -> None:
     """`quick` holds from now on, unless --hypothesis-profile names `soak`."""
-    settings.register_profile("quick", max_examples=USUAL // 4, deadline=None)
+    settings.register_profile("quick", max_examples=USUAL // 8, deadline=None)
     settings.register_profile("soak", max_examples=USUAL * 3, deadline=None)
     settings.load_profile("quick")
 

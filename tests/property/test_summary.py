@@ -101,12 +101,12 @@ def test_everything_adds_up(of_each: list[list[tuple[str, list[Any]]]]):
     assert 0 <= months.from_run <= summary.to_be_erased
     assert (summary.next_check_at is None) == (states["in_progress"] == 0)
     assert summary.due_now <= states["in_progress"]
-    told = Counter(row["state"] for row in rows)
+    told = Counter(row.state for row in rows)
     named = {state: count for state, count in states.items() if state != "rejected"}
     not_named = named.pop("not_reached")
     assert {state: count for state, count in told.items() if state != "not_reached"} == {
         state: count for state, count in named.items() if count
     }
-    found = [row["line"] for row in rows if "line" in row]  # a forged line may be all there is
+    found = [row.line for row in rows if row.line]  # a forged line may be all there is
     assert len(set(found)) == len(found) <= len(rows) <= len(KEYS)
     assert not_named >= 0

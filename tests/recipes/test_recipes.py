@@ -264,4 +264,7 @@ def test_the_image_holds_what_the_package_needs(tmp_path: Path):
     )
     assert ended.returncode == 0, ended.stderr
     (wheel,) = tmp_path.glob("bulk_eraser-*.whl")
-    assert any(name.endswith("/man1/bulk-eraser.1") for name in zipfile.ZipFile(wheel).namelist())
+    with zipfile.ZipFile(wheel) as packed:
+        assert any(name.endswith("/man1/bulk-eraser.1") for name in packed.namelist())
+        of_page = packed.read("bulk_eraser/evidence/report/check_ledger.py")
+    assert of_page == (ROOT / "docs" / "check_ledger.py").read_bytes()

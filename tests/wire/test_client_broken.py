@@ -42,6 +42,9 @@ JOB = b'{"jid":"job-1","status":"created"}'
 LOST = NetworkFault("connection_lost", maybe_done=True)
 BAD = NetworkFault("bad_answer", maybe_done=True)
 TIMEOUT = 0.3
+"""Seconds, where nothing that the test needs has to happen within them."""
+AMPLE = 2.0
+"""Seconds, where a busy machine has to connect and answer within them."""
 REFUSALS = [400, 413, 414, 422]
 
 
@@ -169,7 +172,7 @@ async def test_a_repeat_takes_no_other_old_connection(raw_server: Start, client_
     server = await raw_server(script)
     client = client_of(server.origin, concurrency=4)
     await asyncio.gather(*(client.create_removal_job(f"{number}") for number in range(4)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert accepted(await client.create_removal_job("all kept", anew=True)) == "all kept"
         assert await client.create_removal_job("one dead") == LOST._replace(at_once=True)
         assert accepted(await client.create_removal_job("one dead", anew=True)) == "one dead"
@@ -251,7 +254,7 @@ async def test_an_answer_that_comes_in_two_halves_between_keys(
 async def test_an_answer_that_comes_after_the_timeout(raw_server: Start, client_of: Make) -> None:
     """The late answer to a request that was given up is never read for the next one."""
     server = await raw_server(lambda peer: peer.hold() if peer.number == 1 else echo(peer))
-    client = client_of(server.origin, timeout=TIMEOUT)
+    client = client_of(server.origin, timeout=AMPLE)
     assert await client.create_removal_job("one") == NetworkFault("timeout", maybe_done=True)
     server.peers[0].push(job(b"one"))
     assert accepted(await client.create_removal_job("two")) == "two"
@@ -373,7 +376,7 @@ async def test_an_answer_that_does_not_come_to_an_end(raw_server: Start, client_
     assert dict(zip(SLOW, came, strict=True)) == dict.fromkeys(
         SLOW, NetworkFault("timeout", maybe_done=True)
     )
-    assert loop.time() - began < TIMEOUT + 0.5
+    assert loop.time() - began < TIMEOUT + AMPLE
 
 
 async def test_a_refusal_whose_body_does_not_come_to_an_end(
@@ -397,17 +400,16 @@ async def test_a_head_that_is_found_when_the_time_is_up(raw_server: Start, clien
         await peer.hold()
 
     server = await raw_server(script)
-    client = client_of(server.origin, timeout=TIMEOUT)
+    client = client_of(server.origin, timeout=AMPLE)
     attempt = asyncio.create_task(client.create_removal_job("key"))
     await asked.wait()
     server.peers[0].push(http(length=9999))
-    time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
+    time.sleep(AMPLE + 0.3)  # noqa: ASYNC251 the whole process stands still
     done, _ = await asyncio.wait({attempt}, timeout=20)
     assert {task.result() for task in done} == {NetworkFault("timeout", maybe_done=True)}
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("tls", "chunked"), [(False, True), (True, False)])
 async def test_answers_that_came_while_the_process_stood_still(
     raw_server: Start, client_of: Make, trusted: Any, tls: bool, chunked: bool
 ) -> None:
@@ -426,13 +428,13 @@ async def test_answers_that_came_while_the_process_stood_still(
         await peer.hold()
 
     server = await raw_server(script, tls=trusted.issue("127.0.0.1") if tls else None)
-    client = client_of(server.origin, timeout=TIMEOUT, concurrency=count)
+    client = client_of(server.origin, timeout=AMPLE, concurrency=count)
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(client.create_removal_job(f"{n}")) for n in range(count)]
         await asked.wait()
         for peer in server.peers:
             peer.push(answer)
-        time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 the whole process stands still
+        time.sleep(AMPLE + 0.3)  # noqa: ASYNC251 the whole process stands still
     assert [classify(call.result()).kind for call in calls] == [Kind.ACCEPTED] * count
 
 
@@ -521,7 +523,7 @@ async def test_a_request_that_is_cancelled(raw_server: Start, client_of: Make) -
 
     server = await raw_server(script)
     attempt = asyncio.create_task(client_of(server.origin).create_removal_job("key"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asked.wait()
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -663,7 +665,7 @@ async def test_connecting_is_bounded_and_carries_nothing_out(
     began = loop.time()
     came = await client_of(origin, timeout=TIMEOUT).create_removal_job("key")
     assert came == NetworkFault("cannot_connect", maybe_done=False)
-    assert loop.time() - began < TIMEOUT + 0.2
+    assert loop.time() - began < TIMEOUT + AMPLE
 
 
 async def test_tls_to_a_server_that_has_none(raw_server: Start, client_of: Make) -> None:

@@ -109,7 +109,7 @@ async def test_each_fault_of_the_simulator(
 
     plan = FaultRates({fault: 1.0}, retry_after_s=7)
     async with Simulator(api_key, plan, sleep=for_ever) as simulator:
-        client = client_of(simulator.origin, timeout=0.3 if fault == "delay" else 20.0)
+        client = client_of(simulator.origin, timeout=2.0 if fault == "delay" else 20.0)
         verdict = classify(await client.create_removal_job("key"))
         assert simulator.counts.requests == 1
     assert (verdict.kind, verdict.error, verdict.maybe_done) == (kind, error, maybe_done)

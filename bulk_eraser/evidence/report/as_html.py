@@ -6,6 +6,8 @@ is given.
 
 import re
 from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,23 +22,37 @@ from bulk_eraser.evidence.report.words import (
     GLOSSARY,
     HOW_TO_CHECK,
     LIMITS,
-    WHY,
     deadline_lines,
+    each_row_once,
     failure_meaning,
     first_deadline,
     from_run,
     headline,
+    hold_meaning,
     next_check,
     remarks,
+    sums,
+    title,
 )
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.wording import STATE_MEANINGS, counted, plural, printable, time_in_words
+from bulk_eraser.wording import (
+    STATE_MEANINGS,
+    counted,
+    plural,
+    printable,
+    run_ending,
+    time_in_words,
+)
 
 __all__ = ["as_html"]
 
 RUNS = 200
 """Runs that are listed; a batch has rarely more than a dozen."""
+EXCEPTIONS = 7
+"""Kinds of exceptions on the first printed page, the longest reason there; an annex has all."""
+LONGEST_REASON = 90
+CHECK = "check_ledger.py"
 
 
 def as_html(summary: Summary) -> str:
@@ -52,6 +68,7 @@ def as_html(summary: Summary) -> str:
         "counted": counted,
         "plural": plural,
         "when": time_in_words,
+        "ending": lambda run: run_ending(run.outcome, run.exit_code),
         "text": lambda value: printable(str(value)),
         "commands": _with_commands,
     }
@@ -60,13 +77,15 @@ def as_html(summary: Summary) -> str:
 
 def _view(summary: Summary) -> dict[str, Any]:
     now = datetime.fromisoformat(summary.made_at)
+    exceptions = _exceptions(summary)
     return {
         "s": summary,
-        "title": ", ".join(ledger.ledger for ledger in summary.ledgers),
+        "title": title(summary),
         "mark": _mark(summary.standing),
         "headline": headline(summary),
         "remarks": remarks(summary),
         "bar": bar_of(summary),
+        "sums": sums(summary),
         "days": days_of(summary),
         "timeline": timeline_of(summary),
         "states": STATE_MEANINGS,
@@ -76,13 +95,17 @@ def _view(summary: Summary) -> dict[str, Any]:
         "next_check": next_check(summary, now),
         "certificate": CERTIFICATE,
         "performed": _performed(summary),
-        "exceptions": _exceptions(summary),
+        "exceptions": [_in_short(it) for it in exceptions[:EXCEPTIONS]],
+        "more_exceptions": exceptions[EXCEPTIONS:],
+        "all_exceptions": exceptions if _are_too_long(exceptions) else [],
+        "hold_list": next((it.hold_list for it in reversed(summary.runs) if it.hold_list), None),
+        "rows": each_row_once(summary.rows),
         "limits": LIMITS,
         "check": HOW_TO_CHECK,
+        "program": _program(),
         "glossary": GLOSSARY,
         "findings": FINDINGS,
         "row_errors": ROW_ERRORS,
-        "why": WHY,
         "lines_of": lines_of,
         "runs": summary.runs[-RUNS:],
     }
@@ -110,9 +133,23 @@ def _performed(summary: Summary) -> tuple[str, str]:
     return min(begun, default=""), max(ended, default="")
 
 
-def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
+def _program() -> str:
+    """docs/check_ledger.py, which a wheel holds beside this module."""
+    installed = files(__package__) / CHECK
+    of_clone = Path(__file__).parents[3] / "docs" / CHECK
+    return (installed if installed.is_file() else of_clone).read_text(encoding="utf-8")
+
+
+_Exception = tuple[int, str, str, str]
+"""How many, why, in which lines, and what to do."""
+
+
+def _exceptions(summary: Summary) -> list[_Exception]:
     """Who is not erased, why, in which lines, and what to do: an exception each."""
-    found = [
+    late = "on hold, but already sent, or perhaps (counted under its state as well)"
+    found = [(summary.held_too_late, late, "", ADVICE["held_too_late"])]
+    found = found if summary.held_too_late else []
+    found += [
         (
             it.count,
             f"{it.state.replace('_', ' ')}: {failure_meaning(it)}",
@@ -124,13 +161,31 @@ def _exceptions(summary: Summary) -> list[tuple[int, str, str, str]]:
     if summary.states["rejected"]:
         reasons = ", ".join(f"{it.count:,} {it.error}" for it in summary.rejected)
         why = f"{STATE_MEANINGS['rejected']} ({reasons})" if reasons else STATE_MEANINGS["rejected"]
-        found.append((summary.states["rejected"], why, "", ADVICE["rejected"]))
+        lines = sorted(line for it in summary.rejected for line in it.lines)[:3]
+        where = lines_of(lines, summary.states["rejected"]) if lines else ""
+        found.append((summary.states["rejected"], why, where, ADVICE["rejected"]))
     found += [
         (summary.states[state], STATE_MEANINGS[state], "", ADVICE[state])
-        for state in ("in_progress", "not_reached", "excluded")
+        for state in ("in_progress", "not_reached")
         if summary.states[state]
     ]
-    if summary.held_too_late:
-        late = "on hold, but already sent, or perhaps (counted under its state as well)"
-        found.append((summary.held_too_late, late, "", ADVICE["held_too_late"]))
+    found += [
+        (
+            it.count,
+            f"on the hold list: {hold_meaning(it)}",
+            lines_of(it.lines[:3], it.count) if it.lines else "",
+            ADVICE["excluded"],
+        )
+        for it in summary.holds
+    ]
     return found
+
+
+def _in_short(exception: _Exception) -> _Exception:
+    count, why, where, advice = exception
+    return count, why if len(why) <= LONGEST_REASON else why[:LONGEST_REASON] + "…", where, advice
+
+
+def _are_too_long(exceptions: list[_Exception]) -> bool:
+    """For the first page."""
+    return len(exceptions) > EXCEPTIONS or any(_in_short(it) != it for it in exceptions)

@@ -12,16 +12,19 @@ from bulk_eraser.evidence.report.words import (
     ADVICE,
     LIMITS,
     deadline_lines,
+    each_row_once,
     failure_meaning,
     first_deadline,
     from_run,
     headline,
+    hold_meaning,
     next_check,
     remarks,
+    title,
 )
 from bulk_eraser.evidence.summary import Summary
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.wording import STATE_MEANINGS, printable, time_in_words
+from bulk_eraser.wording import STATE_MEANINGS, printable, run_ending, time_in_words
 
 __all__ = ["as_markdown", "escaped", "table"]
 
@@ -30,6 +33,7 @@ LONGEST = 120
 """Characters of a text that is not our own."""
 RUNS = 20
 ROWS = 40
+HOLDS = 20
 _MARKUP = re.compile(
     r"^[ =-]+"  # a list, a line, a heading, code
     r"|^\d+[.)]"  # a numbered list
@@ -45,7 +49,7 @@ def as_markdown(summary: Summary) -> str:
     notes = [first_deadline(summary) and f"First deadline: {first_deadline(summary)}."]
     notes += [from_run(summary), next_check(summary, now)]
     parts = [
-        f"{FIRST_LINE}## Erasure: {escaped(_title(summary))}\n",
+        f"{FIRST_LINE}## Erasure: {escaped(title(summary), LONGEST)}\n",
         f"**{escaped(headline(summary))}**\n",
         "".join(f"- {escaped(remark)}\n" for remark in remarks(summary)),
         table(("keys", "what became of them"), states, right=1),
@@ -78,17 +82,13 @@ def table(head: tuple[str, ...], rows: list[list[str]], right: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(summary: Summary) -> str:
-    return ", ".join(ledger.ledger for ledger in summary.ledgers)[:LONGEST]
-
-
 def _to_do(summary: Summary) -> str:
     rows = [
         [
             f"{it.count:,}",
-            f"{it.state}: {failure_meaning(it)}",
+            f"{it.state.replace('_', ' ')}: {failure_meaning(it)}",
             _where(it.lines, it.count),
-            ADVICE[it.state],
+            _advice(it.state),
         ]
         for it in summary.failures[:ROWS]
     ]
@@ -97,11 +97,24 @@ def _to_do(summary: Summary) -> str:
             f"{it.count:,}",
             f"rejected: {ROW_ERRORS.get(it.error, it.error)}",
             _where(it.lines, it.count),
-            ADVICE["rejected"],
+            _advice("rejected"),
         ]
         for it in summary.rejected[:ROWS]
     ]
+    rows += [
+        [
+            f"{it.count:,}",
+            f"on the hold list: {hold_meaning(it)}",
+            _where(it.lines, it.count),
+            _advice("excluded"),
+        ]
+        for it in summary.holds[:HOLDS]
+    ]
     return table(("rows", "why", "where", "what to do"), rows, right=1)
+
+
+def _advice(state: str) -> str:
+    return ADVICE[state].replace("`", "")
 
 
 def _where(lines: list[int], count: int) -> str:
@@ -110,10 +123,10 @@ def _where(lines: list[int], count: int) -> str:
 
 def _rows(summary: Summary) -> str:
     rows = [
-        [f"{row.line:,}", row.why, row.error or row.job_status, row.reference, row.jid, row.due]
-        for row in summary.rows[:ROWS]
+        [f"{row.line:,}", why, row.error or row.job_status, row.reference, row.jid, row.due]
+        for row, why in each_row_once(summary.rows)[:ROWS]
     ]
-    head = ("line", "state", "why", "reference", "jid", "due")
+    head = ("line", "what became of it", "error or job status", "reference", "jid", "due")
     return table(head, rows, right=1)
 
 
@@ -139,7 +152,7 @@ def _runs(summary: Summary) -> str:
             run.command,
             f"{run.requests:,}",
             f"{run.repeats:,}",
-            f"{run.outcome} ({run.exit_code})" if run.outcome else "broke off, or is under way",
+            run_ending(run.outcome, run.exit_code),
         ]
         for run in summary.runs[-RUNS:]
     ]

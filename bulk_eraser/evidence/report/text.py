@@ -12,6 +12,7 @@ from bulk_eraser.evidence.report.words import (
     first_deadline,
     from_run,
     headline,
+    hold_meaning,
     next_check,
     remarks,
 )
@@ -22,6 +23,7 @@ from bulk_eraser.wording import (
     counted,
     plural,
     printable,
+    run_ending,
     time_in_words,
 )
 
@@ -102,6 +104,9 @@ def _to_do(summary: Summary) -> list[str]:
         where = lines_of(reject.lines, reject.count)
         meaning = ROW_ERRORS.get(reject.error, "no usable key")
         lines.append(f"{reject.count:,} rejected, {reject.error}: {meaning} ({where})")
+    for hold in summary.holds:
+        where = lines_of(hold.lines, hold.count)
+        lines.append(f"{hold.count:,} excluded, on hold: {hold_meaning(hold)} ({where})")
     others = [it for it in ("rejected", "not_reached", "in_progress") if summary.states[it]]
     lines += [f"{summary.states[state]:,} {state}: {ADVICE[state]}" for state in others]
     return lines
@@ -121,7 +126,7 @@ def _timing(summary: Summary) -> list[str]:
 
 def _run(run: RunFacts) -> str:
     when = time_in_words(run.at)
-    ending = f"{run.outcome} ({run.exit_code})" if run.outcome else "broke off, or is under way"
+    ending = run_ending(run.outcome, run.exit_code)
     what = f"{run.accepted:,} accepted" if run.command == "run" else "asked about jobs"
     return f"{when} {run.command}: {counted(run.requests, 'request')}, {what}; {ending}"
 

@@ -1,8 +1,17 @@
 """What every report says in words: the verdict, what to do, what the method can and cannot do."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from bulk_eraser.evidence.summary import Failure, Standing, Summary
+from bulk_eraser.evidence.summary import (
+    OTHER_REASONS,
+    TO_BE_ERASED,
+    Failure,
+    Hold,
+    ListedRow,
+    Standing,
+    Summary,
+)
 from bulk_eraser.records import ROW_ERRORS
 from bulk_eraser.wording import (
     attempt_meaning,
@@ -19,16 +28,20 @@ __all__ = [
     "GLOSSARY",
     "HOW_TO_CHECK",
     "LIMITS",
-    "WHY",
     "deadline_lines",
+    "each_row_once",
     "failure_meaning",
     "first_deadline",
     "from_run",
     "headline",
+    "hold_meaning",
     "next_check",
     "remarks",
+    "sums",
+    "title",
 ]
 
+MOST_NAMES = 5
 ADVICE = {
     "job_failed": "Create new jobs: the same `run` command as before, with --retry-failed. If they "
     "fail again, ask Voyado and name the jid.",
@@ -46,8 +59,7 @@ ADVICE = {
     "rejected": "Correct these rows in the input, then use the same `run` command as before.",
     "held_too_late": "Ask Voyado at once: a removal job waits a day before it begins, and the tool "
     "cannot take it back.",
-    "excluded": "On the hold list, so not sent. Once a key is off the list, the next `run` sends "
-    "it.",
+    "excluded": "Not sent. Once a key is off the list, the next `run` sends it.",
     "overdue": "The month for an answer is over. Tell these people, and your data protection "
     "officer.",
 }
@@ -70,8 +82,8 @@ LIMITS = (
 HOW_TO_CHECK = (
     "`bulk-eraser verify LEDGER --input FILE` reads ledger and input again and says whether every "
     "row is accounted for. It needs no API key and sends nothing.",
-    "Without this program: docs/check_ledger.py checks a ledger with nothing but Python's standard "
-    "library. It must print the same head.",
+    "Without this program: docs/check_ledger.py, which the page of `report` prints as well, checks "
+    "a ledger with nothing but Python's standard library. It must print the same head.",
     "The head is a digest over the whole ledger. If it is kept elsewhere, as in a receipt or on "
     "this page, nobody can change the ledger unnoticed.",
 )
@@ -83,11 +95,11 @@ CERTIFICATE = {
     "“done”",
 }
 """What a certificate of erasure says, beside what is in the ledger."""
-WHY = {
-    "overdue": "not erased, and the month is over",
-    "at_risk": "not erased, a week or less left",
+_MONTH = {
+    "overdue": "the month is over",
+    "at_risk": "a week or less left",
 }
-"""Why a row is listed, where it is not for its state."""
+"""Why a row is listed, beside its state."""
 GLOSSARY = {
     "customer key": "the name under which Elevate knows a visitor; it should hold no personal data",
     "removal job": "what Elevate creates for each key that it is to erase",
@@ -138,9 +150,10 @@ def remarks(summary: Summary) -> list[str]:
         found.append(f"For {counted(deadlines.overdue, 'key')} the month for an answer is over.")
     if deadlines.at_risk:
         keys = counted(deadlines.at_risk, "key")
-        found.append(f"For {keys} the month for an answer is over within a week.")
+        found.append(f"For {keys} the month for an answer ends within a week.")
     if summary.failed:
-        found.append(f"{counted(summary.failed, 'key')} will not be erased without your help.")
+        keys = counted(summary.failed, "key")
+        found.append(f"{keys} will not be erased unless somebody acts.")
     if states["rejected"]:
         rows = counted(states["rejected"], "row")
         found.append(f"{rows} had no usable key, so nothing was sent for the person.")
@@ -155,7 +168,7 @@ def remarks(summary: Summary) -> list[str]:
         )
     if states["excluded"]:
         keys = counted(states["excluded"], "key")
-        found.append(f"{keys} {_are(states['excluded'])} on the hold list and not to be erased.")
+        found.append(f"{keys} {_are(states['excluded'])} on the hold list, and not to be erased.")
     if any(ledger.tail_bytes for ledger in summary.ledgers):
         found.append(
             "Something follows the last commit of a ledger and proves nothing: a run "
@@ -167,6 +180,34 @@ def remarks(summary: Summary) -> list[str]:
     return found
 
 
+def title(summary: Summary) -> str:
+    """What the report is about: the order's reference, and the input or the ledgers."""
+    names = [summary.inputs[-1].name] if summary.inputs else []
+    names = names or [ledger.ledger for ledger in summary.ledgers]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    about = ", ".join(names[:MOST_NAMES]) + more
+    references = ", ".join(summary.references[:MOST_NAMES])
+    return f"{about} ({references})" if references else about
+
+
+def sums(summary: Summary) -> list[str]:
+    """How the numbers add up to those who are to be erased, and to those who are not."""
+    found = []
+    to_be = [summary.states[state] for state in TO_BE_ERASED if summary.states[state]]
+    others = [n for state, n in summary.states.items() if n and state not in TO_BE_ERASED]
+    keys = plural(sum(to_be), "customer key")
+    for counts, what in (
+        (to_be, f"{keys} to be erased"),
+        (others, "on hold, without a usable key, or repeated"),
+    ):
+        if counts:
+            parts = " + ".join(f"{count:,}" for count in counts)
+            found.append(
+                f"{parts} = {sum(counts):,} {what}." if len(counts) > 1 else f"{parts} {what}."
+            )
+    return found
+
+
 def failure_meaning(failure: Failure) -> str:
     """Why, in words; the words of an error that is not known stay as they are."""
     word = printable(failure.error)
@@ -175,6 +216,35 @@ def failure_meaning(failure: Failure) -> str:
     if failure.state == "sent":
         return "sent, and no answer is recorded"
     return f"{word}: {ROW_ERRORS.get(word) or attempt_meaning(word)}"
+
+
+def hold_meaning(hold: Hold) -> str:
+    """Why keys are on hold, as the hold list says it."""
+    if hold.reason == OTHER_REASONS:
+        return "other reasons, see the table of all rows"
+    return f"“{printable(hold.reason)}”" if hold.reason else "the hold list gives no reason"
+
+
+def each_row_once(listed: list[ListedRow]) -> list[tuple[ListedRow, str]]:
+    """Each row once, with all for which it is listed: what became of it, and its month."""
+    found: dict[ListedRow, list[list[str]]] = {}
+    for row in listed:
+        of_row = found.setdefault(replace(row, why=""), [])
+        # Two rows that differ in nothing are told apart by their reasons, of which each has one.
+        reasons = next((it for it in of_row if row.why not in it), None)
+        if reasons is None:
+            of_row.append(reasons := [])
+        reasons.append(row.why)
+    return [
+        (
+            row,
+            "; ".join(
+                [row.state.replace("_", " "), *(_MONTH[why] for why in reasons if why in _MONTH)]
+            ),
+        )
+        for row, of_row in found.items()
+        for reasons in of_row
+    ]
 
 
 def next_check(summary: Summary, now: datetime) -> str:

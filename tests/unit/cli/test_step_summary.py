@@ -35,6 +35,38 @@ def test_annotations_are_one_line_each_and_hold_no_command():
     assert annotations("run", Result(), []) == []
 
 
+def test_the_gravest_reasons_are_annotated():
+    """A hold that came too late, then what concerns most; three lines in all."""
+    result = result_of()
+    counts = {"empty_key": 1, "http_400": 27, "held_too_late": 2, "timeout": 9}
+    result.attention = [Attention(word, count) for word, count in counts.items()]
+    _, first, second = annotations("run", result, ["x"])
+    assert "::2 held_too_late: " in first
+    assert "::27 http_400: " in second
+    rows = (
+        section("run", result, labels_of(JobKind.REMOVAL), ["x"])
+        .split("where |\n")[1]
+        .splitlines()[1:5]
+    )
+    assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 27", "| 9", "| 1"]
+
+
+def test_a_reason_is_not_told_twice():
+    """`unknown: may or may not have arrived`, and not `unknown: unknown: …`."""
+    result = result_of()
+    result.attention = [Attention("unknown", 2)]
+    assert "::2 unknown: may or may not" in annotations("follow", result, ["x"])[1]
+
+
+def test_verify_is_verified_or_not():
+    """By its own word, and not “not finished”."""
+    said = section("verify", result_of(3, "incomplete"), labels_of(JobKind.REMOVAL), ["x"])
+    assert said.startswith("### bulk-eraser verify: not verified (3)")
+    assert "verify: verified (0)" in section(
+        "verify", result_of(0), labels_of(JobKind.REMOVAL), ["x"]
+    )
+
+
 def test_the_level_is_that_of_the_exit_code():
     """Pending jobs are no failure for six days; rows that need attention are a warning."""
     levels = {0: "notice", 75: "notice", 3: "warning", 69: "error", 79: "error", 2: "error"}

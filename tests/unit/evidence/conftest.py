@@ -95,8 +95,8 @@ def unknown(key: str, line: int = 2, error: str = "timeout") -> Unknown:
     return Unknown(key=key, line=line, error=error, attempts=1)
 
 
-def excluded(key: str, line: int = 2) -> Excluded:
-    return Excluded(key=key, line=line)
+def excluded(key: str, line: int = 2, reason: str | None = None) -> Excluded:
+    return Excluded(key=key, line=line, reason=reason)
 
 
 def rejected(line: int, error: str = "empty_key") -> Rejected:

@@ -261,5 +261,6 @@ def test_what_is_kept_as_one_is_as_if_kept_apart(
                 file.write(group)
     digests = set(map(digest_of, known))
     together = audited(paths, digests)
-    with mock.patch.object(audit_module, "_JUST_SENT", -1):  # none is held back to the next group
+    # None is held back to the next group.
+    with mock.patch.object(audit_module, "MOST_JUST_SENT", -1):
         assert together == audited(paths, digests)

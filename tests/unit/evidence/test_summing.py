@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.evidence.summary import TO_BE_ERASED, Deadlines, Standing
+from bulk_eraser.evidence.row_table import WINDOW
+from bulk_eraser.evidence.summary import OTHER_REASONS, TO_BE_ERASED, Deadlines, Standing
 from tests.unit.evidence.conftest import (
     accepted,
     excluded,
@@ -95,6 +96,33 @@ def test_every_state_is_counted_once_and_explained(summary_of: Any):
     assert (sum(summary.days.erased), sum(summary.days.waiting)) == (1, 6)
     assert (summary.next_check_at, summary.due_now) == ("2026-11-28T00:00:00.000Z", 1)
     assert summary.standing is Standing.NEEDS_ATTENTION
+
+
+def test_holds_are_counted_by_their_last_reason(summary_of: Any):
+    """Each key once; what the hold list said last counts, and a key that was sent is on no hold."""
+    run = {"exclude_sha256": "f" * 64}
+    summary = summary_of(
+        (RUN, [started(**run), excluded("a", 2, "old"), excluded("b", 3), excluded("c", 4, "x")]),
+        (RUN, [sent("d", 5), accepted("d", 5)]),
+        (LATER, [started(run="r2", **run), excluded("a", 2, "new"), excluded("b", 3)]),
+        (LATER, [excluded("d", 5, "new"), excluded("e", 6, "new"), sent("c", 4), accepted("c", 4)]),
+    )
+    assert [(it.reason, it.count, it.lines) for it in summary.holds] == [
+        ("new", 2, [2, 6]),
+        ("", 1, [3]),
+    ]
+    assert sum(it.count for it in summary.holds) == summary.states["excluded"] == 3
+    assert summary.rows == []
+
+
+def test_a_reason_for_each_of_many_holds_is_told_as_other_reasons(summary_of: Any):
+    """A hundred are told apart; memory does not grow with the rest, and the sum is right."""
+    held = [excluded(f"k{n}", 2 + n, f"case {n % 250}") for n in range(500)]
+    summary = summary_of((RUN, [started(exclude_sha256="f" * 64), *held]))
+    assert len(summary.holds) == 101
+    assert summary.holds[0].reason == OTHER_REASONS
+    assert summary.holds[0].count == 300
+    assert sum(it.count for it in summary.holds) == 500
 
 
 def test_rows_to_look_at_are_named_without_their_keys(summary_of: Any):
@@ -290,7 +318,7 @@ def test_two_ledgers_tell_each_key_once(tmp_path: Path, order: tuple[int, int]):
         "not_reached": 0,
     }
     assert [(it.why, it.line) for it in summary.rows] == [("unknown", 10)]
-    assert [(row["line"], row["state"]) for row in rows] == [(9, "in_progress"), (10, "unknown")]
+    assert [(row.line, row.state) for row in rows] == [(9, "in_progress"), (10, "unknown")]
     assert [it.ledger for it in summary.ledgers] == [f"{n}.ledger.ndjson" for n in order]
 
 
@@ -299,12 +327,28 @@ def test_every_key_is_a_row_in_the_order_of_the_ledger(tmp_path: Path):
     path = written(tmp_path / "k.ledger.ndjson", *one_of_each())
     rows: list[Any] = []
     summed(path, add_row=rows.append)
-    assert [row["line"] for row in rows] == [8, 2, 3, 4, 5, 6, 7, 9]
-    assert [row["state"] for row in rows][:3] == ["sent", "erased", "in_progress"]
-    assert {row["key"] for row in rows} == {""}
+    assert [row.line for row in rows] == [8, 2, 3, 4, 5, 6, 7, 9]
+    assert [row.state for row in rows][:3] == ["sent", "erased", "in_progress"]
+    assert {row.key for row in rows} == {""}
     shown: list[Any] = []
     summed(path, add_row=shown.append, show_keys=True)
-    assert "".join(row["key"] for row in shown) == "pedrjfux"
+    assert "".join(row.key for row in shown) == "pedrjfux"
+
+
+def test_a_row_is_read_wherever_its_lines_stand(tmp_path: Path):
+    """Across the windows in which a ledger is read again, or longer than one of them."""
+    keys = [f"k{n}" for n in range(400)]
+    jids = {key: f"jid-{n}" + "x" * (50_000 if n % 97 == 5 else n) for n, key in enumerate(keys)}
+    run = [(RUN, [started(), *(sent(key, n) for n, key in enumerate(keys, 2))])]
+    run += [(RUN, [accepted(key, n, jid=jids[key])]) for n, key in enumerate(keys, 2)]
+    asked = [(LATER, [status(key, f"word-{key}", jids[key])]) for key in reversed(keys)]
+    rows: list[Any] = []
+    later = (LATER, [started("follow", run="q")])
+    path = written(tmp_path / "k.ledger.ndjson", *run, later, *asked)
+    summed(path, add_row=rows.append, show_keys=True)
+    assert {row.key: row.jid for row in rows} == jids
+    assert all(row.job_status == f"word-{row.key}" for row in rows)
+    assert path.stat().st_size > 4 * WINDOW
 
 
 def test_what_stands_before_a_break_is_summed_up(tmp_path: Path):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bulk_eraser.errors import InputError
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import KeyRow, Reading
+from bulk_eraser.sources.rows import HoldListReading, KeyRow, Reading
 from bulk_eraser.survey import hold_list, survey
 from bulk_eraser.survey import warnings as suspects
 from bulk_eraser.survey.checks import Allow, Intake, must_be_usable, survey_of
@@ -218,6 +218,116 @@ def test_nothing_is_left_behind(
         held.close()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
     assert list(spool.iterdir()) == []
+
+
+# ── reasons ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def reasons_of(surveyed: Survey) -> dict[str, str | None]:
+    """Key → reason, of the rows that are on hold."""
+    return {
+        row.row.key: row.reason
+        for row in surveyed.second_reading()
+        if row.decision.action is Action.EXCLUDE and isinstance(row.row, KeyRow)
+    }
+
+
+@pytest.fixture
+def held_for(write: Write) -> Iterator[Callable[..., dict[str, str | None]]]:
+    """The reasons for which k1 to k9 are on hold by a list with this content."""
+    with ExitStack() as surveys:
+
+        def held_for(content: str | bytes, name: str = "hold.csv") -> dict[str, str | None]:
+            rows = "".join(f"k{n}-7a1f-5e17\n" for n in range(1, 10))
+            source = InputReader(str(write(f"customerKey\n{rows}", "keys.csv")), Reading())
+            hold = InputReader(str(write(content, name)), HoldListReading())
+            surveyed = surveys.enter_context(closing(survey_of(Intake(source, hold))))
+            return {key[:2]: reason for key, reason in reasons_of(surveyed).items()}
+
+        yield held_for
+
+
+def workbook_with_reasons() -> bytes:
+    book, content = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["customerKey", "REASON"])
+    book.active.append(["k1-7a1f-5e17", "court"])
+    book.active.append(["k2-7a1f-5e17", 117])
+    book.active.append(["k3-7a1f-5e17"])
+    book.save(content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "hold.csv",
+            "Reason;customerKey\n court ;k1-7a1f-5e17\n117;k2-7a1f-5e17\n ;k3-7a1f-5e17\n",
+        ),
+        (
+            "hold.ndjson",
+            '{"customerKey":"k1-7a1f-5e17","reason":"court"}\n'
+            '{"customerKey":"k2-7a1f-5e17","reason":117}\n'
+            '{"customerKey":"k3-7a1f-5e17","reason":null}\n',
+        ),
+        ("hold.xlsx", workbook_with_reasons()),
+    ],
+)
+def test_a_hold_list_may_give_reasons(
+    held_for: Callable[..., dict[str, str | None]], name: str, content: str | bytes
+) -> None:
+    """In its column `reason`, whatever the format; a hold without one is a hold."""
+    assert held_for(content, name) == {"k1": "court", "k2": "117", "k3": None}
+
+
+def test_without_the_column_there_are_none(held_for: Callable[..., dict[str, str | None]]) -> None:
+    assert held_for("customerKey,why\nk1-7a1f-5e17,court\n") == {"k1": None}
+    assert held_for('{"customerKey":"k1-7a1f-5e17"}\n', "hold.ndjson") == {"k1": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('"two\nlines\tand  more"', "two lines and more"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 199 + "…"),
+        ("not K1-7A1F-5e17!", "not ███!"),
+        (f"{'x' * 195} k1-7a1f-5e17", f"{'x' * 195} ███"),
+        ("other-k2-7a1f-5e17", "other-k2-7a1f-5e17"),
+        ("\x1b[31m<b>=1+1", "[31m<b>=1+1"),
+    ],
+)
+def test_a_reason_is_one_short_line_without_the_key(
+    held_for: Callable[..., dict[str, str | None]], text: str, told: str
+) -> None:
+    """No hold is refused for its words: they are cut at 200 characters, and the key is blacked out,
+    also where the cut would have left its beginning."""
+    assert held_for(f"customerKey,reason\nk1-7a1f-5e17,{text}\n") == {"k1": told}
+
+
+def test_a_short_key_is_blacked_out_where_it_stands_alone(write: Write) -> None:
+    """`7` is part of many words and numbers."""
+    reader = InputReader(
+        str(write("customerKey,reason\n7,case 7 of 17\n", "hold.csv")), HoldListReading()
+    )
+    source = InputReader(str(write("customerKey\n7\n8\n", "keys.csv")), Reading())
+    with closing(survey_of(Intake(source, reader))) as surveyed:
+        assert reasons_of(surveyed) == {"7": "case ███ of 17"}
+
+
+def test_of_several_reasons_the_first_counts(
+    held_for: Callable[..., dict[str, str | None]],
+) -> None:
+    """A key may stand on the list twice; each key has its own, however many there are."""
+    rows = "".join(f"k{n}-7a1f-5e17,{reason}\n" for n in (1, 2, 3) for reason in ("", f"r{n}", "z"))
+    assert held_for(f"customerKey,reason\n{rows}") == {"k1": "r1", "k2": "r2", "k3": "r3"}
+
+
+def test_two_columns_of_reasons_are_refused(
+    held_for: Callable[..., dict[str, str | None]],
+) -> None:
+    with pytest.raises(InputError, match=r"hold\.csv has the column reason twice"):
+        held_for("customerKey,reason,Reason\nk1-7a1f-5e17,a,b\n")
 
 
 # ── holding back ────────────────────────────────────────────────────────────────────────────────

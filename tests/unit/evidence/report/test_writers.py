@@ -1,6 +1,7 @@
 """What is written out of a summary: read back by foreign parsers, harmless whatever it holds."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -19,12 +20,14 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.report.as_markdown import escaped
 from bulk_eraser.evidence.report.pictures import bar_of, days_of, timeline_of
 from bulk_eraser.evidence.report.text import at_a_glance, in_full
+from bulk_eraser.evidence.report.words import sums
 from bulk_eraser.evidence.report.writers import WRITERS, must_be_replaceable, write
-from bulk_eraser.evidence.row_table import table_writer
+from bulk_eraser.evidence.row_table import Cells, table_writer
 from bulk_eraser.evidence.summary import Standing, Summary, Timing
 from bulk_eraser.records import PlanFacts
 from tests.unit.evidence.conftest import (
     accepted,
+    excluded,
     facts,
     failed,
     finished,
@@ -48,24 +51,26 @@ def hostile(summary_of: Any) -> Summary:
     """A summary with hostile text wherever text comes from outside, and keys that are secret."""
     row = {"reference": HOSTILE}
     run = started(
-        input=facts(name=HOSTILE, rows=9, keys=8, rejected=1),
+        input=facts(name=HOSTILE, rows=10, keys=9, rejected=1),
         requester=HOSTILE,
         reference=HOSTILE,
         target=HOSTILE,
         api=HOSTILE,
         tool=HOSTILE,
+        exclude_sha256=HOSTILE,
         plan=PlanFacts(sha256=HOSTILE, made_by=HOSTILE, made_at=HOSTILE),
     )
     keys = [f"{SECRET}-{n}" for n in range(6)]
     end = finished(3)
     end.outcome = HOSTILE
-    end.counts |= {"rows": 9, "accepted": 2, "failed": 1, "unknown": 1, "rejected": 1}
+    end.counts |= {"rows": 10, "accepted": 2, "failed": 1, "unknown": 1, "rejected": 1}
+    end.counts["excluded"] = 1
     end.counts["not_reached"] = 4
     return summary_of(  # type: ignore[no-any-return]
         (RUN, [run, *(sent(key, n + 2, **row) for n, key in enumerate(keys))]),
         (RUN, [accepted(keys[0], 2, jid=HOSTILE, **row), accepted(keys[1], 3, **row)]),
         (RUN, [failed(keys[2], 4, error=HOSTILE, **row), unknown(keys[3], 5, HOSTILE)]),
-        (RUN, [rejected(9, HOSTILE), end]),
+        (RUN, [rejected(9, HOSTILE), excluded(f"{SECRET}-7", 10, HOSTILE), end]),
         (LATER, [started("follow", run="q"), status(keys[0], "error", HOSTILE)]),
         (LATER, [status(keys[1], HOSTILE, due=HOSTILE)]),
     )
@@ -145,6 +150,65 @@ def test_the_page_is_whole_and_nothing_in_it_is_run_or_fetched(hostile: Summary)
     policy = next(it["content"] for it in page.named("meta") if it.get("http-equiv"))
     assert policy is not None
     assert policy.startswith("default-src 'none';")
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "json", "text"])
+def test_a_hold_is_told_with_its_reason(summary_of: Any, name: str):
+    """How many, where, and why, as the hold list says it, or that it says nothing."""
+    summary = summary_of(
+        (RUN, [started(exclude_sha256="f" * 64)]),
+        (
+            RUN,
+            [excluded("a", 2, "court case 7"), excluded("b", 3), excluded("c", 9, "court case 7")],
+        ),
+    )
+    content = in_full(summary) if name == "text" else made(name, summary)
+    plain = html.unescape(re.sub(r"<[^>]+>", " ", content))
+    assert "court case 7" in plain
+    if name != "json":
+        assert "lines 2 and 9" in plain
+        assert "the hold list gives no reason" in plain
+
+
+def test_a_row_stands_once_on_the_page_with_all_its_reasons(summary_of: Any):
+    """What became of it, and that its month is over; rows that differ in nothing are not merged."""
+    late = {"received": "2026-09-01"}
+    summary = summary_of(
+        (RUN, [started(), *(sent(key, 2, **late) for key in "ab"), sent("c", 3)]),
+        (RUN, [failed("a", 2, **late), failed("b", 2, **late), failed("c", 3)]),
+    )
+    assert len(summary.rows) == 5
+    rows = re.findall(r"<td>(refused[^<]*)</td>", made("html", summary))
+    assert rows == ["refused; the month is over"] * 2 + ["refused"]
+
+
+def test_the_first_page_names_the_first_exceptions_and_the_sum_of_the_others(summary_of: Any):
+    """Of long reasons it has the beginning; the annex has all, whole."""
+    reasons = [f"reason {n:02} {'why ' * 40}end" for n in range(12)]
+    held = [excluded(f"k{n}", 2 + n, reason) for n, reason in enumerate(reasons)]
+    content = made("html", summary_of((RUN, [started(exclude_sha256="f" * 64), *held])))
+    first, annexes = content.split('<div class="annexes">')
+    assert [n for n in range(12) if f"“reason {n:02} why" in first] == list(range(7))
+    assert '<td class="n">5</td><th scope="row">5 other reasons</th>' in first
+    assert "end”" not in first
+    assert all(f"“{reason}”" in annexes for reason in reasons)
+
+
+def test_the_sums_are_shown(summary_of: Any):
+    """Those who are to be erased, and those who are not, as sums of the table."""
+    run = started(input=facts(rows=7, keys=5, rejected=2), exclude_sha256="f" * 64)
+    run.sent_when_complete = 3
+    sent_ = [sent(key, 2 + n) for n, key in enumerate("abc")]
+    others = [excluded("x", 5), excluded("y", 6), rejected(7), rejected(8)]
+    outcomes = [accepted("a", 2), accepted("b", 3), failed("c", 4)]
+    summary = summary_of((RUN, [run, *sent_]), (RUN, [*outcomes, *others]))
+    assert sums(summary) == [
+        "2 + 1 = 3 customer keys to be erased.",
+        "2 + 2 = 4 on hold, without a usable key, or repeated.",
+    ]
+    run.sent_when_complete, run.input = 1, facts(rows=1, keys=1)
+    alone = summary_of((RUN, [run, sent("a")]), (RUN, [accepted("a")]))
+    assert sums(alone) == ["1 customer key to be erased."]
 
 
 def test_the_page_can_be_read_aloud(hostile: Summary):
@@ -258,7 +322,7 @@ def test_json_has_every_field(hostile: Summary):
 def test_a_table_has_no_formula():
     file = io.StringIO(newline="")
     add = table_writer(file)
-    add({"line": 2, "reference": "=1+1", "jid": "@SUM", "state": "-2", "error": "a;=1"})
+    add(Cells(2, reference="=1+1", jid="@SUM", state="-2", error="a;=1"))
     _, row = csv.reader(io.StringIO(file.getvalue()))
     assert [row[0], row[2], row[3], row[4], row[6]] == ["2", "'-2", "a;'=1", "'=1+1", "'@SUM"]
 
