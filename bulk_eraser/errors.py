@@ -7,6 +7,7 @@
     ├── TooManyFailures        69  more failures than --max-failures
     ├── LedgerWriteError       74  the ledger cannot be created or written
     ├── TemporaryFolderFull    74  nor the temporary folder
+    ├── OutputWriteError       74  nor the folder for the results of an export
     ├── LedgerBusy             75  another process writes this ledger
     ├── ContractBroken         76  the service breaks the contract for every key
     ├── CredentialsRefused     77  401, 403
@@ -39,6 +40,7 @@ __all__ = [
     "LedgerBusy",
     "LedgerDamaged",
     "LedgerWriteError",
+    "OutputWriteError",
     "Result",
     "ServiceDown",
     "TemporaryFolderFull",
@@ -114,6 +116,12 @@ class LedgerWriteError(BulkEraserError):
 
 class TemporaryFolderFull(BulkEraserError):
     """What does not fit into memory cannot be put aside."""
+
+    exit_code = ExitCode.LEDGER_WRITE
+
+
+class OutputWriteError(BulkEraserError):
+    """The folder for the results of an export cannot be written, or is full."""
 
     exit_code = ExitCode.LEDGER_WRITE
 

@@ -13,15 +13,22 @@ __all__ = [
     "ATTEMPT_ERRORS",
     "ROW_ERRORS",
     "Accepted",
+    "AfterExport",
     "Commit",
     "DerivedFrom",
+    "Download",
+    "Downloaded",
     "Duplicate",
     "Excluded",
+    "ExportFacts",
+    "ExportStatus",
     "Failed",
     "InputFacts",
+    "JobAnswer",
     "JobStatus",
     "KeyRecord",
     "LeafSecret",
+    "Lost",
     "PlanFacts",
     "Record",
     "Recovered",
@@ -65,6 +72,12 @@ ATTEMPT_ERRORS = {
     "dns": "the service's name could not be resolved",
     "internal_error": "a bug in bulk-eraser while this key was in flight",
     "interrupted": "the run was ended while this key was in flight or waiting for a repeat",
+    "no_archive": "the result of an export is not a whole zip archive (HTML, broken off, of "
+    "another length)",
+    "result_gone": "the service no longer has the result of an export: it expired, or a download "
+    "that broke off took it along",
+    "result_too_large": "the result of an export is larger than --max-result-bytes",
+    "same_result": "the result of an export is that of another key, byte for byte, as from a cache",
     "timeout": "no complete answer within --timeout",
 }
 """Why an attempt did not end well; beside these `http_` and the status, such as `http_503`."""
@@ -128,8 +141,28 @@ class PlanFacts(msgspec.Struct, kw_only=True, frozen=True):
     made_at: str
 
 
+class ExportFacts(msgspec.Struct, kw_only=True, frozen=True):
+    """Where the results of an export are put: `output` is the folder, `encrypt_to` an age recipient
+    (None: they are not encrypted), `max_result_bytes` how large one may be."""
+
+    output: str
+    encrypt_to: str | None
+    max_result_bytes: int
+
+
+class AfterExport(msgspec.Struct, kw_only=True, frozen=True):
+    """The ledger of an export: a run sends only keys whose result it has as downloaded. `head` is
+    what it ended with when the run began."""
+
+    ledger: str
+    head: str
+
+
 class RunStarted(Record, tag="run_started", kw_only=True):
-    """Who erases what, where, with which settings.
+    """Who erases (or exports) what, where, with which settings.
+
+    `export` is None for erasures. Otherwise the jobs of this ledger are export jobs, which erase
+    nobody; a ledger has jobs of one kind only.
 
     `keys` is `raw` (customer keys stand as they are) or `hmac-sha256`; then `pepper_check` tells
     whether another run has the same pepper.
@@ -155,6 +188,8 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     reference: str | None
     plan: PlanFacts | None = None
     sent_when_complete: int | None = None
+    export: ExportFacts | None = None
+    after_export: AfterExport | None = None
 
 
 class DerivedFrom(Record, tag="derived_from", kw_only=True):
@@ -190,7 +225,7 @@ class Sent(KeyRecord, tag="sent", kw_only=True):
 
 
 class Accepted(KeyRecord, tag="accepted", kw_only=True):
-    """The service created a removal job; `elapsed_ms` from the first attempt to this answer."""
+    """The service created a job; `elapsed_ms` from the first attempt to this answer."""
 
     jid: str
     status: str | None
@@ -251,17 +286,61 @@ class Excluded(KeyRecord, tag="excluded", kw_only=True):
     reason: str | None = None
 
 
-class JobStatus(Record, tag="job_status", kw_only=True):
+class JobAnswer(Record, kw_only=True):
     """One answer of job-status about an accepted key's job, the word as it came.
 
-    `next_check_at` is when it is due again (UTC), None for a job that is finished: `done`, `error`
-    or `not_found`.
+    `next_check_at` is when it is due again (UTC), None for a job that is finished.
     """
 
     key: str
     jid: str
     status: str
     next_check_at: str | None
+
+
+class JobStatus(JobAnswer, tag="job_status", kw_only=True):
+    """About a removal job, which is finished with `done`, `error` or `not_found`."""
+
+
+class ExportStatus(JobAnswer, tag="export_status", kw_only=True):
+    """About an export job, which is finished with `error` or `not_found`; with `done` its result
+    can be had, and is due at once."""
+
+
+class Download(Record, tag="download", kw_only=True):
+    """On disk before the request for a result leaves: from here on the service may have removed it.
+
+    `attempt` counts from 1 in each run.
+    """
+
+    key: str
+    line: int
+    jid: str
+    attempt: int
+
+
+class Downloaded(Record, tag="downloaded", kw_only=True):
+    """A result is in `file`, whole and on disk; `bytes` and `sha256` are those of the file.
+
+    `is_empty`: it held a single `empty.txt`, so there was no data of the key.
+    """
+
+    key: str
+    line: int
+    jid: str
+    file: str
+    bytes: int
+    sha256: str
+    is_empty: bool
+
+
+class Lost(Record, tag="lost", kw_only=True):
+    """The result of an export job did not arrive, and cannot be had any more."""
+
+    key: str
+    line: int
+    jid: str
+    error: str
 
 
 class Recovered(Record, tag="recovered", kw_only=True):

@@ -2,13 +2,14 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention, lines_of
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
-    "LABELS",
     "STATE_MEANINGS",
     "SUSPECTS",
+    "a_job_of",
     "attempt_error",
     "attempt_meaning",
     "attention_meaning",
@@ -17,6 +18,7 @@ __all__ = [
     "counted",
     "counts_table",
     "duration",
+    "labels_of",
     "moment",
     "plural",
     "printable",
@@ -27,18 +29,33 @@ __all__ = [
     "time_in_words",
 ]
 
-LABELS = {
+_LABELS = {
     "accepted": "accepted: the service created a removal job",
     "already_settled": "accepted in an earlier run: the removal job exists",
     "job_failed": "job failed: the last status of an earlier run's job is error or not_found",
     "failed": "failed: refused, or out of attempts",
     "unknown": "unknown: may or may not have arrived",
+    "not_exported": "not exported: the copy is not downloaded yet, so nothing was sent",
     "not_reached": "not reached in this run",
     "rejected": "rejected: no usable key, not sent",
     "duplicate": "duplicate: the key is in an earlier row",
     "excluded": "excluded: on the hold list",
 }
-"""What became of a row, by the words of `counts`."""
+
+
+def labels_of(kind: JobKind) -> dict[str, str]:
+    """What became of a row, by the words of `counts` of a run that creates jobs of this kind."""
+    a_removal_job, a_job = a_job_of(JobKind.REMOVAL), a_job_of(kind)
+    return {
+        word: text.replace(a_removal_job, a_job).replace(JobKind.REMOVAL, kind)
+        for word, text in _LABELS.items()
+    }
+
+
+def a_job_of(kind: JobKind) -> str:
+    """`a removal job`, `an export job`."""
+    return f"an {kind}" if kind is JobKind.EXPORT else f"a {kind}"
+
 
 STATE_MEANINGS = {
     "erased": "erased: the removal job is done",
@@ -47,6 +64,7 @@ STATE_MEANINGS = {
     "refused": "refused: the service refused the key permanently",
     "failed": "failed: certainly not carried out",
     "unknown": "unknown: may or may not have arrived",
+    "exported": "exported: the result is downloaded (or there was no data)",
     "excluded": "excluded: on the hold list, not sent",
     "rejected": "rejected: no usable key, not sent",
     "duplicate": "duplicate: the key is in an earlier row",
@@ -111,12 +129,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {plural(number, noun)}"
 
 
-def counts_table(counts: dict[str, int]) -> str:
+def counts_table(counts: dict[str, int], kind: JobKind) -> str:
     """The counts as aligned lines; what is 0 is left out, the sum stands at the end."""
     rows = counts["rows"]
     width = len(f"{rows:,}")
     lines = [
-        f"  {counts[name]:>{width},}  {label}" for name, label in LABELS.items() if counts[name]
+        f"  {counts[name]:>{width},}  {label}"
+        for name, label in labels_of(kind).items()
+        if counts[name]
     ]
     return "\n".join([*lines, f"  {rows:>{width},}  {plural(rows, 'row')} in all"])
 
@@ -199,11 +219,15 @@ def attempt_meaning(word: str) -> str:
 
 _ATTENTION = {
     "refused": "permanently refused earlier; not sent again without --retry-failed",
-    "job_failed": "accepted, but the removal job's last status is error or not_found",
+    "job_failed": "accepted, but the job failed: its last status is error or not_found, or its "
+    "result is lost",
     "held_too_late": "on the hold list, but sent by an earlier run; contact Voyado at once",
+    "not_exported": "not downloaded by the export that --after-export names; not sent",
     "not_reached": "not reached in this run",
-    "job_error": "the removal job's last status is error",
-    "job_not_found": "the removal job's last status is not_found",
+    "job_error": "the job's last status is error",
+    "job_not_found": "the job's last status is not_found",
+    "job_lost": "the result did not arrive, and cannot be had any more",
+    "job_expiring": "done for days and not downloaded: the service removes the result soon",
     "unaccounted": "no outcome in the ledgers",
     "at_risk": "not erased, and the month for an answer ends within a week",
     "overdue": "not erased, and the month for an answer is over",

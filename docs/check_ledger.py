@@ -9,6 +9,7 @@ from collections import Counter
 COMMIT = rb'\{"type":"commit","at":"[^"\\]*","lines":(\d+),"sha256":"([0-9a-f]{64})"\}\n'
 head, commits, lines, proven, read, maybe_sent = "0" * 64, 0, 0, 0, 0, 0
 group: list[bytes] = []
+kinds: set[str] = set()
 accepted: Counter[str] = Counter()
 for line in open(sys.argv[1], "rb"):  # noqa: SIM115 closed at the end of this short program
     read += len(line)
@@ -24,6 +25,8 @@ for line in open(sys.argv[1], "rb"):  # noqa: SIM115 closed at the end of this s
     except ValueError:
         sys.exit(f"no JSON between line {lines + 1} and its commit")
     for record in records:
+        if record["type"] == "run_started":
+            kinds.add("exports, which erase nobody" if record.get("export") else "removals")
         if record["type"] == "accepted":
             accepted[record["key"]] += 1
         maybe_sent += {"sent": 1, "unsent": -1}.get(record["type"], 0)
@@ -32,5 +35,6 @@ if not commits:
     sys.exit("no ledger, or one without a commit: nothing in it is proven")
 print(f"intact: {commits:,} commits, {lines:,} lines; head {head}; {read - proven} bytes behind it")
 twice = sum(times > 1 for times in accepted.values())
+print(f"the jobs of this ledger are {' and '.join(sorted(kinds)) or 'not named'}")
 print(f"{len(accepted):,} accepted, {twice:,} of them more than once")
 print(f"at most {maybe_sent:,} requests may have left")

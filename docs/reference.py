@@ -25,7 +25,12 @@ from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
-from bulk_eraser.sending.request import FollowResult, ListedJob, RunResult
+from bulk_eraser.sending.request import (
+    ExportFollowResult,
+    FollowResult,
+    ListedJob,
+    RunResult,
+)
 from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS
 from bulk_eraser.wording import SUSPECTS
 
@@ -34,6 +39,7 @@ WIDTH = 100
 RESULTS: dict[str, type] = {
     "check": CheckResult,
     "run": RunResult,
+    "export": RunResult,
     "follow": FollowResult,
     "status": StatusResult,
     "verify": VerifyResult,
@@ -48,7 +54,8 @@ EXIT_CODES = {
         "erased. `follow`: every job is done, and no key of the ledger is without one. `verify`: "
         "the ledger is what was written, every row is accounted for, and with `--expect-done` "
         "everybody is erased. `status`: everybody is erased. `report`: it is written, whatever "
-        "it says. `certificate`: it is written. `verify-certificate`: it is what was issued.",
+        "it says. `export`: every key has an export job; `follow` on its ledger: every result is "
+        "downloaded. `certificate`: it is written. `verify-certificate`: it is what was issued.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
@@ -62,8 +69,8 @@ EXIT_CODES = {
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
         "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
         "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
-        "have no job. `status`: all is finished, with failures. `certificate`: that person is not "
-        "erased, and no job is pending.",
+        "have no job, or results of exports are lost. `status`: all is finished, with failures. "
+        "`certificate`: that person is not erased, and no job is pending.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -80,8 +87,8 @@ EXIT_CODES = {
         "yes, and please report it",
     ),
     ExitCode.LEDGER_WRITE: (
-        "The ledger cannot be created or written (disk full, no permission). Nothing further "
-        "was sent.",
+        "The ledger, or the folder for the results of an export, cannot be created or written "
+        "(disk full, no permission). Nothing further was sent.",
         "after repair",
     ),
     ExitCode.NOT_FINISHED: (
@@ -97,8 +104,9 @@ EXIT_CODES = {
     ExitCode.CREDENTIALS: ("Stopped: the API key was refused (401, 403).", "after correction"),
     ExitCode.CONFIGURATION: (
         "Configuration: no API key, plain http to another host, a ledger of another target or "
-        "secret (pepper), a bad certificate, `--timestamp` or a signature without its extra "
-        "package, a key file that cannot be used.",
+        "secret (pepper), a bad certificate, `--timestamp`, `--encrypt-to` or a signature without "
+        "its extra package, a key file that cannot be used, a folder for results that others can "
+        "read.",
         "after correction",
     ),
     ExitCode.LEDGER_DAMAGED: (
@@ -144,6 +152,7 @@ FIELDS = {
     "seconds_at_rate": "how long a run will take at least; null without a rate limit",
     "plan": "path of the plan that was written",
     "keys_sha256": "digest of the keys that the plan binds",
+    "export.counts": "jobs of an export by their state: `jobs` is the sum of the others",
     "follow.counts": "jobs by their state: `jobs` is the sum of the others",
     "without_job": "keys of the ledger that have no removal job and are not on hold, by state",
     "asked": "questions that were answered in this run",
@@ -164,6 +173,10 @@ FIELDS = {
     "standing": "`all_erased`, `open` (nothing to do but to go on), `needs_attention`, `nobody` "
     "(is to be erased), `rehearsal` or `not_proven`",
     "first_deadline": "the first day by which somebody who is not erased is due an answer",
+    "kind": "`removal`, or `export`: then nobody is erased",
+    "output": "folder of the results",
+    "lost_jobs": "jobs whose result did not arrive and cannot be had any more, the first thousand",
+    "expiring_jobs": "jobs done for days whose result is not downloaded, the first thousand",
     "line": "line of the row in the input",
     "jid": "the job's id at the service",
     "created_at": "when the job was accepted (UTC)",
@@ -183,7 +196,7 @@ FIELDS = {
     "UTC) and `why` it is bad or unchecked",
     "expect_stamps": "was `--timestamp-ca` given, so that all time stamps must be good?",
     "findings": "word → `count`, and the first places as `ledger` and `line`",
-    "erased": "how many of `states` are erased",
+    "erased": "how many of `states` are erased; of exports none is",
     "expect_done": "was everybody expected to be erased?",
     "states": "rows of the input by what became of them; without an input, keys of the ledgers",
     "held_too_late": "keys that came on hold when they may have been sent already",
@@ -216,6 +229,7 @@ FIELDS = {
     "lines": "lines of the new ledger, with its commits",
 }
 """What a field of a --json object is, in all commands or in the one before the dot."""
+ABOUT_EXPORTS = "On the ledger of an export it has these as well, and other `counts`:"
 ABOUT_OPTIONS = (
     "`bulk-eraser --help` and `bulk-eraser COMMAND --help` show the same. An option can also be "
     "given as the environment variable named beside it. The command line takes precedence, and an "
@@ -302,7 +316,7 @@ def words() -> dict[str, tuple[str, Mapping[str, str]]]:
             ROW_ERRORS,
         ),
         "Why an attempt failed": (
-            "The words of `error` in `failed` and `unknown` lines of the ledger.",
+            "The words of `error` in `failed`, `unknown` and `lost` lines of the ledger.",
             statuses | ATTEMPT_ERRORS,
         ),
         "What is odd about keys": (
@@ -361,6 +375,12 @@ def _command_markdown(name: str) -> list[str]:
         lines += [f"With `--json`, `{name}` prints one object:", ""]
         lines += _table(("field", "type", "meaning"), fields_of(RESULTS[name], name))
     if name == "follow":
+        lines += [*_wrapped(ABOUT_EXPORTS), ""]
+        of_both = {each.name for each in fields(FollowResult)} - {"counts"}
+        own = (
+            row for row in fields_of(ExportFollowResult, "export") if row[0][1:-1] not in of_both
+        )
+        lines += _table(("field", "type", "meaning"), own)
         lines += ["Each job in its lists is an object:", ""]
         lines += _table(("field", "type", "meaning"), fields_of(ListedJob, name))
     if name == "status":

@@ -19,7 +19,8 @@ __all__ = ["COMMANDS", "app", "main"]
 COMMANDS = {
     "check": "Read all of INPUT and report what is in it. Sends nothing, needs no API key.",
     "run": "Create a removal job for every customer key in INPUT. Run it again to continue.",
-    "follow": "Ask for the status of every removal job that is due, until all are done.",
+    "export": "Create an export job for every customer key in INPUT: the copy before the removal.",
+    "follow": "Ask for the status of every job that is due, until all are done.",
     "status": "Say at a glance what became of everybody, and what to do now. Sends nothing.",
     "report": "Write evidence for people out of ledgers: page, table, metrics. Sends nothing.",
     "verify": "Prove that ledgers are unchanged since they were written. Sends nothing.",

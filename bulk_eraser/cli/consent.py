@@ -14,7 +14,7 @@ from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.sending.signals import wait_for_input
 from bulk_eraser.survey.decision import Action
-from bulk_eraser.wording import counted, printable
+from bulk_eraser.wording import a_job_of, counted, printable
 
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run
@@ -49,6 +49,9 @@ def describe(run: "Run", output: Output, *, why_rejected: bool, verbose: bool) -
     if run.request.plan is not None:
         tell_of_plan(run.request.plan, output)
     _describe_ledger(run, output)
+    if waiting := run.survey.count(action=Action.AWAIT):
+        keys = counted(waiting, "key")
+        output.say(f"{keys} not sent in this run: not downloaded by the export that is named")
     if verbose:
         for name, value in run.settings.recorded().items():
             output.say(f"  {name}: {value}")
@@ -75,14 +78,18 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
     )
     if settings.rate:
         say(at_least(keys, settings.rate))
-    say(f"{counted(keys, 'key')} will be sent for removal. An erasure cannot be undone.")
+    what = f"{counted(keys, 'key')} {_what_is_done(run)}"
+    say(f"{what}.{'' if run.request.export else ' An erasure cannot be undone.'}")
     if consent is Consent.GIVEN:
         return
     if not is_asked:
         if consent is Consent.PLANNED:
             return
         raise UsageError(
-            f"Consent is missing: {counted(keys, 'key')} would be sent for removal. There is "
+            f"Consent is missing: {what}. There is no terminal to ask on: use --yes. To see what "
+            "would be sent, use --dry-run."
+            if run.request.export
+            else f"Consent is missing: {counted(keys, 'key')} would be sent for removal. There is "
             "no terminal to ask on: use --yes, or name a plan with --plan. To see what would be "
             "sent, use --dry-run or --rehearse."
         )
@@ -100,6 +107,16 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
         )
 
 
+def _what_is_done(run: "Run") -> str:
+    export = run.request.export
+    if export is None:
+        return "will be sent for removal"
+    how = "encrypted" if export.encrypt_to else "UNENCRYPTED"
+    return (
+        f"will be exported: these people's data will be put into {printable(export.output)}, {how}"
+    )
+
+
 def _describe_ledger(run: "Run", output: Output) -> None:
     file, survey = run.file, run.survey
     if kind := network_file_system(file.path):
@@ -115,8 +132,8 @@ def _describe_ledger(run: "Run", output: Output) -> None:
     settled = survey.count(action=Action.KEEP) - refused - failed
     have = "has" if settled == 1 else "have"
     output.say(
-        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already {have} a "
-        "removal job"
+        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already {have} "
+        f"{a_job_of(run.request.kind)}"
     )
     before = run.facts.last_input
     if before is not None and before.sha256 != run.survey.reader.file.fingerprint.sha256:
@@ -125,7 +142,7 @@ def _describe_ledger(run: "Run", output: Output) -> None:
     if refused:
         output.say(f"  {counted(refused, 'key')} permanently refused earlier: not sent again")
     if failed:
-        jobs = counted(failed, "removal job")
+        jobs = counted(failed, run.request.kind)
         output.say(f"  {jobs} failed (error or not found): --retry-failed creates new ones")
     for state, why in AGAIN.items():
         if again := survey.count(action=Action.SEND, state=state):

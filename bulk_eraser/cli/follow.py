@@ -1,5 +1,6 @@
 """`bulk-eraser follow`: ask for the status of every job that is due, until all are done."""
 
+import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from bulk_eraser.cli.ending import (
     how_to_continue,
 )
 from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.export import MOST_BYTES, warn_if_unencrypted
 from bulk_eraser.cli.options import (
     PaceOptions,
     TargetOptions,
@@ -36,17 +38,26 @@ from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
-from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult, ListedJob
-from bulk_eraser.settings import RunSettings
+from bulk_eraser.sending.request import (
+    REHEARSAL,
+    ExportFollowResult,
+    FollowRequest,
+    FollowResult,
+    ListedJob,
+)
+from bulk_eraser.settings import RunSettings, must_be_within
 from bulk_eraser.wording import calendar_day, counted, moment, plural, printable
 
 __all__ = ["follow"]
 
 SHOWN = 5
 """Jobs of a list that are shown to people."""
+_AGAIN = "the same command as before with --retry-failed, creates a new job for each"
 _LISTS = {
-    "error_jobs": "ended in error; `run --retry-failed` creates a new job for each",
-    "not_found_jobs": "not found by the service; `run --retry-failed` creates a new job for each",
+    "error_jobs": f"ended in error; {_AGAIN}",
+    "not_found_jobs": f"not found by the service; {_AGAIN}",
+    "lost_jobs": f"whose result is lost; {_AGAIN}",
+    "expiring_jobs": "done for days and not downloaded; the service removes the result soon",
     "slow_jobs": "pending for longer than is usual",
     "overdue_jobs": "overdue (the month for an answer is over)",
     "at_risk_jobs": "at risk (the month for an answer ends within a week)",
@@ -58,10 +69,19 @@ _STATES = {
     "pending": "pending: in progress, not erased yet",
 }
 """The service's words for a job, and what they mean for the person."""
+_EXPORT_STATES = {
+    "downloaded": "downloaded: the data is in its file",
+    "empty": "empty: downloaded, and there was no data",
+    "error": "error: job failed",
+    "not_found": "not_found: job failed, or its result has expired",
+    "lost": "lost: the result did not arrive, and cannot be had any more",
+    "pending": "pending: in progress, not downloaded yet",
+}
 
+_OF_EXPORTS = ("downloaded", "empty", "lost")
 _STATUS_MEANINGS = {
     "done": "done: erased",
-    "error": "error: the removal job failed",
+    "error": "error: the job failed",
     "not_found": "not_found: the service does not know the job",
     "pending": "pending: not finished",
 }
@@ -85,6 +105,17 @@ class FollowOptions(Bundle):
     receipt: str | None = option(
         "FILE",
         "Write head, counts, target and times of this follow to FILE, to be kept elsewhere.",
+        env=False,
+    )
+    output: str | None = option(
+        "DIR",
+        "Of an export: the folder for the results. [default: that of the last `export`]",
+        env=False,
+    )
+    max_result_bytes: int | None = option(
+        "N",
+        "Of an export: how large a result may be. [default: as for the last `export`]",
+        type=Number(100_000_000),
         env=False,
     )
     fail_if_overdue: bool = flag(
@@ -114,10 +145,11 @@ def follow(
     pace: PaceOptions,
     told: VerboseOutputOptions,
 ) -> int:
-    """Ask for the status of every removal job that is due, and record the answers in LEDGER.
+    """Ask for the status of every job that is due, and record the answers in LEDGER.
 
     `accepted` means that a job was created; only `done` means that the data is erased, which takes
     about six days. Run this once a day until it ends with 0. The target is that of the ledger.
+    On the ledger of an export, results that are done are downloaded.
     """
     output = told.output()
 
@@ -131,6 +163,8 @@ def follow(
             api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
             warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
+            if pursued.export is not None:
+                warn_if_unencrypted(pursued.export, output)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 shown = Display(output, settings.rate)
@@ -139,7 +173,8 @@ def follow(
             result.next = _next(result)
             return result
 
-    tell = in_a_step("follow", partial(_tell, given.wait), _STATUS_MEANINGS)
+    meanings = _STATUS_MEANINGS | {it: _EXPORT_STATES[it] for it in _OF_EXPORTS}
+    tell = in_a_step("follow", partial(_tell, given.wait), meanings)
     return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
 
 
@@ -161,6 +196,8 @@ def _settings(options: TargetOptions, pace: PaceOptions, ledger: FollowedLedger)
 
 
 def _request(given: FollowOptions, service: ServiceOptions, settings: RunSettings) -> FollowRequest:
+    if given.max_result_bytes is not None:
+        must_be_within("--max-result-bytes", given.max_result_bytes, *MOST_BYTES)
     return FollowRequest(
         ledger_path=given.ledger,
         now=given.now,
@@ -169,6 +206,8 @@ def _request(given: FollowOptions, service: ServiceOptions, settings: RunSetting
         fail_if_overdue=given.fail_if_overdue,
         route=service.route(settings.target, settings.api_version),
         calendar=_calendar(given.day, settings.target),
+        output=os.path.abspath(given.output) if given.output else None,
+        max_result_bytes=given.max_result_bytes,
     )
 
 
@@ -234,10 +273,14 @@ def _next(result: FollowResult) -> list[str] | None:
 def _advice(result: FollowResult) -> str:
     """What to do about keys that nobody will erase as things are."""
     counts, without = result.counts, result.without_job
-    if counts["error"] + counts["not_found"] + without["refused"]:
-        return " To send them again, use the same `run` command as before with --retry-failed."
+    command = "export" if isinstance(result, ExportFollowResult) else "run"
+    failed = counts["error"] + counts["not_found"] + counts.get("lost", 0)
+    if failed + without["refused"]:
+        return (
+            f" To send them again, use the same `{command}` command as before with --retry-failed."
+        )
     if any(without.values()):
-        return " To send them, use the same `run` command as before."
+        return f" To send them, use the same `{command}` command as before."
     return ""
 
 
@@ -284,6 +327,8 @@ def _when_again(next_check_at: str | None) -> str:
 
 def _erased(result: FollowResult) -> str:
     counts = result.counts
+    if isinstance(result, ExportFollowResult):
+        return _exported(result)
     bad = counts["error"] + counts["not_found"]
     failed = f", {counted(bad, 'job')} failed" if bad else ""
     if not counts["jobs"]:
@@ -294,6 +339,19 @@ def _erased(result: FollowResult) -> str:
     if result.rehearsal:
         erased = "nothing erased, because this is a rehearsal"
     return f"{done}{erased}{failed}"
+
+
+def _exported(result: ExportFollowResult) -> str:
+    """Of exports, in words that cannot be taken for an erasure."""
+    counts = result.counts
+    if not counts["jobs"]:
+        return "this ledger has no export job to follow"
+    parts = [f"{counts['downloaded']:,} exported"]
+    parts += [f"{counts['empty']:,} without data"] if counts["empty"] else []
+    parts += [f"{counts['lost']:,} lost"] if counts["lost"] else []
+    bad = counts["error"] + counts["not_found"]
+    parts += [f"{counted(bad, 'job')} failed"] if bad else []
+    return ", ".join(parts)
 
 
 def _without_job(result: FollowResult) -> str:
@@ -309,7 +367,8 @@ def _without_job(result: FollowResult) -> str:
 
 def _tell_counts(output: Output, ending: FollowResult) -> None:
     width = len(f"{ending.counts['jobs']:,}")
-    for state, meaning in _STATES.items():
+    states = _EXPORT_STATES if isinstance(ending, ExportFollowResult) else _STATES
+    for state, meaning in states.items():
         told = state if ending.rehearsal else meaning
         if count := ending.counts[state]:
             output.result(f"  {count:>{width},}  {told}")
@@ -320,7 +379,7 @@ def _tell_counts(output: Output, ending: FollowResult) -> None:
         unanswered = counted(ending.unanswered, "job")
         output.result(f"{unanswered} without an answer: asked about again next time")
     for name, what in _LISTS.items():
-        if count := ending.listed[name]:
+        if count := ending.listed.get(name, 0):
             output.result(f"{counted(count, 'job')} {what}:")
             for job in getattr(ending, name)[:SHOWN]:
                 output.result(f"  {_job(job)}")

@@ -11,15 +11,21 @@ __all__ = ["LEDGER_SUFFIX", "ledger_path_of"]
 
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
+EXPORT_SUFFIX = ".export.ledger.ndjson"
 MOST_OF_A_SHEET = 100
 """Bytes; Excel allows 31 characters, and a file system 255 bytes."""
 
 
 def ledger_path_of(
-    reader: InputReader, ledger: str | None, *, is_format_given: bool, rehearse: bool
+    reader: InputReader,
+    ledger: str | None,
+    *,
+    is_format_given: bool,
+    rehearse: bool,
+    export: bool = False,
 ) -> str:
     """`ledger` if it is named, else beside the input; a rehearsal always has one of its own, and so
-    has each sheet of a workbook with several.
+    have an export and each sheet of a workbook with several.
 
     Raises `UsageError` for an empty name, for a pipe without one, and where the names of two sheets
     would come to the same one.
@@ -31,7 +37,8 @@ def ledger_path_of(
         if input_path == "-" or (not os.path.isfile(input_path) and os.path.exists(input_path)):
             raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
         stem = _stem(input_path, is_format_given=is_format_given)
-        ledger = stem + _part_of_a_sheet(reader) + LEDGER_SUFFIX
+        suffix = EXPORT_SUFFIX if export else LEDGER_SUFFIX
+        ledger = stem + _part_of_a_sheet(reader) + suffix
     if not rehearse:
         return ledger
     return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX

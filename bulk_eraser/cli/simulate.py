@@ -140,7 +140,10 @@ async def _serve(
     await simulator.stop()
     counts = simulator.counts
     jobs = counted(counts.jobs, "removal job")
-    output.always(f"Stopped after {counted(counts.requests, 'request')} and {jobs}.")
+    exports = f" and {counted(counts.exports, 'export job')}" if counts.exports else ""
+    requests = counted(counts.requests, "request")
+    between = "," if exports else " and"
+    output.always(f"Stopped after {requests}{between} {jobs}{exports}.")
     if simulator.log_error is not None:
         raise LedgerWriteError(f"Cannot write to --log {log}: {simulator.log_error.strerror}.")
 

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from bulk_eraser.cli.output import Output
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
@@ -65,19 +66,29 @@ def _erased(verified: VerifyResult) -> str:
     """The auditor's one question, and what became of all others who were to be erased."""
     if verified.rehearsal:
         return "This is a rehearsal: nothing was erased."
-    states = verified.states
+    states, is_export = verified.states, verified.kind == "export"
     others = [
         _of_state(states[state], word) for state, word in _NOT_ERASED.items() if states[state]
     ]
-    keys = verified.erased + sum(states[state] for state in _NOT_ERASED)
+    well = states["exported"] if is_export else verified.erased
+    keys = well + sum(states[state] for state in _NOT_ERASED)
     if states["rejected"]:  # somebody's row, but nobody knows whose
         others.append(f"{counted(states['rejected'], 'row')} rejected")
-    erased = f"Erased so far: {verified.erased:,} of {counted(keys, 'key')} to be erased."
-    return f"{erased} Not erased: {', '.join(others)}." if others else erased
+    done = "exported" if is_export else "erased"
+    so_far = f"{done.title()} so far: {well:,} of {counted(keys, 'key')} to be {done}."
+    rest = f" Not {done}: {', '.join(others)}." if others else ""
+    return f"{so_far}{rest}{' An export erases nobody.' if is_export else ''}"
 
 
 def _of_state(number: int, word: str) -> str:
     return f"{counted(number, 'job')} failed" if word == "job failed" else f"{number:,} {word}"
+
+
+def _meaning(verified: VerifyResult, state: str) -> str:
+    meaning = STATE_MEANINGS[state]
+    if verified.kind == "removal":
+        return meaning
+    return meaning.replace(JobKind.REMOVAL, JobKind.EXPORT)
 
 
 def _key_lines(verified: VerifyResult) -> list[str]:
@@ -87,7 +98,7 @@ def _key_lines(verified: VerifyResult) -> list[str]:
     states = {state: count for state, count in verified.states.items() if count}
     return [
         f"{total:>{width},}  different {plural(total, 'key')}",
-        *(f"{count:>{width},}  {STATE_MEANINGS[state]}" for state, count in states.items()),
+        *(f"{count:>{width},}  {_meaning(verified, state)}" for state, count in states.items()),
     ]
 
 
@@ -120,7 +131,11 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
     if run["command"] == "follow":
-        what = f"{counted(run['lines'].get('job_status', 0), 'answer')} about jobs"
+        lines = run["lines"]
+        answers = lines.get("job_status", 0) + lines.get("export_status", 0)
+        what = f"{counted(answers, 'answer')} about jobs"
+        if downloaded := lines.get("downloaded", 0):
+            what += f", {counted(downloaded, 'download')}"
     else:
         what = f"{run['lines'].get('accepted', 0):,} accepted"
     ending = _ending(run, is_last_of_one_being_written)
@@ -185,7 +200,7 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     lines.append(f"{facts['rows']:>{width},}  {plural(facts['rows'], 'row')}")
     for state, count in verified.states.items():
         if count:
-            lines.append(f"{count:>{width},}  {STATE_MEANINGS[state]}")
+            lines.append(f"{count:>{width},}  {_meaning(verified, state)}")
     if not any(
         run["input"] and run["input"]["sha256"] == facts["sha256"]
         for ledger in verified.ledgers
@@ -215,7 +230,8 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
     if any(ledger["tail_bytes"] for ledger in verified.ledgers):
         found.append("something follows the last commit")
     if verified.expect_done and verified.not_erased:
-        found.append(f"{verified.not_erased:,} not erased")
+        done = "exported" if verified.kind == "export" else "erased"
+        found.append(f"{verified.not_erased:,} not {done}")
     if verified.held_too_late:
         found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
     if verified.not_good_stamps:

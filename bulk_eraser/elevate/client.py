@@ -12,8 +12,8 @@ from yarl import URL
 from bulk_eraser import __version__
 from bulk_eraser.elevate.blackout import ApiKey
 from bulk_eraser.elevate.connections import Connections
-from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key
-from bulk_eraser.elevate.received import MAX_BODY, Received, values_of
+from bulk_eraser.elevate.endpoints import ApiVersion, JobKind, Target, encode_key
+from bulk_eraser.elevate.received import MAX_BODY, Received, Sink, values_of
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.verdict import (
     Answer,
@@ -33,8 +33,9 @@ def _ignored() -> None:
 class ElevateClient:
     """Calls one version of one target; a context manager that closes its connections.
 
-    No redirects, no cookies, no retry. `timeout` in seconds bounds one attempt as a whole;
-    `concurrency` is the number of connections. The API key goes into a header and nowhere else.
+    No redirects, no cookies, no retry. `timeout` in seconds bounds one attempt as a whole, ten
+    times as long a download; `concurrency` is the number of connections. The API key goes into a
+    header and nowhere else.
     """
 
     def __init__(
@@ -47,13 +48,14 @@ class ElevateClient:
         concurrency: int,
         route: Route = Route(),  # noqa: B008 frozen
     ) -> None:
-        removal_url = URL(target.removal_url(version), encoded=True)
-        status_url = URL(target.status_url(version), encoded=True)
-        self._removal_head = f"POST {removal_url.raw_path_qs}"
-        self._status_head = f"GET {status_url.raw_path_qs}"
+        url = URL(target.status_url(version), encoded=True)
+        self._removal_head = f"POST {_path(target.creation_url(version, JobKind.REMOVAL))}"
+        self._export_head = f"POST {_path(target.creation_url(version, JobKind.EXPORT))}"
+        self._status_head = f"GET {_path(target.status_url(version))}"
+        self._result_head = f"GET {_path(target.result_url(version))}"
         self._headers = (
             " HTTP/1.1\r\n"
-            f"Host: {removal_url.host_port_subcomponent}\r\n"
+            f"Host: {url.host_port_subcomponent}\r\n"
             "Accept: application/json\r\n"
             "Accept-Encoding: identity\r\n"
             f"User-Agent: bulk-eraser/{__version__}\r\n"
@@ -61,7 +63,7 @@ class ElevateClient:
         )
         self._api_key = ApiKey(api_key)
         self._connections = Connections(
-            removal_url,
+            url,
             timeout=timeout,
             concurrency=concurrency,
             # A proxy would look for loopback on its own machine.
@@ -88,9 +90,13 @@ class ElevateClient:
     ) -> Coroutine[Any, Any, Answer | NetworkFault]:
         """POST create-remove-customer-job once, on a new connection if `anew`; never raises for
         what the network does. Cancelled before it called `leaves`, it has sent nothing."""
-        head = f"{self._removal_head}{encode_key(customer_key)}{self._headers}"
-        # A POST without a body says so (RFC 9110, 8.6).
-        return self._request(head + "Content-Length: 0\r\n\r\n", anew, leaves)
+        return self._post(self._removal_head, customer_key, anew, leaves)
+
+    def create_export_job(
+        self, customer_key: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
+    ) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        """POST create-export-customer-job once, likewise."""
+        return self._post(self._export_head, customer_key, anew, leaves)
 
     def job_status(
         self, jid: str, *, anew: bool = False, leaves: Callable[[], None] = _ignored
@@ -99,10 +105,37 @@ class ElevateClient:
         head = f"{self._status_head}{encode_key(jid)}{self._headers}"
         return self._request(head + "\r\n", anew, leaves)
 
+    def export_result(
+        self,
+        jid: str,
+        into: Sink,
+        *,
+        anew: bool = False,
+        leaves: Callable[[], None] = _ignored,
+    ) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        """GET export-customer-job-result once, likewise. The body of a 200 goes into `into`, as it
+        comes and whatever it is; the answer is `complete` if all of it came, unpacked."""
+        headers = self._headers.replace("application/json", "application/zip", 1)
+        request = f"{self._result_head}{encode_key(jid)}{headers}\r\n"
+        return self._request(request, anew, leaves, into)
+
+    def _post(
+        self, head: str, customer_key: str, anew: bool, leaves: Callable[[], None]
+    ) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        request = f"{head}{encode_key(customer_key)}{self._headers}"
+        # A POST without a body says so (RFC 9110, 8.6).
+        return self._request(request + "Content-Length: 0\r\n\r\n", anew, leaves)
+
     async def _request(
-        self, request: str, anew: bool, leaves: Callable[[], None]
+        self,
+        request: str,
+        anew: bool,
+        leaves: Callable[[], None],
+        into: Sink | None = None,
     ) -> Answer | NetworkFault:
-        came = await self._connections.exchange(request.encode(), anew=anew, leaves=leaves)
+        came = await self._connections.exchange(
+            request.encode(), anew=anew, leaves=leaves, into=into
+        )
         if isinstance(came, NetworkFault):
             return came
         return self._without_api_key(_answer_of(came))
@@ -119,6 +152,10 @@ class ElevateClient:
         if self._api_key.is_in(verdict.jid) or self._api_key.is_in(verdict.status or ""):
             return Answer(answer.status, b"", complete=False)
         return answer
+
+
+def _path(url: str) -> str:
+    return URL(url, encoded=True).raw_path_qs
 
 
 def _answer_of(came: Received) -> Answer:

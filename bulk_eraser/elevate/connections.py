@@ -12,7 +12,7 @@ from yarl import URL
 
 from bulk_eraser.elevate.connector import Connector, has_spoken
 from bulk_eraser.elevate.http_connection import HttpConnection
-from bulk_eraser.elevate.received import Received
+from bulk_eraser.elevate.received import Received, Sink
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.elevate.time_limits import TimeLimits
 from bulk_eraser.elevate.verdict import NetworkFault
@@ -20,6 +20,8 @@ from bulk_eraser.elevate.verdict import NetworkFault
 __all__ = ["Connections"]
 
 KEEPALIVE_S = 8.0
+DOWNLOAD_TIMES = 10
+"""So many times as long as any other exchange may a download take."""
 
 _LOST = NetworkFault("connection_lost", maybe_done=True)
 
@@ -56,11 +58,13 @@ class Connections:
         *,
         anew: bool = False,
         leaves: Callable[[], None] = lambda: None,
+        into: Sink | None = None,
     ) -> Received | NetworkFault:
         """Send a request once, and read its answer. Never raises for what the network does.
 
         The request is one without a body; `anew`: on a new connection. `leaves` is called when its
-        first byte is about to leave. Cancelled, it takes its connection along.
+        first byte is about to leave. The body of a 200 goes `into` what is given. Cancelled, it
+        takes its connection along.
         """
         # Time spent on connecting counts: `timeout` bounds the exchange as a whole.
         now = self._loop.time()
@@ -72,7 +76,8 @@ class Connections:
         is_over = False
         try:
             leaves()
-            answer = connection.ask(request, now + self._timeout)
+            limit = self._timeout if into is None else DOWNLOAD_TIMES * self._timeout
+            answer = connection.ask(request, now + limit, into)
             self._limits.begin(connection)
             came = await answer
             is_over = True

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bulk_eraser.errors import ConfigurationError, UsageError
 
-__all__ = ["ApiVersion", "Target", "is_loopback", "loopback_target"]
+__all__ = ["ApiVersion", "JobKind", "Target", "is_loopback", "loopback_target"]
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _USUAL_CLUSTER_ID = re.compile(r"w[0-9a-f]{8}")
@@ -59,6 +59,18 @@ class ApiVersion(StrEnum):
     def host_suffix(self) -> str:
         old = self is ApiVersion.V2
         return "api.esales.apptus.cloud" if old else "elevate-api.cloud"
+
+
+class JobKind(StrEnum):
+    """What a job does to a customer's data, as people call it; `call` creates one."""
+
+    REMOVAL = "removal job"
+    EXPORT = "export job"
+
+    @property
+    def call(self) -> str:
+        verb = "remove" if self is JobKind.REMOVAL else "export"
+        return f"create-{verb}-customer-job"
 
 
 @dataclass(frozen=True)
@@ -117,13 +129,17 @@ class Target:
         host = version.host_suffix if self.cluster else ""
         return f"{self.base}{host}{version.path}"
 
-    def removal_url(self, version: ApiVersion) -> str:
-        """The create-remove-customer-job URL up to the key, which comes percent-encoded."""
-        return f"{self.base_of(version)}/event-data/create-remove-customer-job?customerKey="
+    def creation_url(self, version: ApiVersion, kind: JobKind) -> str:
+        """The create-…-customer-job URL up to the key, which comes percent-encoded."""
+        return f"{self.base_of(version)}/event-data/{kind.call}?customerKey="
 
     def status_url(self, version: ApiVersion) -> str:
         """The job-status URL up to the jid, which comes percent-encoded."""
         return f"{self.base_of(version)}/event-data/job-status?jid="
+
+    def result_url(self, version: ApiVersion) -> str:
+        """The export-customer-job-result URL, likewise."""
+        return f"{self.base_of(version)}/event-data/export-customer-job-result?jid="
 
     @property
     def named_base(self) -> str | None:

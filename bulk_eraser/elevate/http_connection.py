@@ -5,7 +5,7 @@ import select
 
 from aiohttp.connector import Connection
 
-from bulk_eraser.elevate.received import AnswerReader, Received
+from bulk_eraser.elevate.received import AnswerReader, Received, Sink
 from bulk_eraser.elevate.verdict import NetworkFault
 
 __all__ = ["HttpConnection"]
@@ -55,11 +55,14 @@ class HttpConnection(asyncio.Protocol):
         # Asked only while it is open: its number may be that of another connection afterwards.
         return self.is_open() and not self._unread.poll(0)
 
-    def ask(self, request: bytes, deadline: float) -> "asyncio.Future[Received | NetworkFault]":
-        """Send it; the future gets its answer, or why there is none, and never an error."""
+    def ask(
+        self, request: bytes, deadline: float, into: Sink | None = None
+    ) -> "asyncio.Future[Received | NetworkFault]":
+        """Send it; the future gets its answer, or why there is none, and never an error. The body
+        of a 200 goes `into` what is given."""
         self.deadline = deadline
         self.is_in_step = False
-        self._reader = AnswerReader()
+        self._reader = AnswerReader(into)
         self._answer = answer = self._loop.create_future()
         self._transport.write(request)
         return answer

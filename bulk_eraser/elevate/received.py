@@ -4,13 +4,13 @@ httptools reads them, which is llhttp as in Node, without any of its leniencies.
 the end of a connection, so what that means for a body is decided here.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from bulk_eraser.elevate.verdict import NetworkFault
 
-__all__ = ["MAX_BODY", "AnswerReader", "Received", "values_of"]
+__all__ = ["MAX_BODY", "AnswerReader", "Received", "Sink", "values_of"]
 
 MAX_BODY = 64 << 10
 """Bytes; reading stops behind it, and the answer counts as none."""
@@ -32,6 +32,17 @@ Headers = list[tuple[bytes, bytes]]
 """Names and values as they came, in their order."""
 
 
+class Sink(Protocol):
+    """Where a body goes that is too large for memory; `most` is how many bytes it takes."""
+
+    @property
+    def most(self) -> int: ...
+
+    def take(self, part: bytes) -> bool:
+        """The next bytes. False if no more are wanted: reading stops, and the answer counts as one
+        that broke off. Raises nothing."""
+
+
 class Received(NamedTuple):
     """An answer as it came. `complete` is false for a body that broke off or was too long."""
 
@@ -49,6 +60,8 @@ def values_of(headers: Headers, name: bytes) -> list[str]:
 class AnswerReader:
     """Reads the answer to one request and nothing else. `outcome` is None until it is known.
 
+    The body of a 200 goes `into` what is given, and not into the outcome.
+
     `is_exact`: the answer came to its end, nothing came behind it, and another may follow.
     """
 
@@ -56,6 +69,7 @@ class AnswerReader:
         "_body",
         "_head",
         "_headers",
+        "_into",
         "_length",
         "_parser",
         "_size",
@@ -64,13 +78,14 @@ class AnswerReader:
         "outcome",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, into: Sink | None = None) -> None:
         self.outcome: Received | NetworkFault | None = None
         self.is_exact = False
         self._status = 0  # until the head is complete
         self._head: Headers = []
         self._headers: Headers = []
         self._body: list[bytes] = []
+        self._into = into
         self._length = 0
         self._size = 0
         self._parser = HttpResponseParser(self)
@@ -123,6 +138,10 @@ class AnswerReader:
             self._status, self._head = status, headers
 
     def on_body(self, part: bytes) -> None:
+        if self._into is not None and self._status == 200:
+            if self.outcome is None and not self._into.take(part):
+                self.outcome = self._received(complete=False)
+            return
         self._body.append(part)
         self._length += len(part)
 
@@ -142,8 +161,13 @@ class AnswerReader:
     def _check_bounds(self) -> None:
         if not self._status:
             self.outcome = _BAD_ANSWER
-        elif self._length > MAX_BODY or self._size > MAX_ANSWER:
+        elif self._length > MAX_BODY or self._size > self._most_in_all():
             self.outcome = self._received(complete=False)
+
+    def _most_in_all(self) -> int:
+        if self._into is None or self._status != 200:
+            return MAX_ANSWER
+        return MAX_ANSWER + 8 * self._into.most
 
 
 def _length(header: tuple[bytes, bytes]) -> int:

@@ -35,12 +35,14 @@ from bulk_eraser.errors import (
 )
 
 __all__ = [
+    "NO_ARCHIVE",
     "NO_JOB",
     "Answer",
     "Kind",
     "NetworkFault",
     "Verdict",
     "classify",
+    "classify_result",
     "classify_status",
     "parse_retry_after",
 ]
@@ -118,6 +120,7 @@ class _JobResult(msgspec.Struct):
 
 
 NO_JOB = Verdict(Kind.AGAIN, "bad_answer", 200, maybe_done=True)
+NO_ARCHIVE = Verdict(Kind.AGAIN, "no_archive", 200, maybe_done=True)
 """A 200 that proves no job of this key's own."""
 
 _decoder = msgspec.json.Decoder(_JobResult)
@@ -160,6 +163,14 @@ def classify_status(came: Answer | NetworkFault, jid: str, version: ApiVersion) 
     if verdict.kind is Kind.ACCEPTED and not said_it:
         return Verdict(Kind.AGAIN, "bad_answer", 200)
     return verdict
+
+
+def classify_result(came: Answer | NetworkFault, version: ApiVersion) -> Verdict:
+    """The verdict on one download of an export's result, whose body is elsewhere: accepted if a 200
+    came to its end. What broke off may be gone at the service, so it counts as perhaps done."""
+    if isinstance(came, NetworkFault) or came.status != 200:
+        return classify(came, version)
+    return Verdict(Kind.ACCEPTED, http_status=200) if came.complete else NO_ARCHIVE
 
 
 def parse_retry_after(values: list[str], date: str | None, now: datetime) -> float | None:

@@ -36,7 +36,12 @@ from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
 from bulk_eraser.records import (
     Accepted,
     DerivedFrom,
+    Download,
+    Downloaded,
+    ExportStatus,
     InputFacts,
+    JobStatus,
+    Lost,
     Record,
     RunFinished,
     RunStarted,
@@ -47,9 +52,11 @@ __all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
-_HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED}
+_HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED, KeyState.EXPORTED}
+_OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
 _COUNTS_FIRST = (
     KeyState.ERASED,
+    KeyState.EXPORTED,
     KeyState.IN_PROGRESS,
     KeyState.SENT,
     KeyState.UNKNOWN,
@@ -69,6 +76,7 @@ _STATE_OF_JOB = {
     JOB_PENDING: KeyState.IN_PROGRESS,
     int(KeyState.ERASED): KeyState.ERASED,
     int(KeyState.JOB_FAILED): KeyState.JOB_FAILED,
+    int(KeyState.EXPORTED): KeyState.EXPORTED,
 }
 
 _Event = tuple[bytes, int, int, int, int, int, int]
@@ -116,6 +124,7 @@ class Audit:
                 self._read(number, path, set(expect)) for number, path in enumerate(paths)
             ]
             self._must_name_keys_alike()
+            self._must_be_of_one_kind()
         except BaseException:  # whatever refused it, the temporary files are given back
             self.close()
             raise
@@ -251,6 +260,18 @@ class Audit:
                 "pepper or another). Verify them one by one."
             )
 
+    @property
+    def is_export(self) -> bool:
+        """Are these the ledgers of exports, whose jobs erase nobody?"""
+        return any(account.facts.export for account in self.ledgers)
+
+    def _must_be_of_one_kind(self) -> None:
+        """Exports and erasures do not add up."""
+        if len({bool(it.facts.export) for it in self.ledgers if it.runs}) > 1:
+            raise ConfigurationError(
+                "Some of these ledgers are of exports, others of erasures. Verify them one by one."
+            )
+
     def _look_at_jids(self) -> None:
         """A service that answers with the same jid twice has made one job (`faults`: N11)."""
         for partition in range(PARTITIONS):
@@ -370,16 +391,19 @@ class _Reading:
         self._jids.clear()
 
     def _take_other(self, record: Record, line: int) -> None:
-        # 1. About a key. What was held back of it stands before.
-        if (event := event_of(record)) is not None:
+        # 1. An export must never pass for an erasure.
+        if isinstance(record, JobStatus if self._account.facts.export else _OF_EXPORTS):
+            self._audit.findings.note("line_of_another_kind", self._ledger, line)
+        # 2. About a key. What was held back of it stands before.
+        elif (event := event_of(record)) is not None:
             key, jid = record.key, getattr(record, "jid", "")  # type: ignore[attr-defined] # it has an event, so a key
             if sent := self._just_sent.pop(key, 0):
                 self._remember(digest_of(key), KeyState.SENT, 0, "", sent)
             attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
             self._remember(digest_of(key), event, attempts, jid, line)
-        # 2. About a run.
+        # 3. About a run.
         elif isinstance(record, RunStarted):
-            self._begin_run(record)
+            self._begin_run(record, line)
         elif isinstance(record, RunFinished):
             self._end_run(record, line)
         elif isinstance(record, DerivedFrom):
@@ -398,13 +422,16 @@ class _Reading:
         else:
             run.finished = finished
 
-    def _begin_run(self, started: RunStarted) -> None:
+    def _begin_run(self, started: RunStarted, line: int) -> None:
         if started.format != FORMAT:
             raise LedgerDamaged(
                 f"The ledger {self._account.path} holds a run_started line that this version "
                 "cannot read."
             )
         self.flush()  # with the number of the run before
+        runs = self._account.runs
+        if runs and bool(runs[0].started.export) is not bool(started.export):
+            self._audit.findings.note("line_of_another_kind", self._ledger, line)
         self._account.runs.append(RunAccount(started))
         self._run, self._counts = len(self._account.runs), self._account.runs[-1].lines
 

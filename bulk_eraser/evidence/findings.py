@@ -15,6 +15,7 @@ FINDINGS = {
     "unsent_without_sent": "a run takes back a `sent` line that it has not written",
     "status_without_job": "a job's status stands before the job was accepted, or for no job at all",
     "outside_of_run": "a run ended that had not begun, or had ended before",
+    "line_of_another_kind": "a line about exports among erasures, or the other way round",
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "wrong_root": "a root for certificates is not that of the keys erased before it, or stands in "
     "the wrong place",
@@ -29,6 +30,7 @@ FORGED = (
     "unsent_without_sent",
     "status_without_job",
     "outside_of_run",
+    "line_of_another_kind",
     "counts_differ",
     "wrong_root",
 )

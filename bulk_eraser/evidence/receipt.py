@@ -11,7 +11,7 @@ import msgspec
 from bulk_eraser.atomic_file import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.evidence.accounting import RunAccount
-from bulk_eraser.records import InputFacts, PlanFacts, RunStarted, time_text
+from bulk_eraser.records import ExportFacts, InputFacts, PlanFacts, RunStarted, time_text
 from bulk_eraser.sending.request import FollowResult, RunResult
 
 __all__ = [
@@ -25,7 +25,10 @@ __all__ = [
 ]
 
 MOST_BYTES = 1 << 20
-_AS_IT_BEGAN = ("command", "target", "base", "api", "simulated", "input", "exclude_sha256", "plan")
+_AS_IT_BEGAN = (
+    *("command", "target", "base", "api", "simulated"),
+    *("input", "exclude_sha256", "plan", "export"),
+)
 _WHO_ORDERED = ("requester", "reference")
 _AS_IT_ENDED = ("outcome", "exit_code", "counts", "elapsed_s")
 
@@ -58,6 +61,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     requester: str | None
     reference: str | None
     timestamp: str | None = None
+    export: ExportFacts | None = None
 
 
 def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt:
@@ -85,6 +89,7 @@ def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt
         plan=started.plan,
         requester=started.requester,
         reference=started.reference,
+        export=started.export,
         timestamp=os.path.basename(result.timestamp) if result.timestamp else None,
     )
 

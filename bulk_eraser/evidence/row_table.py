@@ -59,7 +59,7 @@ WINDOW = 1 << 14
 """Bytes that are read of a ledger at a time: rows stand there mostly in the order of the table."""
 WINDOWS = 4
 """That are kept: outcomes stand in one part of a ledger, answers about their jobs in another."""
-_WITH_JOB = {"erased", "in_progress", "job_failed"}
+_WITH_JOB = {"exported", "erased", "in_progress", "job_failed"}
 _WITH_ERROR = {"refused", "failed", "unknown", "sent"}
 _ON_HOLD = "excluded"
 _FORMULA = re.compile(r"""(^|[;\t\r\n])(?=["'\s]*[=+\-@\t\r])""")

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 import msgspec
 
 from bulk_eraser import __version__
-from bulk_eraser.errors import ExitCode
+from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.key_notes import LISTED, Alike, KeyNotes
 from bulk_eraser.evidence.key_rows import KeyRows
@@ -91,6 +91,7 @@ def summarize(
         if not by_key and add_row is not None:
             notes.add_row = add
         verify(request, result, progress, notes)
+        _must_be_of_erasures(request, result)
         summary = _summary(result, notes, now)
         lines = opened.enter_context(closing(notes.lines()))
         for state, places in rows or ():
@@ -103,6 +104,15 @@ def summarize(
     ]
     of_all = [row for rows_ in listed.values() for row in rows_]
     return replace(summary, rows=of_all, failures=failures, holds=holds)
+
+
+def _must_be_of_erasures(request: VerifyRequest, result: VerifyResult) -> None:
+    """Raises `UsageError` for exports: what is said here is who is erased."""
+    if result.kind == "export":
+        raise UsageError(
+            f"The ledger {request.ledgers[0]} is that of an export, whose jobs erase nobody. Use "
+            "`verify` to see what became of its keys, and `follow` to download results."
+        )
 
 
 def _sizes(request: VerifyRequest) -> list[int]:

@@ -42,6 +42,7 @@ __all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
 
 EXAMPLES = 5
 STATES = (
+    "exported",
     "erased",
     "in_progress",
     "job_failed",
@@ -63,7 +64,7 @@ _NOTHING_TO_TELL = [
 ]
 _FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
-_AS_EXPECTED = ("erased", "excluded", "duplicate")
+_AS_EXPECTED = ("erased", "exported", "excluded", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,11 @@ class VerifyResult(StampedResult):
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
-    `extra` the keys of the ledgers that the input does not have.
+    `extra` the keys of the ledgers that the input does not have. `kind` is that of the jobs: by an
+    `export` nobody is erased.
     """
 
+    kind: str = "removal"
     erased: int = 0
     expect_done: bool = False
 
@@ -176,7 +179,7 @@ def verify(
         for word, count in audit.findings.counts.items():
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
-        result.erased, result.held_too_late = result.states["erased"], audit.held_too_late
+        result.erased, result.held_too_late = result.states.get("erased", 0), audit.held_too_late
         _conclude(result, audit)
         no_input = request.input_path is None
         result.attention = [
@@ -240,6 +243,7 @@ def _note_ledgers(
     """Returns where the ledgers have these heads; None for one that they do not have."""
     found: dict[str, dict[str, Any] | None] = dict.fromkeys(heads)
     result.rehearsal = audit.is_rehearsal
+    result.kind = "export" if audit.is_export else "removal"
     for account in audit.ledgers:
         facts = {name: getattr(account, name) for name in _FACTS}
         derived = msgspec.to_builtins(account.derived_from)
@@ -309,6 +313,12 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
     return [{"ledger": audit.ledgers[number].path, "line": line} for number, line in places]
 
 
+def states_of(audit: Audit) -> list[str]:
+    """What may become of a row: nobody is erased by an export, nor exported by an erasure."""
+    cannot_be = "erased" if audit.is_export else "exported"
+    return [state for state in STATES if state != cannot_be]
+
+
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -320,7 +330,7 @@ def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -
             notes.keys.join(partition, states, audit.ledger_of)
 
     counts = audit.walk(look)
-    result.states = {state: 0 for state in STATES if state != "duplicate"}
+    result.states = {state: 0 for state in states_of(audit) if state != "duplicate"}
     for state, count in counts.items():
         result.states[state.word] += count
     result.states["not_reached"] = 0  # of those that the ledgers name, the last runs know as well
@@ -392,7 +402,7 @@ def _note_rows(
                     result.unaccounted_lines.append(row.row.line)
             if add_row is not None:
                 add_row(cells_of_row(row, row_places.at(number), lines))
-    result.states = dict.fromkeys(STATES, 0)
+    result.states = dict.fromkeys(states_of(audit), 0)
     for decision, count in survey.decisions.items():
         result.states[decision.word] += count
     result.extra = audit.extra

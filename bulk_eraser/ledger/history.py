@@ -18,6 +18,7 @@ from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import (
     Accepted,
     Duplicate,
+    ExportFacts,
     InputFacts,
     Rejected,
     RunFinished,
@@ -41,6 +42,9 @@ class LedgerFacts:
     ledger; `base` also where no --base-url was given), `had_hold_list` tells whether any run had
     one, `last_input` is what the last run that read an input has read. `last_accepted` is the
     last line of that kind. `is_hold_list_in_force` tells whether that last run had a hold list.
+    `had_after_export` tells whether any run sent exported keys only.
+    `export` is None for erasures; else the jobs of this ledger are those of an export, and this is
+    what its last run says of it.
     """
 
     def __init__(self) -> None:
@@ -52,6 +56,8 @@ class LedgerFacts:
         self.last_input: InputFacts | None = None
         self.last_accepted: Accepted | None = None
         self.is_hold_list_in_force = False
+        self.had_after_export = False
+        self.export: ExportFacts | None = None
         self._last_run = ""
         self._last_counts: dict[str, int] | None = None
         self._sent_when_complete: int | None = None
@@ -103,6 +109,8 @@ class LedgerFacts:
         if self.target is None:
             self.target, self.base = started.target, started.base
             self.keys_kind, self.pepper_check = started.keys, started.pepper_check
+        self.export = started.export or self.export
+        self.had_after_export |= started.after_export is not None
         if started.input is not None:
             if self.last_input and self.last_input.identity() != started.input.identity():
                 self._is_of_one_input = False

@@ -1,5 +1,5 @@
-"""The removal jobs that a ledger knows: which is a key's last one, when it is due; and the states
-of keys that have none, so that `follow` needs no second book of the same keys.
+"""The jobs that a ledger knows: which is a key's last one, when it is due; and the states of keys
+that have none, so that `follow` needs no second book of the same keys.
 
 A job is remembered by a few bytes and the place of its `accepted` line in the file, so memory does
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.
@@ -25,7 +25,15 @@ from bulk_eraser.ledger.key_state import (
     state_after,
 )
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Accepted, JobStatus, RunStarted, Sent
+from bulk_eraser.records import (
+    Accepted,
+    Downloaded,
+    ExportStatus,
+    JobAnswer,
+    Lost,
+    RunStarted,
+    Sent,
+)
 
 __all__ = ["JobBook", "JobState", "KnownJob", "accepted_at", "accepted_lines"]
 
@@ -35,39 +43,64 @@ _accepted = msgspec.json.Decoder(Accepted)
 
 
 class JobState(IntEnum):
-    """What the last answer of job-status was. Words that are not known are PENDING."""
+    """What the last answer of job-status was. Words that are not known are PENDING.
+
+    A removal job ends as DONE. An export job that is `done` is READY, which is not the end: its
+    result is to be downloaded, and was (DOWNLOADED, or EMPTY where there was no data), or is LOST.
+    """
 
     NEVER_ASKED = 0
     PENDING = 1
-    DONE = 2
-    ERROR = 3
-    NOT_FOUND = 4
+    READY = 2
+    DONE = 3
+    DOWNLOADED = 4
+    EMPTY = 5
+    ERROR = 6
+    NOT_FOUND = 7
+    LOST = 8
 
     @property
     def is_finished(self) -> bool:
         return self >= JobState.DONE
+
+    @property
+    def has_failed(self) -> bool:
+        return self >= JobState.ERROR
 
 
 _SENT, _ACCEPTED = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
 _NOT_FOUND = 253
 """The event of a `job_status` line with that word, which is one with `error` for the key's state.
 """
+_READY, _EMPTY, _LOST = 252, 251, 250
+"""Likewise of exports: `done`, a download that was empty, and none."""
+_EVENT_OF_KEY: dict[int, int] = {
+    _NOT_FOUND: KeyState.JOB_FAILED,
+    _READY: JOB_PENDING,
+    _EMPTY: KeyState.EXPORTED,
+    _LOST: KeyState.JOB_FAILED,
+}
 _JOB_STATE: dict[int, JobState] = {
     JOB_PENDING: JobState.PENDING,
     KeyState.ERASED: JobState.DONE,
     KeyState.JOB_FAILED: JobState.ERROR,
     _NOT_FOUND: JobState.NOT_FOUND,
+    _READY: JobState.READY,
+    KeyState.EXPORTED: JobState.DOWNLOADED,
+    _EMPTY: JobState.EMPTY,
+    _LOST: JobState.LOST,
 }
 _Event = tuple[bytes, int, int, float, int, int, int]
-"""Digest of the key, event (`event_of` or `_NOT_FOUND`), number of the jid, the time of the line or
-of the next check, place of the line, date received as its ordinal (0: none), number of the run. All
-but the first three are 0 where nobody asks for them."""
+"""Digest of the key, event (`event_of`, or one of those above), number of the jid, the time of the
+line or of the next check, place of the line, date received as its ordinal (0: none), number of the
+run. All but the first three are 0 where nobody asks for them."""
 
 
 class KnownJob(msgspec.Struct, frozen=True, gc=False):
     """A key's last job. `place` is the offset of its `accepted` line in the file; `created_at` and
-    `due_at` are seconds since 1970; `received` is the row's date, if it has one; `run` is the
-    number of the run that created it, from 0."""
+    `due_at` are seconds since 1970, the latter of a READY one the time since which it is known to
+    be that; `received` is the row's date, if it has one; `run` is the number of the run that
+    created it, from 0."""
 
     place: int
     created_at: float
@@ -115,7 +148,7 @@ class JobBook:
                 # A `sent` just before it may be left out if it makes no difference.
                 if just_sent.pop(key, self) is None and event not in OUTCOMES:
                     events.append(_plain(key, _SENT))
-                if isinstance(record, JobStatus):
+                if isinstance(record, JobAnswer | Downloaded | Lost):
                     events.append(self._answer(record))
                 else:
                     events.append(_plain(key, event))
@@ -124,7 +157,7 @@ class JobBook:
         if len(just_sent) > MOST_JUST_SENT:
             self._remember_sent()
 
-    def note(self, answers: Iterable[JobStatus]) -> None:
+    def note(self, answers: Iterable[JobAnswer | Downloaded | Lost]) -> None:
         """Take in answers that were committed."""
         self._extend(list(map(self._answer, answers)))
 
@@ -147,7 +180,9 @@ class JobBook:
                 elif what not in _JOB_STATE:
                     others.add(digest)
                 elif digest in last and last[digest][2] == event[2]:
-                    answers[digest] = event
+                    before = answers.get(digest)
+                    if what != _READY or before is None or before[1] != _READY:  # since the first
+                        answers[digest] = event
             for digest, state in self._states_of(others, partition):
                 if not state.has_job:
                     last.pop(digest, None)  # the key was sent again and has no new job
@@ -168,16 +203,25 @@ class JobBook:
         if digests:
             for digest, what, jid, *_ in self._events.read(partition):
                 if digest in digests:
-                    event = KeyState.JOB_FAILED if what == _NOT_FOUND else what
+                    event = _EVENT_OF_KEY.get(what, what)
                     last[digest] = state_after(last.get(digest, NEVER_NAMED), event, jid)
         return ((digest, now[0]) for digest, now in last.items())
 
     def close(self) -> None:
         self._events.close()
 
-    def _answer(self, record: JobStatus) -> _Event:
-        event = _NOT_FOUND if record.status == "not_found" else event_of(record) or JOB_PENDING
-        due_at = self._times[record.next_check_at]
+    def _answer(self, record: JobAnswer | Downloaded | Lost) -> _Event:
+        event, due_at = event_of(record) or JOB_PENDING, 0.0
+        if isinstance(record, JobAnswer):
+            due_at = self._times[record.next_check_at]
+            if record.status == "not_found":
+                event = _NOT_FOUND
+            elif record.status == "done" and isinstance(record, ExportStatus):
+                event = _READY
+        elif isinstance(record, Lost):
+            event = _LOST
+        elif record.is_empty:
+            event = _EMPTY
         return digest_of(record.key), event, jid_number(record.jid), due_at, 0, 0, 0
 
     def _remember_sent(self) -> None:

@@ -11,19 +11,25 @@
 | `accepted` | IN_PROGRESS | no |
 | ... then `job_status` `done` for its jid | ERASED | no |
 | ... then `job_status` `error` or `not_found` | JOB_FAILED | only with --retry-failed |
+| ... then `downloaded`, in the ledger of an export | EXPORTED | no |
+| ... or `export_status` `error` or `not_found`, or `lost` | JOB_FAILED | only with --retry-failed |
 
 `excluded` says only that nothing was sent in that run, so it overrides no state in which a request
 may have arrived, nor REFUSED. A `job_status` counts for the key's last jid alone: earlier jids are
-superseded, and a later status of the same jid counts, whatever the one before it was.
+superseded, and a later status of the same jid counts, whatever the one before it was. So it is
+with the lines about export jobs, none of which can make a key ERASED.
 """
 
 from enum import Enum, IntEnum, auto
 
 from bulk_eraser.records import (
     Accepted,
+    Downloaded,
     Excluded,
+    ExportStatus,
     Failed,
     JobStatus,
+    Lost,
     Record,
     Sent,
     Unknown,
@@ -76,6 +82,7 @@ class KeyState(IntEnum):
     IN_PROGRESS = 6, "already_settled", "in_progress", Resend.NO, True
     ERASED = 7, "already_settled", "erased", Resend.NO, True
     JOB_FAILED = 8, "job_failed", "job_failed", Resend.ON_REQUEST, True
+    EXPORTED = 9, "already_settled", "exported", Resend.NO, True
 
     def __new__(
         cls, number: int, counted_as: str, word: str, resend: Resend, may_have_arrived: bool
@@ -93,14 +100,14 @@ class KeyState(IntEnum):
 
     @property
     def has_job(self) -> bool:
-        """Did the service create a removal job for the key, and is it the key's last?"""
+        """Did the service create a job for the key, and is it the key's last?"""
         return self >= KeyState.IN_PROGRESS
 
 
 UNSENT = 254
 """The event of an `unsent` line."""
 JOB_PENDING = 255
-"""The event of a `job_status` line whose word is neither `done` nor `error` nor `not_found`."""
+"""The event of a `job_status` or `export_status` line that leaves the job unfinished."""
 
 OUTCOMES = frozenset({KeyState.UNKNOWN, KeyState.FAILED, KeyState.REFUSED, KeyState.IN_PROGRESS})
 """The events that set a key's state, whatever it was before."""
@@ -112,14 +119,17 @@ _STATE_OF_JOB = {
     "error": KeyState.JOB_FAILED,
     "not_found": KeyState.JOB_FAILED,
 }
+_STATE_OF_EXPORT = _STATE_OF_JOB | {"done": JOB_PENDING}  # only its download settles it
 _EVENT_OF_LINE: dict[type[Record], int] = {
     Sent: KeyState.SENT,
     Unsent: UNSENT,
     Unknown: KeyState.UNKNOWN,
     Excluded: KeyState.EXCLUDED,
     Accepted: KeyState.IN_PROGRESS,
+    Downloaded: KeyState.EXPORTED,
+    Lost: KeyState.JOB_FAILED,
 }
-ABOUT_KEYS = frozenset({*_EVENT_OF_LINE, Failed, JobStatus})
+ABOUT_KEYS = frozenset({*_EVENT_OF_LINE, Failed, JobStatus, ExportStatus})
 """The types of lines that say something of a key's state: those that have an event."""
 _STATES = tuple(KeyState)
 """By number: a look-up here takes a fifth of what `KeyState(number)` does."""
@@ -133,6 +143,8 @@ def event_of(record: Record) -> int | None:
     kind = type(record)
     if kind is JobStatus:
         return _STATE_OF_JOB.get(record.status, JOB_PENDING)  # type: ignore[attr-defined] # its kind was looked at
+    if kind is ExportStatus:
+        return _STATE_OF_EXPORT.get(record.status, JOB_PENDING)  # type: ignore[attr-defined] # as above
     if kind is Failed:
         return KeyState.REFUSED if record.permanent else KeyState.FAILED  # type: ignore[attr-defined] # as above
     return _EVENT_OF_LINE.get(kind)
@@ -161,7 +173,7 @@ def state_after(now: LastState, event: int, jid: int) -> LastState:
         # Of a key that was on hold: the hold was lifted, whatever follows.
         was = NEVER_NAMED[:2] if state is KeyState.EXCLUDED else (state, last_jid)
         return KeyState.SENT, 0, was, 1
-    if event >= KeyState.ERASED:  # a `job_status` line: only about the job that is the key's last
+    if event >= KeyState.ERASED:  # about a job: only if it is the key's last
         if not state.has_job or last_jid != jid:
             return now
         return KeyState.IN_PROGRESS if event == JOB_PENDING else _STATES[event], jid, before, sent

@@ -18,11 +18,15 @@ from bulk_eraser.ledger.recovery import LedgerScan, begins_like_a_ledger
 from bulk_eraser.records import (
     Accepted,
     DerivedFrom,
+    Download,
+    Downloaded,
     Duplicate,
     Excluded,
+    ExportStatus,
     Failed,
     JobStatus,
     LeafSecret,
+    Lost,
     Record,
     Recovered,
     Rejected,
@@ -52,6 +56,10 @@ _Line = (
     | RunFinished
     | DerivedFrom
     | Unsent
+    | ExportStatus
+    | Download
+    | Downloaded
+    | Lost
     | LeafSecret
     | Root
 )

@@ -22,6 +22,7 @@ COUNTS = (
     "excluded",
     "already_settled",
     "job_failed",
+    "not_exported",
     "not_reached",
     "held_too_late",
 )

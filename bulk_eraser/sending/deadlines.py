@@ -7,9 +7,21 @@ the creation day is archived (5 days by default). All days are those of UTC.
 from calendar import monthrange
 from datetime import date, timedelta
 
-__all__ = ["AT_RISK_DAYS", "DAY_S", "SLOW_DAYS", "Calendar", "deadline_of", "is_at_risk"]
+__all__ = [
+    "AT_RISK_DAYS",
+    "DAY_S",
+    "EXPIRES_SOON_DAYS",
+    "RESULT_DAYS",
+    "SLOW_DAYS",
+    "Calendar",
+    "deadline_of",
+    "is_at_risk",
+]
 
 DAY_S = 86_400.0
+RESULT_DAYS = 7
+"""The result of an export can be had for about so many days after its job is done."""
+EXPIRES_SOON_DAYS = 3
 SLOW_DAYS = 9
 """After so many days a job is slow: 6 for the waiting and the archiving, and a margin."""
 AT_RISK_DAYS = 7
@@ -29,6 +41,10 @@ class Calendar:
         """The begin of the next day: of the first check after a job's creation, or of the next one
         after a check."""
         return (now // self.day_s + 1) * self.day_s
+
+    def done_before(self, now: float, days: float) -> float:
+        """Until when an export was done that is so many days done now."""
+        return now - days * self.day_s
 
     def slow_before(self, now: float) -> float:
         """Until when a job was created that is slow now."""

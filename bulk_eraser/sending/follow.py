@@ -1,127 +1,63 @@
 """From “created” to “done”: ask for the status of every job that is due.
 
     ledger ─► jobs that are due ─► GET ─► what it means ─► `job_status` line
+                                                       └─► `export_status` line ─► downloads
 
 Only `done` means erased, and it comes days after the request. A job is asked about once a day; what
-is finished is not asked about again, and `accepted` is never rewritten.
+is finished is not asked about again, and `accepted` is never rewritten. The result of an export
+that is done is downloaded at once.
 """
 
 import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from bulk_eraser import __version__
-from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
-from bulk_eraser.errors import Attention, BulkEraserError, ExitCode, internal_error
+from bulk_eraser.elevate.endpoints import JobKind
+from bulk_eraser.errors import (
+    Attention,
+    BulkEraserError,
+    ExitCode,
+    UsageError,
+    internal_error,
+)
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, accepted_lines
-from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.records import Accepted, JobStatus, Record, RunStarted, time_text
-from bulk_eraser.sending.deadlines import Calendar
+from bulk_eraser.records import (
+    Accepted,
+    Downloaded,
+    ExportFacts,
+    JobAnswer,
+    Lost,
+    Record,
+    RunStarted,
+)
+from bulk_eraser.sending.asking import Answers, Asking
+from bulk_eraser.sending.downloading import Downloading
+from bulk_eraser.sending.encryption import Recipient
 from bulk_eraser.sending.job_survey import JobSurvey
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.pool import Pool
-from bulk_eraser.sending.request import FollowRequest, FollowResult
+from bulk_eraser.sending.request import ExportFollowResult, FollowRequest, FollowResult
+from bulk_eraser.sending.result_folder import ResultFolder
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 
 if TYPE_CHECKING:
     from bulk_eraser.simulator.server import Simulator
 
-__all__ = ["Follow", "FollowedLedger"]
+__all__ = ["Follow", "FollowedLedger", "folder_of"]
 
 LOOK_S = 60.0
-MANY_NOT_THERE = 10
-"""Jobs that 404 was the answer for; then it is the version that is gone."""
+_BAD_ENDS = ("error", "not_found", "lost")
 EXAMPLES = 3
 """Lines that are named for a reason."""
-
-
-class Answers:
-    """How often each status word was the answer, for the display, in little memory: the words are
-    the service's, of any length and number."""
-
-    MOST_WORDS = 20
-    MOST_CHARACTERS = 40
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._words: Counter[str] = Counter()
-
-    def note(self, status: str) -> None:
-        self.total += 1
-        word = status[: self.MOST_CHARACTERS]
-        if word in self._words or len(self._words) < self.MOST_WORDS:
-            self._words[word] += 1
-
-    def most_common(self) -> list[str]:
-        return [f"{count:,} {word}" for word, count in self._words.most_common(4)]
-
-
-class Asking:
-    """The `Work` of a follow: one pass over the jobs that are due.
-
-    `errors` counts the jobs that stay without an answer, by error word.
-    """
-
-    def __init__(
-        self,
-        due: Iterator[Call],
-        calendar: Calendar,
-        ledger: LedgerWriter,
-        client: ElevateClient,
-        pace: Pace,
-        settings: RunSettings,
-    ) -> None:
-        self.errors: Counter[str] = Counter()
-        self._due = due
-        self._calendar = calendar
-        self._ledger = ledger
-        self._client = client
-        self._pace = pace
-        self._settings = settings
-        self._not_there: set[str] = set()
-
-    async def next_calls(self, most: int) -> list[Call]:
-        return await asyncio.to_thread(lambda: list(islice(self._due, most)))
-
-    async def announce(self, calls: Sequence[Call]) -> None:
-        """A question may be repeated as often as one likes."""
-
-    def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
-        return self._client.job_status(call.key, anew=call.anew, leaves=call.leaves)
-
-    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
-        verdict = classify_status(came, call.key, self._settings.api_version)
-        if verdict.http_status not in (404, 410) or not self._pace.outage.successes:
-            return verdict
-        # After good answers it is this job's matter, unless many are not there.
-        self._not_there.add(call.key)
-        if len(self._not_there) >= MANY_NOT_THERE:
-            return verdict
-        return verdict._replace(kind=Kind.REFUSED, stop=None)
-
-    async def ask(self) -> None:
-        """All calls are such questions already."""
-
-    def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:  # noqa: ARG002 as `Work` has it
-        if verdict.kind is not Kind.ACCEPTED:
-            self.errors[verdict.error] += 1
-            return
-        status = verdict.status or ""
-        finished = status in ("done", "error", "not_found")
-        again = None if finished else time_text(self._calendar.next_check_at(time.time()))
-        self._ledger.append(JobStatus(**call.fields, status=status, next_check_at=again))
-
-    def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
-        """Nothing happened to the job: it is asked about next time."""
 
 
 class FollowedLedger:
@@ -145,7 +81,11 @@ class FollowedLedger:
 
 
 class Follow:
-    """One `follow` of a ledger, from its first question to its result."""
+    """One `follow` of a ledger, from its first question to its result.
+
+    `export` says where results are put; None for erasures. Which of the two it is, the ledger says
+    alone.
+    """
 
     def __init__(
         self, request: FollowRequest, settings: RunSettings, ledger: FollowedLedger
@@ -157,8 +97,11 @@ class Follow:
         self.settled = 0
         self.run_started: RunStarted | None = None
         self._facts = ledger.facts
+        self.export = _as_asked(request, ledger.facts.export)
         self._book = ledger.book
         self._answers = Answers()
+        self._ended = 0
+        self._folder: ResultFolder | None = None
         self._errors: Counter[str] = Counter()
         self._jobs = self._look_at_jobs()
         self._without_job = self._lacking()
@@ -193,6 +136,7 @@ class Follow:
             settings={name: recorded[name] for name in asked} | order,
             requester=None,
             reference=None,
+            export=self.export,
         )
         return self.run_started
 
@@ -204,35 +148,71 @@ class Follow:
         return Simulator(api_key, day_s=self.request.calendar.day_s)
 
     async def send(self, session: Session) -> BulkEraserError | None:
+        if self.export is None:
+            return await self._ask_and_download(session)
+        self._folder = folder_of(self.export)  # before anything is asked: it may be refused
+        with closing(self._folder):
+            return await self._ask_and_download(session)
+
+    async def _ask_and_download(self, session: Session) -> BulkEraserError | None:
+        folder = self._folder
         while True:
             began = time.time()
-            self.to_send, self.settled = self.due, 0
             pace = session.new_pace()  # a day without a question is no outage
-            asking = Asking(
-                map(_call_of, accepted_lines(self.file.read_at, self._jobs.due)),
-                self.request.calendar,
-                session.ledger,
-                session.client,
-                pace,
-                self.settings,
-            )
-            pool = await session.perform(asking, pace)
-            self._errors += asking.errors
+            pool = await self._ask(session, pace)
+            if folder is not None and not pool.stopped_by and self._look_again().ready:
+                pool = await self._download(session, pace, folder)
             if pool.stopped_by or not self.request.wait or not self._look_again().pending:
                 return pool.stopped_by
             if await self._is_stopped_before_the_next(pool, began):
                 return pool.stopped_by
             self._jobs = self._look_at_jobs()  # it is another day
 
+    async def _ask(self, session: Session, pace: Pace) -> Pool:
+        self.to_send, self.settled = self.due, 0
+        asking = Asking(
+            map(_call_of, accepted_lines(self.file.read_at, self._jobs.due)),
+            self.request.calendar,
+            session.ledger,
+            session.client,
+            pace,
+            self.settings,
+            JobKind.EXPORT if self.export else JobKind.REMOVAL,
+        )
+        pool = await session.perform(asking, pace)
+        self._errors += asking.errors
+        return pool
+
+    async def _download(self, session: Session, pace: Pace, folder: ResultFolder) -> Pool:
+        places, old = sorted(self._jobs.ready), self._jobs.may_have_expired
+        ready = zip(
+            accepted_lines(self.file.read_at, places), (it in old for it in places), strict=True
+        )
+        downloading = Downloading(
+            ready, len(places), folder, session.ledger, session.client, pace, self.settings
+        )
+        with closing(downloading):
+            pool = await session.perform(downloading, pace)
+        self._errors += downloading.errors
+        return pool
+
     def committed(self, records: Sequence[Record]) -> None:
-        answers = [record for record in records if isinstance(record, JobStatus)]
-        self._book.note(answers)
+        answers = [record for record in records if isinstance(record, JobAnswer)]
+        ends = [record for record in records if isinstance(record, Downloaded | Lost)]
+        self._book.note([*answers, *ends])
         self.settled += len(answers)
         for answer in answers:
             self._answers.note(answer.status)
+        self._ended += len(ends)
+        if self._folder is not None:
+            for answer in answers:
+                if answer.next_check_at is None:
+                    self._folder.forget(answer.jid)
 
     async def result(self, error: BulkEraserError | None, session: Session) -> FollowResult:
         result = FollowResult(ledger=self.file.path, rehearsal=self.settings.simulated)
+        if self.export is not None:
+            result = ExportFollowResult(ledger=self.file.path, output=self.export.output)
         result.elapsed_s = session.elapsed_s
         result.asked, result.unanswered = self._answers.total, self._errors.total()
         result.requests, result.retries = session.requests, session.retries
@@ -243,17 +223,23 @@ class Follow:
         except Exception as bug:  # how it ended must be on record, whatever is wrong with a line
             error = error or internal_error(bug)
         self._conclude(result, error)
-        words = {"error": result.error_jobs, "not_found": result.not_found_jobs}
+        counts, words = result.counts, {"error": result.error_jobs}
+        words["not_found"] = result.not_found_jobs
+        if isinstance(result, ExportFollowResult):
+            words |= {"lost": result.lost_jobs, "expiring": result.expiring_jobs}
+            counts = counts | {"expiring": result.listed["expiring_jobs"]}
         result.attention = [
-            Attention(f"job_{word}", result.counts[word], [job.line for job in jobs[:EXAMPLES]])
+            Attention(f"job_{word}", counts[word], [job.line for job in jobs[:EXAMPLES]])
             for word, jobs in words.items()
-            if result.counts[word]
+            if counts[word]
         ] + [Attention(word, count) for word, count in result.without_job.items() if count]
         return result
 
     def summary(self) -> list[str]:
         """How far it is, for the display."""
         parts = [f"{self.settled:,} of {self.to_send:,} jobs asked about"]
+        if self._ended:
+            parts.append(f"{self._ended:,} results settled")
         return parts + self._answers.most_common()
 
     # ── which jobs ──────────────────────────────────────────────────────────────────────────
@@ -275,7 +261,7 @@ class Follow:
 
     def _look_again(self) -> JobSurvey:
         """As they are now; they are as before where none has answered."""
-        if self._answers.total:
+        if self._answers.total or self._ended:
             self._jobs = self._look_at_jobs()
         return self._jobs
 
@@ -299,11 +285,36 @@ class Follow:
         # Pending comes before failed: what is not finished may still end well, or badly.
         if pending:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
-        elif result.counts["error"] or result.counts["not_found"] or self._without_job:
+        elif any(result.counts.get(word) for word in _BAD_ENDS) or self._without_job:
             result.exit_code = ExitCode.SOME_ROWS
         # Asked for with an option, so it counts more than that jobs are pending.
         if self.request.fail_if_overdue and result.listed["overdue_jobs"]:
             result.exit_code = ExitCode.SOME_ROWS
+
+
+def _as_asked(request: FollowRequest, recorded: ExportFacts | None) -> ExportFacts | None:
+    """Where results are put: as the last `export` said, unless it is asked for otherwise.
+
+    Raises `UsageError` where that is asked of erasures.
+    """
+    if recorded is not None:
+        return ExportFacts(
+            output=request.output or recorded.output,
+            encrypt_to=recorded.encrypt_to,
+            max_result_bytes=request.max_result_bytes or recorded.max_result_bytes,
+        )
+    if request.output is None and request.max_result_bytes is None:
+        return None
+    raise UsageError(
+        "--output and --max-result-bytes are for the ledger of an export; this one has removal "
+        "jobs."
+    )
+
+
+def folder_of(export: ExportFacts) -> ResultFolder:
+    """Raises as `ResultFolder` and `Recipient` do."""
+    recipient = Recipient(export.encrypt_to) if export.encrypt_to else None
+    return ResultFolder(export.output, export.max_result_bytes, recipient)
 
 
 def _call_of(accepted: Accepted) -> Call:

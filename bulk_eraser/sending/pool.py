@@ -5,10 +5,10 @@
                             └─► repeat (tenacity): budget, call
 
 What the calls are, what an answer means and what is recorded, says the `Work` that a pool is given:
-`erase` (removal jobs) or `follow` (job status). Here stands what they share: at most so many in
-flight, every attempt through the one gate of `pacing`, and two rules. Whatever concerns one key is
-an outcome; whatever concerns all stops the run: nothing further leaves, what is in flight is waited
-for (drained).
+`creation` (jobs), `asking` (their status) or `downloading` (results of exports). Here stands what
+they share: at most so many in flight, every attempt through the one gate of `pacing`, and two
+rules. Whatever concerns one key is an outcome; whatever concerns all stops the run: nothing further
+leaves, what is in flight is waited for (drained).
 """
 
 import asyncio

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import date
 
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import Result
+from bulk_eraser.records import ExportFacts
 from bulk_eraser.sending.counts import COUNTS
 from bulk_eraser.sending.deadlines import Calendar
 from bulk_eraser.survey.checks import Intake
@@ -13,6 +15,7 @@ from bulk_eraser.survey.plan import PlanFile
 __all__ = [
     "REHEARSAL",
     "WITHOUT_JOB",
+    "ExportFollowResult",
     "FollowRequest",
     "FollowResult",
     "ListedJob",
@@ -24,13 +27,16 @@ REHEARSAL = "rehearsal"
 """The target that a rehearsal's ledger belongs to; it never becomes a real run."""
 WITHOUT_JOB = ("refused", "failed", "unknown", "sent")
 JOB_COUNTS = ("jobs", "done", "error", "not_found", "pending")
+EXPORT_COUNTS = ("jobs", "downloaded", "empty", "error", "not_found", "lost", "pending")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be erased, with what evidence. `no_hold_list` says that none is meant,
-    `is_same_batch` that the input belongs to the ledger even if they share no key,
-    `is_ok_if_rejected` that rejected rows alone are no failure."""
+    """What is to be erased, with what evidence; with `export`, what is to be exported, and where
+    its results are to be put. `no_hold_list` says that none is meant, `is_same_batch` that the
+    input belongs to the ledger even if they share no key, `is_ok_if_rejected` that rejected rows
+    alone are no failure. `after_export` is the path of an export's ledger: only what is exported
+    there is sent; `no_after_export` says that none is meant."""
 
     intake: Intake
     ledger_path: str
@@ -41,6 +47,13 @@ class RunRequest:
     plan: PlanFile | None = None
     requester: str | None = None
     reference: str | None = None
+    export: ExportFacts | None = None
+    after_export: str | None = None
+    no_after_export: bool = False
+
+    @property
+    def kind(self) -> JobKind:
+        return JobKind.EXPORT if self.export else JobKind.REMOVAL
 
 
 @dataclass
@@ -63,7 +76,8 @@ class RunResult(Result):
 @dataclass(frozen=True)
 class FollowRequest:
     """Which jobs to ask about. `now` means all unfinished ones, `wait` until all are finished;
-    `received` is the date of requests that have none of their own."""
+    `received` is the date of requests that have none of their own. Of an export, `output` and
+    `max_result_bytes` take the place of what its ledger says."""
 
     ledger_path: str
     now: bool = False
@@ -72,6 +86,8 @@ class FollowRequest:
     fail_if_overdue: bool = False
     route: Route = field(default_factory=Route)
     calendar: Calendar = field(default_factory=Calendar)
+    output: str | None = None
+    max_result_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,3 +133,18 @@ class FollowResult(Result):
     ledger: str | None = None
     head: str | None = None
     timestamp: str | None = None
+
+
+@dataclass
+class ExportFollowResult(FollowResult):
+    """How a follow of exports ended: nobody is erased by them.
+
+    `counts` are of the jobs by state: the result was `downloaded`, was `empty` (downloaded as well;
+    there was no data), is `lost`; `pending` until then. `expiring_jobs` are those that are done for
+    days and not downloaded.
+    """
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EXPORT_COUNTS, 0))
+    output: str | None = None
+    lost_jobs: list[ListedJob] = field(default_factory=list)
+    expiring_jobs: list[ListedJob] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""One run from the survey to its result: what `bulk-eraser run` does, without its face.
+"""One run from the survey to its result: what `run` and `export` do, without their face.
 
 `prepare` reads and decides (nothing is written, nothing is sent); `Run.carry_out` creates the
-ledger, erases, and closes the ledger with `run_finished`.
+ledger, creates the jobs, and closes the ledger with `run_finished`.
 """
 
 import time
@@ -23,9 +23,10 @@ from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import KeyHistory, LedgerFacts
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, RAW, KeyNaming
-from bulk_eraser.records import Record, RunStarted
+from bulk_eraser.records import AfterExport, Record, RunStarted
 from bulk_eraser.sending.counts import Tally
-from bulk_eraser.sending.erase import Erasure
+from bulk_eraser.sending.creation import Creation
+from bulk_eraser.sending.exported import ExportedKeys
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import RunSettings
@@ -67,7 +68,9 @@ class Run:
         file: LedgerFile,
         facts: LedgerFacts,
         survey_s: float,
+        after_export: AfterExport | None = None,
     ) -> None:
+        self._after_export = after_export
         self.request = request
         self.settings = settings
         self.survey = survey
@@ -102,7 +105,7 @@ class Run:
         hold_list, plan, naming = self.survey.hold_list, self.request.plan, self.survey.naming
         self.run_started = RunStarted(
             run=str(uuid.uuid4()),
-            command="run",
+            command="export" if self.request.export else "run",
             tool=f"bulk-eraser {__version__}",
             api=self.settings.api_version.value,
             target=self.settings.target.name,
@@ -117,6 +120,8 @@ class Run:
             reference=self.request.reference,
             plan=plan.facts if plan else None,
             sent_when_complete=self.survey.keys_sent_before + self.survey.keys_never_sent,
+            export=self.request.export,
+            after_export=self._after_export,
         )
         return self.run_started
 
@@ -128,16 +133,17 @@ class Run:
         return Simulator(api_key, REHEARSAL_FAULTS)
 
     async def send(self, session: Session) -> BulkEraserError | None:
-        erasure = Erasure(
+        creation = Creation(
             self.survey,
             self.facts,
             session.ledger,
             session.client,
             self.tally,
             self.settings,
+            self.request.kind,
         )
-        with closing(erasure):
-            return (await session.perform(erasure, session.new_pace())).stopped_by
+        with closing(creation):
+            return (await session.perform(creation, session.new_pace())).stopped_by
 
     def committed(self, records: Sequence[Record]) -> BulkEraserError | None:
         """Counts are of what is on disk. Stops if too many keys failed."""
@@ -193,13 +199,15 @@ class Run:
         yield Attention("refused", self._refused_for_good(), lines.get(KeyState.REFUSED, []))
         yield Attention("job_failed", tally["job_failed"], lines.get(KeyState.JOB_FAILED, []))
         yield Attention("held_too_late", tally["held_too_late"], survey.held_too_late_lines)
+        yield Attention("not_exported", tally["not_exported"])
         yield Attention("not_reached", tally["not_reached"])
 
     @property
     def can_be_mended(self) -> bool:
         """Would the same command send something again?"""
         failed = self.tally["failed"] - self._refused_for_good() - self.tally.refused
-        return bool(self.tally["not_reached"] or self.tally["unknown"] or failed)
+        left = self.tally["not_reached"] + self.tally["not_exported"] + self.tally["unknown"]
+        return bool(left or failed)
 
     @property
     def can_be_retried(self) -> bool:
@@ -219,7 +227,7 @@ class Run:
         if error is not None:
             result.fail(error, begun=True)
         # Keys are left on purpose (--limit); without an error nothing else leaves any.
-        elif tally["not_reached"] or self.left:
+        elif tally["not_reached"] or tally["not_exported"] or self.left:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
         elif tally["failed"] or tally["unknown"] or self._has_bad_rows() or self._ends_badly():
             result.exit_code = ExitCode.SOME_ROWS
@@ -263,6 +271,7 @@ def prepare(
         file = LedgerFile(request.ledger_path, [facts, history], readonly=dry_run)
         opened.callback(file.close)
         # What can be told from the ledger alone comes before the input is read, which takes longer.
+        _must_have_jobs_of_this_kind(file, facts, request)
         _must_be_the_same_target(file, facts, settings)
         _must_name_keys_alike(file, facts, intake.naming)
         if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
@@ -270,8 +279,22 @@ def prepare(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
                 "use --no-exclude if nobody is on hold any more."
             )
-        again = settings.retry_failed
-        survey = survey_of(intake, history.states, retry_failed=again, progress=progress)
+        if facts.had_after_export and not request.after_export and not request.no_after_export:
+            raise UsageError(
+                "Earlier runs of this ledger sent only keys that were exported. Name the export "
+                "again with --after-export, or use --no-after-export to send all of them."
+            )
+        exported = None
+        if request.after_export is not None:
+            exported = ExportedKeys(request.after_export, intake.naming, settings)
+            opened.callback(exported.close)
+        survey = survey_of(
+            intake,
+            history.states,
+            retry_failed=settings.retry_failed,
+            exported=exported.digests if exported else None,
+            progress=progress,
+        )
         opened.callback(survey.close)
         must_be_usable(survey, intake)
         _must_keep_no_key(survey)
@@ -280,8 +303,31 @@ def prepare(
         if plan is not None:
             plan.must_match(survey)
         history.close()  # every row is decided
+        if exported is not None:
+            exported.close()
         opened.pop_all()
-        return Run(request, settings, survey, file, facts, time.monotonic() - began)
+        return Run(
+            request,
+            settings,
+            survey,
+            file,
+            facts,
+            time.monotonic() - began,
+            exported.facts if exported else None,
+        )
+
+
+def _must_have_jobs_of_this_kind(file: LedgerFile, facts: LedgerFacts, request: RunRequest) -> None:
+    if facts.target is None or (facts.export is None) is (request.export is None):
+        return
+    what = (
+        "that of an export, whose jobs erase nobody"
+        if facts.export
+        else "that of erasures, which are no exports"
+    )
+    raise UsageError(
+        f"The ledger {file.path} is {what}. Nothing was sent. Name another with --ledger."
+    )
 
 
 def _must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: RunSettings) -> None:

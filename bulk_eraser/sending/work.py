@@ -1,6 +1,6 @@
 """What a pool is given: calls on their way, and the work that says what to do with them.
 
-`erase` and `follow` are such works: removal jobs, and questions for their status.
+`creation`, `asking` and `downloading` are such works: jobs, questions for their status, results.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Which request meets which fault: decided here without I/O, carried out by `server`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -23,10 +23,18 @@ FAULT_DESCRIPTIONS = {
     "delay": "the answer is held back, then comes as usual",
     "job_error": "the job is created, and ends in error",
     "job_lost": "the job is created, and not found afterwards",
+    "job_late": "the job is created, and its data is archived ten days late",
+    "no_data": "the service has no data of the key",
+    "came_back": "the key has data again after its removal",
+    "result_no_zip": "the result of an export is no archive",
+    "result_endless": "the result of an export has no end",
+    "result_wrong_length": "the result of an export is longer than its Content-Length",
+    "result_of_another": "the result of an export is that of the export before",
 }
 FAULTS = tuple(FAULT_DESCRIPTIONS)
-_NOT_DRAWN = ("http_400", "job_error", "job_lost")
+_NOT_DRAWN = ("http_400", "job_error", "job_lost", "job_late", "no_data", "came_back")
 """They hit a customer key or a job for good, not a request by chance."""
+_OF_RESULTS = tuple(name for name in FAULTS if name.startswith("result_"))
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%?)", re.ASCII)
 
@@ -35,10 +43,11 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%?)", re.ASCII)
 class FaultRates:
     """How often each fault happens.
 
-    `rates` maps a name of `FAULTS` to a fraction of the requests, 0 to 1; for `http_400` it is a
-    fraction of the customer keys, for `job_error` and `job_lost` one of the jobs. `retry_after_s`
-    (whole seconds, None for no header) goes with 429 and 503, `delay_s` (seconds) with `delay`. The
-    same `seed` refuses the same keys.
+    `rates` maps a name of `FAULTS` to a fraction of the requests, 0 to 1; for `http_400`, `no_data`
+    and `came_back` it is a fraction of the customer keys, for `job_error`, `job_lost` and
+    `job_late` one of the jobs, for `result_…` one of the downloads. `retry_after_s` (whole seconds,
+    None for no header) goes with 429 and 503, `delay_s` (seconds) with `delay`. The same `seed`
+    refuses the same keys.
     Raises `ValueError` for an unknown name, a rate outside 0..1, rates that add up to more than 1,
     or negative seconds.
     """
@@ -60,17 +69,21 @@ class FaultRates:
         if (self.retry_after_s or 0) < 0 or not self.delay_s >= 0:
             raise ValueError("Retry-After and the delay of answers must not be negative")
 
-    def choose(self, customer_key: str | None, draw: float) -> str | None:
+    def choose(
+        self, customer_key: str | None, draw: float, *, of_result: bool = False
+    ) -> str | None:
         """The fault that a request meets, or None.
 
         `customer_key` is None for a request that has none (job-status), which is never met by
-        `http_400`. `draw` is a random number from 0 up to, not including, 1.
+        `http_400`; `of_result` of a download, which alone is met by `result_…`. `draw` is a random
+        number from 0 up to, not including, 1.
         """
         if customer_key is not None and (refused := self.rates.get("http_400")):
             if self._position(customer_key) < refused:
                 return "http_400"
             draw *= 1 - refused  # the others keep their share of all requests
-        return next((name for ceiling, name in self._ceilings if draw < ceiling), None)
+        ceilings = self._ceilings_of_results if of_result else self._ceilings
+        return next((name for ceiling, name in ceilings if draw < ceiling), None)
 
     def is_lost(self, jid: str) -> bool:
         """Is the job not found after its creation?"""
@@ -80,12 +93,32 @@ class FaultRates:
         """Does the job end in error? Never one that is lost."""
         return 1 - self._position(jid) <= self.rates.get("job_error", 0)
 
+    def is_late(self, jid: str) -> bool:
+        """Is the job's data archived later than usual?"""
+        return self._position(f"late {jid}") < self.rates.get("job_late", 0)
+
+    def has_no_data(self, customer_key: str) -> bool:
+        """Has the service never had any data of the key?"""
+        return self._position(f"data {customer_key}") < self.rates.get("no_data", 0)
+
+    def comes_back(self, customer_key: str) -> bool:
+        """Does the key get new data once the old is removed?"""
+        return self._position(f"back {customer_key}") < self.rates.get("came_back", 0)
+
     @cached_property
     def _ceilings(self) -> list[tuple[float, str]]:
         """Running totals of the rates of the faults that are drawn for each request."""
+        return self._running_totals(but=(*_NOT_DRAWN, *_OF_RESULTS))
+
+    @cached_property
+    def _ceilings_of_results(self) -> list[tuple[float, str]]:
+        """The same for downloads."""
+        return self._running_totals(but=_NOT_DRAWN)
+
+    def _running_totals(self, but: Collection[str]) -> list[tuple[float, str]]:
         ceilings, total = [], 0.0
         for name in FAULTS:
-            if name in _NOT_DRAWN:
+            if name in but:
                 continue
             if rate := self.rates.get(name, 0):
                 total += rate

@@ -1,9 +1,9 @@
 """A stand-in for the Voyado Elevate GDPR API on loopback, with faults on request.
 
-It serves create-remove-customer-job and job-status of API v2, admin v3 and admin v4, checks the
-API key, and lets jobs move on with time. What it does not imitate: export jobs and their results
-and the rest of the API; TLS; rate limits (429 comes only as a fault); jobs of other services
-(`not_found`); the removal itself, for it knows no customers and takes any key.
+It serves create-remove-customer-job, create-export-customer-job, job-status and
+export-customer-job-result of API v2, admin v3 and admin v4, checks the API key, and lets jobs move
+on with time. What it does not imitate: the rest of the API; TLS; rate limits (429 comes only as a
+fault); jobs of other services (`not_found`). It takes any key.
 Messages in refusals and the order of checks (path, method, API key, parameters) are made up.
 
 Answers are written as ready bytes, which takes a quarter less processor time than `web.Response`.
@@ -28,8 +28,9 @@ import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from bulk_eraser.simulator.exports import Exports
 from bulk_eraser.simulator.faults import FaultRates
-from bulk_eraser.simulator.jobs import ARCHIVED_AFTER_DAYS, DAY_S, Jobs
+from bulk_eraser.simulator.jobs import ARCHIVED_AFTER_DAYS, DAY_S, Jobs, Kind
 from bulk_eraser.simulator.request_log import RequestLine, RequestLog
 
 __all__ = ["BASES", "Counts", "Simulator"]
@@ -41,21 +42,29 @@ _logger = logging.getLogger("bulk_eraser.simulator")
 _logger.addHandler(logging.NullHandler())
 
 _WITH_A_JOB = frozenset({None, "drop_after", "cut_body", "wrong_json", "delay"})
+_TAKES_RESULT = frozenset({"drop_after", "html"})
+"""Faults behind which the result of an export is not there any more, though it did not arrive."""
 _JOB_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was served since the start; `faults` counts each fault by its name."""
+    """What was served since the start: `jobs` of removal, and `exports`; `faults` counts each fault
+    by its name."""
 
     requests: int = 0
     jobs: int = 0
+    exports: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
 
 class _Call(NamedTuple):
+    """`creates` is the kind of job that it makes, None of a call that makes none."""
+
     method: str
     parameter: str
+    creates: Kind | None = None
+    is_download: bool = False
 
 
 class _JobResult(msgspec.Struct):
@@ -64,11 +73,13 @@ class _JobResult(msgspec.Struct):
 
 
 class _Answer(NamedTuple):
-    """What goes over the wire; without a status nothing does, and the connection is closed."""
+    """What goes over the wire; without a status nothing does, and the connection is closed. What
+    `is_endless` goes on until the other side has enough."""
 
     http_status: int | None
     wire: bytes
     closes: bool = False
+    is_endless: bool = False
 
 
 def _answer(status: int, body: bytes, kind: str = "application/json", more: str = "") -> _Answer:
@@ -81,8 +92,10 @@ def _refusal(status: int, message: str, more: str = "") -> _Answer:
 
 
 _CALLS = {
-    "create-remove-customer-job": _Call("POST", "customerKey"),
+    "create-remove-customer-job": _Call("POST", "customerKey", Kind.REMOVAL),
+    "create-export-customer-job": _Call("POST", "customerKey", Kind.EXPORT),
     "job-status": _Call("GET", "jid"),
+    "export-customer-job-result": _Call("GET", "jid", is_download=True),
 }
 _WRONG_METHOD = {
     call: _refusal(405, f"this call takes {call.method}", f"Allow: {call.method}\r\n")
@@ -96,6 +109,16 @@ _NO_TEXT = _refusal(400, "the query is not percent-encoded UTF-8")
 _NO_SUCH_PATH = _refusal(404, "there is nothing at this path")
 _FORBIDDEN = _refusal(403, "incorrect cluster credentials")
 _NO_ANSWER = _Answer(None, b"", closes=True)
+_NO_RESULT = _refusal(404, "there is no result for this jid")
+_ZIP = "application/zip"
+_ENDLESS = _Answer(
+    200,
+    f"HTTP/1.1 200 OK\r\nContent-Type: {_ZIP}\r\n\r\n".encode(),
+    closes=True,
+    is_endless=True,
+)
+_PIECE = bytes(1 << 16)
+_MOST_UNSENT = 1 << 20
 
 
 def _fault_answers(rates: FaultRates) -> dict[str, _Answer]:
@@ -122,6 +145,7 @@ class _Reply(web.StreamResponse):
         super().__init__()
         self._answer = answer
         self._stays = keep_alive and not answer.closes
+        self._transport: asyncio.WriteTransport | None = None
 
     @property
     def keep_alive(self) -> bool:
@@ -129,13 +153,19 @@ class _Reply(web.StreamResponse):
         return self._stays
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        transport = request.transport
+        transport = self._transport = request.transport
         if self._answer.wire and transport is not None and not transport.is_closing():
             transport.write(self._answer.wire)
         return None
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 as aiohttp has it
+        """Nothing is left to write, except of what has no end."""
+        while self._answer.is_endless and (transport := self._transport) is not None:
+            if transport.is_closing():
+                return
+            if transport.get_write_buffer_size() < _MOST_UNSENT:
+                transport.write(_PIECE)
+            await asyncio.sleep(0 if transport.get_write_buffer_size() < _MOST_UNSENT else 0.001)
 
 
 class Simulator:
@@ -170,9 +200,9 @@ class Simulator:
         self._fault_rates = faults or FaultRates()
         self._fault_answers = _fault_answers(self._fault_rates)
         self._random = random.Random(self._fault_rates.seed)  # noqa: S311 - repeatable, not secret
-        self._jobs = Jobs(
-            clock, day_s, archive_days, self._fault_rates.fails, self._fault_rates.is_lost
-        )
+        rates = self._fault_rates
+        self._jobs = Jobs(clock, day_s, archive_days, rates.fails, rates.is_lost, rates.is_late)
+        self._exports = Exports(self._jobs, rates)
         self._calls = {
             f"{BASES[version]}/event-data/{name}": call
             for version in versions
@@ -275,17 +305,20 @@ class Simulator:
 
     def _carry_out(self, call: _Call, value: str, line: RequestLine) -> _Answer:
         """Create a job for the key `value`, or tell the status of the jid `value`, or fail."""
-        creates = call.parameter == "customerKey"
-        # 1. Which fault does it meet? Asking for a status has no key to be refused.
-        fault = self._fault_rates.choose(value if creates else None, self._random.random())
+        is_about_key = call.creates is not None
+        # 1. Which fault does it meet? Only what is about a key can have it refused.
+        fault = self._fault_rates.choose(
+            value if is_about_key else None, self._random.random(), of_result=call.is_download
+        )
         line.fault = fault
         # 2. The work, for the faults that break after it as well.
-        if not creates:
+        if call.is_download:
+            return self._download(value, fault)
+        if call.creates is None:
             jid, status = value, self._jobs.status(value)
         elif fault in _WITH_A_JOB:
-            jid, status = self._jobs.create()
+            jid, status = self._create(call.creates, value)
             line.jid = jid
-            self.counts.jobs += 1
         # 3. The answer, broken or not.
         if fault in self._fault_answers:
             return self._fault_answers[fault]
@@ -293,6 +326,38 @@ class Simulator:
         if fault == "cut_body":
             return _Answer(200, _JOB_HEAD % len(body) + body[: len(body) // 2], closes=True)
         return _Answer(200, _JOB_HEAD % len(body) + body)
+
+    def _create(self, kind: Kind, customer_key: str) -> tuple[str, str]:
+        jid, status = self._jobs.create(kind)
+        if kind is Kind.REMOVAL:
+            self.counts.jobs += 1
+            self._exports.note_removal(jid, customer_key)
+        else:
+            self.counts.exports += 1
+            self._exports.note_export(jid, customer_key)
+        return jid, status
+
+    def _download(self, jid: str, fault: str | None) -> _Answer:
+        """The result of an export, broken or not; once it is on its way, it is not there again."""
+        if fault in self._fault_answers and fault not in _TAKES_RESULT:
+            return self._fault_answers[fault]
+        take = self._exports.take_of_another if fault == "result_of_another" else self._exports.take
+        result = take(jid)
+        if result is None:
+            return _NO_RESULT
+        if fault == "drop_after":
+            return _NO_ANSWER
+        if fault == "html":
+            return self._fault_answers[fault]
+        if fault == "result_endless":
+            return _ENDLESS
+        whole = _answer(200, b"no archive" if fault == "result_no_zip" else result, _ZIP)
+        if fault == "result_wrong_length":
+            wire = whole.wire.replace(b"Content-Length: %d" % len(result), b"Content-Length: 30", 1)
+            return _Answer(200, wire, closes=True)
+        if fault == "cut_body":
+            return _Answer(200, whole.wire[: -len(result) // 2], closes=True)
+        return whole
 
     def _is_logged(self, log: RequestLog, line: RequestLine) -> bool:
         if self.log_error is None:

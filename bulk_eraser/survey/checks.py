@@ -80,14 +80,17 @@ def survey_of(
     states: Callable[[int], dict[bytes, KeyState]] = lambda _partition: {},
     *,
     retry_failed: bool = False,
+    exported: Callable[[int], set[bytes]] | None = None,
     progress: Callable[[int], None] = lambda _rows: None,
 ) -> Survey:
-    """Read all, and decide about every row by the state of its key. Close it when done.
+    """Read all, and decide about every row by the state of its key; `exported`, if given, has the
+    digests of the keys of a partition that may be sent. Close it when done.
 
     Raises as `read_survey`, and what `states` raises.
     """
     survey = read_survey(intake, progress)
     try:
+        survey.exported = exported
         survey.decide(states, retry_failed=retry_failed)
     except BaseException:  # Ctrl-C as well: the temporary files are given back
         survey.close()

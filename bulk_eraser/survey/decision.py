@@ -17,12 +17,15 @@ class Action(IntEnum):
     REJECT = 2
     DUPLICATE = 3
     EXCLUDE = 4
+    AWAIT = 5
+    """It is to be sent once its export is downloaded."""
 
 
 _WORD_OF = {
     Action.REJECT: "rejected",
     Action.DUPLICATE: "duplicate",
     Action.EXCLUDE: "excluded",
+    Action.AWAIT: "not_exported",
 }
 
 

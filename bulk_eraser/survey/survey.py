@@ -42,6 +42,7 @@ class DecidedRow(NamedTuple):
 _NEW = Decision(Action.SEND, KeyState.NOT_SENT)
 _REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
 _DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
+_NOT_ON_HOLD = (Action.SEND, Action.KEEP, Action.AWAIT)
 _REJECTS = {decision.code for decision in DECISIONS if decision.action is Action.REJECT}
 _TELL = 50_000
 """Rows between two calls of `progress`."""
@@ -51,7 +52,8 @@ class Survey:
     """What the input holds. `read` it, then `decide` with the ledger's states.
 
     Keys are remembered by their digest as `naming` has it, which is how a ledger knows them. Those
-    of `hold_list`, which is set between the two, are not sent.
+    of `hold_list`, which is set between the two, are not sent; nor are, if it is set, those that
+    `exported` does not give for their partition.
 
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
@@ -66,6 +68,7 @@ class Survey:
         self.reader = reader
         self.naming = naming
         self.hold_list: HoldList | None = None
+        self.exported: Callable[[int], set[bytes]] | None = None
         self.rows = 0
         self.stripped = 0
         self.errors: Counter[str] = Counter()
@@ -166,6 +169,8 @@ class Survey:
             groups = self._look_alikes.groups(partition, first)
             if self.hold_list is not None:
                 self._exclude(partition, self.hold_list.match(partition, first, groups))
+            if self.exported is not None:
+                self._await_export(partition, self.exported(partition))
         counts = ((decision, codes.count(decision.code)) for decision in DECISIONS)
         self.decisions = Counter({decision: count for decision, count in counts if count})
 
@@ -182,6 +187,12 @@ class Survey:
                 if held[digest]:
                     self._keep_number(place, held[digest])
 
+    def _await_export(self, partition: int, exported: set[bytes]) -> None:
+        for digest, place, _line, _flags in self._keys.read(partition):
+            action, state = DECISIONS[self._codes[place]]
+            if action is Action.SEND and digest not in exported:
+                self._codes[place] = Decision(Action.AWAIT, state).code
+
     def count(self, *, action: Action, state: KeyState | None = None) -> int:
         """The rows with which this is done, in whatever state their key is or in this one."""
         return sum(
@@ -192,11 +203,11 @@ class Survey:
 
     @property
     def keys_never_sent(self) -> int:
-        """How many keys are to be sent for the first time."""
+        """How many keys are to be sent for the first time, now or once they are exported."""
         return sum(
             rows
             for decision, rows in self.decisions.items()
-            if decision.is_sent and not decision.state.was_sent
+            if (decision.is_sent or decision.action is Action.AWAIT) and not decision.state.was_sent
         )
 
     @property
@@ -227,7 +238,7 @@ class Survey:
         """
         digest = sha256()
         for row, decision, _first_line, _reason in self.second_reading():
-            if isinstance(row, KeyRow) and decision.action in (Action.SEND, Action.KEEP):
+            if isinstance(row, KeyRow) and decision.action in _NOT_ON_HOLD:
                 digest.update(row.key.encode() + b"\n")
         return digest.hexdigest()
 

@@ -46,6 +46,7 @@ COUNTS = [
     "excluded",
     "already_settled",
     "job_failed",
+    "not_exported",
     "not_reached",
     "held_too_late",
 ]
@@ -226,7 +227,8 @@ class Service:
     """A service on loopback whose `answer` to each request is decided by the test.
 
     `status` does the same for job-status: a word, a status code or a response for each jid; `asked`
-    counts the questions.
+    counts the questions. `result` does it for results of exports: bytes for an archive, else as
+    `status`; `downloads` counts these requests.
 
     `answer` takes a `Call` and returns, or is a coroutine that returns, None for a new job, a
     status, a response, or HANG_UP. A job's answer is read to the end by well-behaved clients only.
@@ -241,6 +243,8 @@ class Service:
         self.jids: dict[str, list[str]] = {}
         self.status: Callable[[str], Any] = lambda jid: "done"
         self.asked: Counter[str] = Counter()
+        self.result: Callable[[str], Any] = lambda jid: 404
+        self.downloads: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
         self.port = 0
@@ -266,6 +270,10 @@ class Service:
     async def saw(self, requests: int) -> None:
         """Return once there were so many requests for jobs."""
         await self._until(lambda: len(self.calls) >= requests)
+
+    async def was_downloaded_from(self, times: int) -> None:
+        """Return once it was asked so many times for a result."""
+        await self._until(lambda: self.downloads.total() >= times)
 
     async def was_asked(self, times: int) -> None:
         """Return once it was asked so many times for a job's status."""
@@ -294,10 +302,27 @@ class Service:
             return web.json_response({"jid": jid, "status": answer})
         return web.Response(status=answer) if isinstance(answer, int) else answer
 
+    async def _hand_out(self, request: web.BaseRequest, jid: str) -> web.StreamResponse:
+        assert request.method == "GET"
+        self.downloads[jid] += 1
+        self._came.set()
+        answer = self.result(jid)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if isinstance(answer, bytes):
+            return web.Response(body=answer, content_type="application/zip")
+        if answer is HANG_UP:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return web.Response(status=answer) if isinstance(answer, int) else answer
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
         if request.path.endswith("/event-data/job-status"):
             return await self._tell_status(request, query["jid"])
+        if request.path.endswith("/event-data/export-customer-job-result"):
+            return await self._hand_out(request, query["jid"])
         key = query.get("customerKey", "")
         self.per_key[key] += 1
         call = Call(

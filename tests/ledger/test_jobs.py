@@ -152,6 +152,7 @@ def test_only_finished_jobs_are_finished(book: Any):
     assert [state for state in JobState if not state.is_finished] == [
         JobState.NEVER_ASKED,
         JobState.PENDING,
+        JobState.READY,
     ]
 
 

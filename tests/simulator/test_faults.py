@@ -11,7 +11,7 @@ from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FAULTS, FaultRates,
 def test_every_fault_is_described() -> None:
     """Help texts can explain each name in one line."""
     assert tuple(FAULT_DESCRIPTIONS) == FAULTS
-    assert len(FAULTS) == 14
+    assert len(FAULTS) == 21
     assert all(text and "\n" not in text for text in FAULT_DESCRIPTIONS.values())
 
 
@@ -21,7 +21,8 @@ def test_without_rates_nothing_fails() -> None:
     assert FaultRates().choose(None, 0.0) is None
 
 
-FOR_GOOD = ("http_400", "job_error", "job_lost")
+FOR_GOOD = ("http_400", "job_error", "job_lost", "job_late", "no_data", "came_back")
+OF_RESULTS = [name for name in FAULTS if name.startswith("result_")]
 
 
 def test_jobs_are_hit_for_good() -> None:
@@ -39,12 +40,36 @@ def test_jobs_are_hit_for_good() -> None:
     assert not any(map(FaultRates().is_lost, jids))
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in FOR_GOOD])
+@pytest.mark.parametrize(
+    "name", [name for name in FAULTS if name not in FOR_GOOD and name not in OF_RESULTS]
+)
 def test_a_rate_of_one_hits_every_request(name: str) -> None:
     """With 100 % each draw is a hit, for job-status as well."""
     rates = FaultRates({name: 1.0})
     draws = [0.0, 0.5, 1 - 2**-53]
     assert {rates.choose(key, draw) for key in ("k", None) for draw in draws} == {name}
+
+
+@pytest.mark.parametrize("name", OF_RESULTS)
+def test_faults_of_results_hit_downloads_alone(name: str) -> None:
+    """With 100 % each download is hit, and no other request."""
+    rates = FaultRates({name: 1.0})
+    for draw in (0.0, 0.5, 1 - 2**-53):
+        assert rates.choose(None, draw, of_result=True) == name
+        assert rates.choose("k", draw) is rates.choose(None, draw) is None
+
+
+def test_what_happens_to_keys_and_jobs_is_independent() -> None:
+    """Late jobs, keys without data and keys that come back are chosen apart, each in its share."""
+    rates = FaultRates({"job_late": 0.3, "no_data": 0.3, "came_back": 0.3})
+    names = [f"name {number}" for number in range(5_000)]
+    chosen = [
+        {name for name in names if is_chosen(name)}
+        for is_chosen in (rates.is_late, rates.has_no_data, rates.comes_back)
+    ]
+    assert [len(those) / 5_000 for those in chosen] == pytest.approx([0.3] * 3, abs=0.03)
+    both = len(chosen[1] & chosen[2]) / 5_000
+    assert both == pytest.approx(0.09, abs=0.02)
 
 
 def test_rates_are_fractions_of_all_requests() -> None:

@@ -19,6 +19,11 @@ from bulk_eraser.simulator.server import Simulator
 KEY = "5b1f9d3e-0c6b-4a53-9b1f-2f6d1c7a9e00"
 SECRET = "simulated-key"
 BASES = ("/api/v2", "/api/admin/v3", "/api/admin/v4")
+NOT_OF_A_REQUEST = {
+    *("job_error", "job_lost", "job_late", "no_data", "came_back"),
+    *(name for name in FAULTS if name.startswith("result_")),
+}
+"""Faults that the creation of a job does not meet."""
 CREATE = "/api/admin/v4/event-data/create-remove-customer-job"
 STATUS = "/api/admin/v4/event-data/job-status"
 
@@ -191,7 +196,9 @@ async def test_a_missing_parameter_is_named(method: str, path: str, missing: str
         ("PUT", f"{CREATE}?customerKey=k", 405),
         ("POST", "/", 404),
         ("POST", "/api/admin/v5/event-data/create-remove-customer-job?customerKey=k", 404),
-        ("POST", "/api/admin/v4/event-data/create-export-customer-job?customerKey=k", 404),
+        ("POST", "/api/admin/v4/event-data/export-customer-job-result?jid=j", 405),
+        ("GET", "/api/admin/v4/event-data/create-export-customer-job?customerKey=k", 405),
+        ("GET", "/api/admin/v4/event-data/export-customer-job-result?jid=j", 404),
     ],
 )
 async def test_other_calls_are_refused(method: str, path: str, expected: int) -> None:
@@ -379,7 +386,7 @@ async def test_the_log_has_the_line_before_the_answer(fault: str | None, tmp_pat
         "method": "POST",
         "path": CREATE,
         "key": KEY,
-        "fault": None if fault in ("job_error", "job_lost") else fault,
+        "fault": None if fault in NOT_OF_A_REQUEST else fault,
         "http_status": status,
     }
 

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention
 from bulk_eraser.sending.counts import COUNTS, SUMMED
 from bulk_eraser.survey.warnings import LookAlikes, Suspects
@@ -119,9 +120,10 @@ def test_there_are_words_for_all_that_is_odd():
 def test_counts_as_a_table():
     """What is 0 is left out, and the sum is that of one row or of several."""
     counts = dict.fromkeys(COUNTS, 0)
-    assert counts_table(counts | {"rows": 1, "failed": 1}) == (
+    assert counts_table(counts | {"rows": 1, "failed": 1}, JobKind.REMOVAL) == (
         "  1  failed: refused, or out of attempts\n  1  row in all"
     )
-    lines = counts_table(dict.fromkeys(COUNTS, 1) | {"rows": 1008}).splitlines()
+    lines = counts_table(dict.fromkeys(COUNTS, 1) | {"rows": 1008}, JobKind.EXPORT).splitlines()
     assert len(lines) == len(SUMMED) + 1
     assert lines[-1] == "  1,008  rows in all"
+    assert "      1  accepted: the service created an export job" in lines

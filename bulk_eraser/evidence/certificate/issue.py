@@ -93,6 +93,11 @@ def _must_be_usable(file: LedgerFile, erased: ErasedKeys) -> None:
             f"The ledger {printable(file.path)} is that of a rehearsal, in which nothing was "
             "erased. There is nothing to certify."
         )
+    if erased.facts.export:
+        raise UsageError(
+            f"The ledger {printable(file.path)} is that of an export, whose jobs erase nobody. "
+            "There is nothing to certify."
+        )
     if file.has_tail:
         raise UsageError(
             f"The ledger {printable(file.path)} has lines behind its last commit: a run broke off. "

@@ -1,9 +1,10 @@
 """The section and the annotations of a step in GitHub Actions are text, short, and no commands."""
 
 from bulk_eraser.cli.step_summary import annotations, section
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.sending.request import RunResult
-from bulk_eraser.wording import LABELS
+from bulk_eraser.wording import labels_of
 
 HOSTILE = "a\r\n::error::b %0A|<script>`[x](y)` ::set-output name=x::\x1b[31m @ada"
 
@@ -42,7 +43,11 @@ def test_the_gravest_reasons_are_annotated():
     _, first, second = annotations("run", result, ["x"])
     assert "::2 held_too_late: " in first
     assert "::27 http_400: " in second
-    rows = section("run", result, LABELS, ["x"]).split("where |\n")[1].splitlines()[1:5]
+    rows = (
+        section("run", result, labels_of(JobKind.REMOVAL), ["x"])
+        .split("where |\n")[1]
+        .splitlines()[1:5]
+    )
     assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 27", "| 9", "| 1"]
 
 
@@ -55,9 +60,11 @@ def test_a_reason_is_not_told_twice():
 
 def test_verify_is_verified_or_not():
     """By its own word, and not “not finished”."""
-    said = section("verify", result_of(3, "incomplete"), LABELS, ["x"])
+    said = section("verify", result_of(3, "incomplete"), labels_of(JobKind.REMOVAL), ["x"])
     assert said.startswith("### bulk-eraser verify: not verified (3)")
-    assert "verify: verified (0)" in section("verify", result_of(0), LABELS, ["x"])
+    assert "verify: verified (0)" in section(
+        "verify", result_of(0), labels_of(JobKind.REMOVAL), ["x"]
+    )
 
 
 def test_the_level_is_that_of_the_exit_code():
@@ -73,7 +80,7 @@ def test_the_level_is_that_of_the_exit_code():
 
 def test_the_section_has_counts_reasons_and_the_next_command():
     """Only what is not 0; every foreign text escaped."""
-    text = section("run", result_of(), LABELS, ["Reached the end.", HOSTILE])
+    text = section("run", result_of(), labels_of(JobKind.REMOVAL), ["Reached the end.", HOSTILE])
     assert text.startswith("### bulk-eraser run: reached its end, needs attention (3)\n")
     assert "| 1,234,565 | accepted: the service created a removal job |" in text
     assert "not reached" not in text
@@ -88,4 +95,7 @@ def test_the_section_stays_small():
     result = result_of()
     result.attention = [Attention("|" * 100_000, 1, [1] * 5)] * 5_000
     result.next = ["x" * 1_000_000]
-    assert len(section("run", result, LABELS, ["é<" * 1_000_000]).encode()) < 64 << 10
+    assert (
+        len(section("run", result, labels_of(JobKind.REMOVAL), ["é<" * 1_000_000]).encode())
+        < 64 << 10
+    )

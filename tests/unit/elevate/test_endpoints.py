@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from bulk_eraser.elevate.endpoints import ApiVersion, Target, encode_key, is_host, loopback_target
+from bulk_eraser.elevate.endpoints import (
+    ApiVersion,
+    JobKind,
+    Target,
+    encode_key,
+    is_host,
+    loopback_target,
+)
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, UsageError
 
 CALL = "/event-data/create-remove-customer-job?customerKey="
@@ -25,7 +32,7 @@ def test_the_bases_of_a_cluster(version: str, base: str) -> None:
     """Each version of a cluster has the base that the vendor documents."""
     target = Target.of_cluster("w1234")
     assert target.base_of(ApiVersion(version)) == base
-    assert target.removal_url(ApiVersion(version)) == base + CALL
+    assert target.creation_url(ApiVersion(version), JobKind.REMOVAL) == base + CALL
     assert not target.is_loopback
 
 
@@ -40,7 +47,7 @@ def test_the_bases_of_a_base_url(base: str, version: str, path: str) -> None:
     for given_url in (base, base + "/"):
         target = Target.of_base_url(given_url)
         assert target.base_of(ApiVersion(version)) == base + path
-        assert target.removal_url(ApiVersion(version)) == base + path + CALL
+        assert target.creation_url(ApiVersion(version), JobKind.REMOVAL) == base + path + CALL
 
 
 @pytest.mark.parametrize("cluster_id", ["a", "w1234ABC", "A-b", "x" * 63, "1"])
@@ -125,7 +132,7 @@ def test_plain_http_to_loopback(base_url: str) -> None:
     """Plain http is allowed to this computer, in each form of its address."""
     target = Target.of_base_url(base_url)
     assert target.is_loopback
-    host = URL(target.removal_url(ApiVersion.V4)).raw_host or ""
+    host = URL(target.creation_url(ApiVersion.V4, JobKind.REMOVAL)).raw_host or ""
     assert host in ("localhost", "::1") or host.startswith("127.")
 
 
@@ -242,7 +249,7 @@ def test_plain_http_never_leaves_this_computer(scheme: str, rest: str) -> None:
         target = Target.of_base_url(scheme + rest)
     except BulkEraserError:
         return
-    url = URL(target.removal_url(ApiVersion.V4) + encode_key("a&b"), encoded=True)
+    url = URL(target.creation_url(ApiVersion.V4, JobKind.REMOVAL) + encode_key("a&b"), encoded=True)
     host = url.raw_host or ""
     assert url.scheme == "https" or host in ("localhost", "::1") or host.startswith("127.")
     assert url.raw_user is None

@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from bulk_eraser.sending.follow import Answers
+from bulk_eraser.sending.asking import Answers
 
 
 def test_words_are_counted_and_the_most_common_shown():

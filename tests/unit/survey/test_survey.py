@@ -88,6 +88,7 @@ def named(row: DecidedRow) -> str:
         (KeyState.REFUSED, "KEEP_REFUSED", "SEND_REFUSED"),
         (KeyState.IN_PROGRESS, "KEEP_IN_PROGRESS", "KEEP_IN_PROGRESS"),
         (KeyState.ERASED, "KEEP_ERASED", "KEEP_ERASED"),
+        (KeyState.EXPORTED, "KEEP_EXPORTED", "KEEP_EXPORTED"),
         (KeyState.JOB_FAILED, "KEEP_JOB_FAILED", "SEND_JOB_FAILED"),
     ],
 )

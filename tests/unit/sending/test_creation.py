@@ -25,9 +25,9 @@ from bulk_eraser.errors import (
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import Accepted, Failed, Record, Sent, Unknown, Unsent
-from bulk_eraser.sending import erase
+from bulk_eraser.sending import creation
 from bulk_eraser.sending.counts import Tally
-from bulk_eraser.sending.erase import Erasure
+from bulk_eraser.sending.creation import Creation
 from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.run import Run
 from bulk_eraser.settings import FailureLimit, RunSettings
@@ -170,7 +170,7 @@ def stage(tmp_path: Path) -> Any:
         concurrency = settings.concurrency
         pace = Pace(settings.rate, settings.max_outage, concurrency, lambda: now[0], sleep)
         tally = Tally(survey.decisions)
-        erasure = Erasure(survey, LedgerFacts(), ledger, client, tally, settings)
+        erasure = Creation(survey, LedgerFacts(), ledger, client, tally, settings)
         pool = Pool(erasure, client, pace, settings)
         run = SimpleNamespace(tally=tally, settings=settings)
 
@@ -283,14 +283,14 @@ async def test_a_bug_in_the_client_is_70(stage: Any, attempt: int):
 async def test_a_bug_in_the_verdict_is_70(stage: Any, monkeypatch: pytest.MonkeyPatch):
     """A bug while an answer is judged leaves that key `unknown`: a job may have been made."""
     made = stage(40)
-    classify = erase.classify
+    classify = creation.classify
 
     def broken(came: Any, version: ApiVersion) -> Any:
         if came.status == 418:
             raise RecursionError
         return classify(came, version)
 
-    monkeypatch.setattr(erase, "classify", broken)
+    monkeypatch.setattr(creation, "classify", broken)
     teapot = Answer(418, b"", True)
     made.client.answer = lambda key, nth: teapot if key == made.keys[5] else GOOD
     await made.run()

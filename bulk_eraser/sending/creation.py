@@ -1,4 +1,4 @@
-"""The main job: one removal job for every customer key.
+"""The main job: one job for every customer key, which removes its data, or exports it.
 
     survey ─► next keys ─► `sent` committed ─► POST ─► what it means ─► outcome to the ledger
 
@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, cast
 
 from bulk_eraser.elevate.client import ElevateClient
+from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.elevate.verdict import (
     NO_JOB,
     Answer,
@@ -45,15 +46,16 @@ from bulk_eraser.sources.rows import KeyRow, RejectedRow
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import DecidedRow, Survey
 
-__all__ = ["Erasure"]
+__all__ = ["Creation"]
 
 _KEPT = [decision for decision in DECISIONS if decision.action is Action.KEEP]
 MOST_RECORDS = 1000
 """Lines about rows that are not sent, in one group."""
 
 
-class Erasure:
-    """The `Work` of a run: a decided survey, key by key, into the ledger.
+class Creation:
+    """The `Work` of a run: a decided survey, key by key, into the ledger; `kind` is that of all its
+    jobs.
 
     `facts` are those of the ledger before this run. The tally is told of every key that is about to
     be sent. Raises `TemporaryFolderFull` where the temporary folder is full. Close it when done.
@@ -67,7 +69,9 @@ class Erasure:
         client: ElevateClient,
         tally: Tally,
         settings: RunSettings,
+        kind: JobKind = JobKind.REMOVAL,
     ) -> None:
+        self._is_export = kind is JobKind.EXPORT
         self._survey = survey
         self._recorded_until = facts.recorded_until(survey.facts())
         self._known_jid = facts.last_accepted.jid if facts.last_accepted else None
@@ -100,7 +104,9 @@ class Erasure:
         await self._ledger.commit([Sent(**call.fields, attempt=call.announced) for call in calls])
 
     def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
-        return self._client.create_removal_job(call.key, anew=call.anew, leaves=call.leaves)
+        client = self._client
+        create = client.create_export_job if self._is_export else client.create_removal_job
+        return create(call.key, anew=call.anew, leaves=call.leaves)
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify(came, self._settings.api_version)

@@ -1,0 +1,116 @@
+"""Questions for the status of jobs: the first half of a follow, and all of it for erasures."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from bulk_eraser.elevate.client import ElevateClient
+from bulk_eraser.elevate.endpoints import JobKind
+from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
+from bulk_eraser.errors import BulkEraserError
+from bulk_eraser.ledger.writer import LedgerWriter
+from bulk_eraser.pacing.pace import Pace
+from bulk_eraser.records import ExportStatus, JobAnswer, JobStatus, time_text
+from bulk_eraser.sending.deadlines import Calendar
+from bulk_eraser.sending.work import Call
+from bulk_eraser.settings import RunSettings
+
+__all__ = ["MANY_NOT_THERE", "Answers", "Asking"]
+
+MANY_NOT_THERE = 10
+"""Jobs that 404 was the answer for; then it is the version that is gone."""
+
+
+class Answers:
+    """How often each status word was the answer, for the display, in little memory: the words are
+    the service's, of any length and number."""
+
+    MOST_WORDS = 20
+    MOST_CHARACTERS = 40
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._words: Counter[str] = Counter()
+
+    def note(self, status: str) -> None:
+        self.total += 1
+        word = status[: self.MOST_CHARACTERS]
+        if word in self._words or len(self._words) < self.MOST_WORDS:
+            self._words[word] += 1
+
+    def most_common(self) -> list[str]:
+        return [f"{count:,} {word}" for word, count in self._words.most_common(4)]
+
+
+class Asking:
+    """The `Work` of a follow: one pass over the jobs that are due, all of one `kind`.
+
+    `errors` counts the jobs that stay without an answer, by error word.
+    """
+
+    def __init__(
+        self,
+        due: Iterator[Call],
+        calendar: Calendar,
+        ledger: LedgerWriter,
+        client: ElevateClient,
+        pace: Pace,
+        settings: RunSettings,
+        kind: JobKind,
+    ) -> None:
+        self.errors: Counter[str] = Counter()
+        self._due = due
+        self._calendar = calendar
+        self._ledger = ledger
+        self._client = client
+        self._pace = pace
+        self._settings = settings
+        self._not_there: set[str] = set()
+        self._line = self._answer_of_export if kind is JobKind.EXPORT else self._answer_of_removal
+
+    async def next_calls(self, most: int) -> list[Call]:
+        return await asyncio.to_thread(lambda: list(islice(self._due, most)))
+
+    async def announce(self, calls: Sequence[Call]) -> None:
+        """A question may be repeated as often as one likes."""
+
+    def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
+        return self._client.job_status(call.key, anew=call.anew, leaves=call.leaves)
+
+    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
+        verdict = classify_status(came, call.key, self._settings.api_version)
+        if verdict.http_status not in (404, 410) or not self._pace.outage.successes:
+            return verdict
+        # After good answers it is this job's matter, unless many are not there.
+        self._not_there.add(call.key)
+        if len(self._not_there) >= MANY_NOT_THERE:
+            return verdict
+        return verdict._replace(kind=Kind.REFUSED, stop=None)
+
+    async def ask(self) -> None:
+        """All calls are such questions already."""
+
+    def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:  # noqa: ARG002 as `Work` has it
+        if verdict.kind is not Kind.ACCEPTED:
+            self.errors[verdict.error] += 1
+            return
+        self._ledger.append(self._line(call, verdict.status or ""))
+
+    def _answer_of_removal(self, call: Call, status: str) -> JobAnswer:
+        is_finished = status in ("done", "error", "not_found")
+        again = None if is_finished else self._tomorrow()
+        return JobStatus(**call.fields, status=status, next_check_at=again)
+
+    def _answer_of_export(self, call: Call, status: str) -> JobAnswer:
+        is_finished = status in ("error", "not_found")
+        again = None if is_finished else time_text() if status == "done" else self._tomorrow()
+        return ExportStatus(**call.fields, status=status, next_check_at=again)
+
+    def _tomorrow(self) -> str:
+        return time_text(self._calendar.next_check_at(time.time()))
+
+    def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
+        """Nothing happened to the job: it is asked about next time."""
