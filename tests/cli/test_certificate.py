@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 import metamorphic_log
@@ -37,6 +38,7 @@ from tests.cli.test_pseudonyms import NEW, name_of, pepper_in
 LEDGER = "keys.ledger.ndjson"
 SIGNER = "example.com/erasures"
 DOCS = ROOT / "docs"
+ALPHABET = ascii_uppercase + ascii_lowercase + digits + "+/"
 
 
 # ── what is there to be certified ───────────────────────────────────────────────────────────────
@@ -200,6 +202,9 @@ async def test_a_single_byte_that_is_another_is_noticed(desk: Any, service: Any,
     good = path.read_bytes()
     key = public_key_in(str(desk.folder / "signer.pub.pem"))
     assert check(proof_in(good), key).is_signature_good
+    other = structs.replace(proof_in(good), root_line=proof_in(good).root_line.replace(b"T", b"U"))
+    with pytest.raises(CertificateRefused, match="another head"):  # also if nobody asks who signed
+        check(other)
     refused = 0
     for place in range(len(good)):
         for bit in (1, 0x20):
@@ -281,6 +286,14 @@ async def test_a_byte_of_an_unsigned_one_is_noticed_as_well(
         except CertificateRefused:
             continue
         pytest.fail(f"byte {place} makes it {said.head} for {head}")
+    # Base64 in which bits are set that stand for nothing.
+    lines = good.decode().split("\n")
+    for number, line in enumerate(lines):
+        if line.endswith("=") and "==" not in line:
+            loose = f"{line[:-2]}{ALPHABET[ALPHABET.index(line[-2]) + 1]}="
+            assert b64decode(loose.split(" ")[-1]) == b64decode(line.split(" ")[-1])
+            with pytest.raises(CertificateRefused):
+                proof_in("\n".join([*lines[:number], loose, *lines[number + 1 :]]).encode())
 
 
 async def test_without_a_signature_it_says_so(desk: Any, service: Any, keys: list[str]):
