@@ -32,6 +32,7 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import ledger_blocks, replay
 from bulk_eraser.records import (
     Accepted,
+    DerivedFrom,
     Excluded,
     JobStatus,
     Record,
@@ -262,7 +263,8 @@ def test_keys_stand_as_line_by_line(groups: list[list[Any]], held: bool) -> None
 
 def test_a_key_accepted_before_any_run_is_damage(path: Path):
     """No command writes that; it is not taken for a job of some run."""
-    group, _ = encode_group(GENESIS, [accepted("one", "j1")], FIRST)
+    origin = DerivedFrom(ledger="a", head=GENESIS, lines=1, tool="t", keys="raw", pepper_check=None)
+    group, _ = encode_group(GENESIS, [origin, accepted("one", "j1")], FIRST)
     path.write_bytes(group)
     with closing(JobBook()) as book, pytest.raises(LedgerDamaged, match="before the first run"):
         replay(LedgerScan(), ledger_blocks(str(path)), [book])
