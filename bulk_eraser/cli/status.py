@@ -13,7 +13,7 @@ from bulk_eraser.evidence.report.words import ADVICE, headline, remarks
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verification import VerifyRequest
-from bulk_eraser.wording import printable
+from bulk_eraser.wording import printable, probed
 
 __all__ = ["Batch", "StatusResult", "status"]
 
@@ -167,7 +167,9 @@ def _next(path: str, summary: Summary) -> list[str] | None:
 def _tell(output: Output, path: str, summary: Summary) -> None:
     """The counts on stdout, the verdict and what to do on stderr."""
     output.result(at_a_glance(summary))
-    output.always(" ".join([headline(summary), *remarks(summary)[:3]]))
+    told = probed(summary.probes) if summary.probes is not None else []  # at a glance
+    others = [remark for remark in remarks(summary) if remark not in told]
+    output.always(" ".join([headline(summary), *others[:3]]))
     states = [it.state for it in summary.failures] + ["not_reached"]
     words = [word for word in dict.fromkeys(states) if summary.states[word]]
     for word in [*words, *(["rejected"] if summary.states["rejected"] else [])]:

@@ -22,9 +22,9 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from bulk_eraser.elevate.archive import Listed, listing
 from bulk_eraser.errors import ConfigurationError, OutputWriteError
 from bulk_eraser.sending.encryption import Recipient
+from bulk_eraser.sending.incoming import Incoming
 
 __all__ = ["Kept", "Result", "ResultFolder"]
 
@@ -128,68 +128,27 @@ def _safe(jid: str) -> str:
     return jid if _SAFE_JID.fullmatch(jid) else sha256(jid.encode()).hexdigest()
 
 
-class Result:
-    """One download on its way to its file, a `Sink`; a context manager that leaves no part of it.
-
-    `is_too_large`: more came than a result may have.
-    """
+class Result(Incoming):
+    """One download on its way to its file; a context manager that leaves no part of it."""
 
     def __init__(self, folder: ResultFolder, folder_fd: int, line: int, jid: str) -> None:
-        self.most = folder.most
-        self.is_too_large = False
         self._folder = folder
         self._folder_fd = folder_fd
         self._line = line
         self._jid = jid
         self._part = folder.part_of(jid)
-        self._size = 0
-        self._digest = sha256()
-        self._trouble: OSError | None = None
         try:
-            self._file = os.fdopen(self._open_part(), "w+b", buffering=0)
+            file = os.fdopen(self._open_part(), "w+b", buffering=0)
             if folder.recipient:  # unencrypted, it has no name: nothing is left of it after a kill
                 os.unlink(self._part, dir_fd=folder_fd)
         except OSError as error:
             raise folder.write_error(error) from None
-
-    def __enter__(self) -> "Result":
-        return self
+        super().__init__(file, folder.most)
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        super().__exit__()
         with suppress(OSError):
             os.unlink(self._part, dir_fd=self._folder_fd)
-
-    def take(self, part: bytes) -> bool:
-        """As `Sink` has it."""
-        self._size += len(part)
-        if self._size > self.most:
-            self.is_too_large = True
-            return False
-        self._digest.update(part)
-        view = memoryview(part)
-        try:
-            while view:
-                view = view[self._file.write(view) or 0 :]
-        except OSError as error:
-            self._trouble = error
-            return False
-        return True
-
-    def must_be_written(self) -> None:
-        """Raises `OutputWriteError` if the disk took no more of it."""
-        if self._trouble is not None:
-            raise self._folder.write_error(self._trouble)
-
-    def files(self) -> list[Listed]:
-        """What is in it, as its list says. Raises `ValueError` if it is no whole archive."""
-        fd = self._file.fileno()
-        return listing(lambda at, size: os.pread(fd, size, at), self._size)
-
-    @property
-    def sha256(self) -> str:
-        """Over all that came, in hexadecimal."""
-        return self._digest.hexdigest()
 
     def keep(self, *, is_empty: bool) -> Kept:
         """Have it on disk under its name; it is there when this returns.
@@ -201,8 +160,8 @@ class Result:
             if self._folder.recipient is not None:
                 kept = self._encrypted(name, is_empty, self._folder.recipient)
             else:
-                os.fsync(self._file.fileno())
-                kept = Kept(name, self._size, self.sha256, is_empty)
+                os.fsync(self.file.fileno())
+                kept = Kept(name, self.size, self.sha256, is_empty)
             os.rename(self._part, name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
             os.fsync(self._folder_fd)
         except OSError as error:
@@ -210,9 +169,9 @@ class Result:
         return kept
 
     def _encrypted(self, name: str, is_empty: bool, recipient: Recipient) -> Kept:
-        self._file.seek(0)
+        self.file.seek(0)
         with os.fdopen(self._open_part(), "w+b", buffering=0) as file:
-            recipient.encrypt(self._file, file)
+            recipient.encrypt(self.file, file)
             os.fsync(file.fileno())
             file.seek(0)
             digest = sha256()
