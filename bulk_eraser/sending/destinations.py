@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from bulk_eraser.elevate.archive import Listed, is_empty_export
 from bulk_eraser.elevate.blackout import printable_detail
-from bulk_eraser.errors import no_temporary_room
+from bulk_eraser.errors import BulkEraserError, no_temporary_room
 from bulk_eraser.ledger.probes import CAME_BACK, LOST, NOTHING_LEFT
 from bulk_eraser.records import Download, Downloaded, Lost, ProbeAnswered, ProbeFile, Record
 from bulk_eraser.sending.given_jids import GivenJids
@@ -49,6 +49,9 @@ class Destination(Protocol[Came]):
     def lost(self, call: Call, error: str) -> Record:
         """The line about a result that cannot be had any more."""
 
+    def write_error(self, error: OSError) -> BulkEraserError:
+        """What to tell where the disk took no more."""
+
 
 class ExportFolder:
     """Results of exports, each into its file; `number` is how many at the most. Close it when done.
@@ -86,12 +89,12 @@ class ExportFolder:
     def lost(self, call: Call, error: str) -> Record:
         return Lost(**call.fields, error=error)
 
+    def write_error(self, error: OSError) -> BulkEraserError:
+        return self._folder.write_error(error)
+
 
 class ProbeAnswers:
     """Results of probes: their lists are looked at, and they are thrown away."""
-
-    def close(self) -> None:
-        """Nothing is kept."""
 
     def found(self, call: Call) -> Record | None:  # noqa: ARG002 as `Destination` has it
         return None
@@ -124,6 +127,9 @@ class ProbeAnswers:
 
     def lost(self, call: Call, error: str) -> Record:
         return ProbeAnswered(**call.fields, answer=LOST, error=error, files=[])
+
+    def write_error(self, error: OSError) -> BulkEraserError:
+        return no_temporary_room(error)
 
 
 def _downloaded(call: Call, kept: Kept) -> Downloaded:

@@ -22,7 +22,7 @@ from bulk_eraser.elevate.verdict import (
     Verdict,
     classify_result,
 )
-from bulk_eraser.errors import BulkEraserError, OutputWriteError
+from bulk_eraser.errors import BulkEraserError
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import Record
@@ -96,10 +96,7 @@ class Downloading(Generic[Came]):
                 call.key, incoming, anew=call.anew, leaves=call.leaves
             )
             if incoming.trouble is not None:
-                raise OutputWriteError(
-                    f"A result cannot be written: {incoming.trouble.strerror}. Free some space, "
-                    "then run the same command again."
-                )
+                raise self._destination.write_error(incoming.trouble)
             if incoming.is_too_large:
                 self._refused[call.key] = "result_too_large"
             elif classify_result(came, self._settings.api_version).kind is Kind.ACCEPTED:
