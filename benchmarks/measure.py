@@ -10,6 +10,11 @@ from typing import NamedTuple
 
 from service import to_the_clients_core
 
+# As where it is installed: each start compiles nothing.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+
 
 class Figures(NamedTuple):
     """Of one run over `keys` keys (or requests).
@@ -49,7 +54,12 @@ def measured(
         began = time.monotonic()
         with open(stdin) as given:
             process = subprocess.Popen(
-                command, stdin=given, stdout=out, stderr=err, preexec_fn=to_the_clients_core
+                command,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                env=ENVIRONMENT,
+                preexec_fn=to_the_clients_core,
             )
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.monotonic() - began

@@ -61,6 +61,7 @@ try:
     head = sha256(f"{line['covers']}{data['root_line']}\n".encode()).hexdigest()
     must(last == 0 and node == decoded(root) and origin.endswith(f"/{head}"))
     must((line["root"], line["leaves"]) == (node.hex(), int(size)))
+    must(signed or origin == f"bulk-eraser/{head}")
     if sys.argv[2:]:
         must_be_signed(checkpoint + "\n", signed[0].rstrip("\n"), sys.argv[2])
 except (ValueError, LookupError, TypeError):

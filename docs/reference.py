@@ -32,7 +32,7 @@ from bulk_eraser.sending.request import (
     ProbeResult,
     RunResult,
 )
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS
+from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS
 from bulk_eraser.wording import SUSPECTS
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
-from bulk_eraser.simulator import FAULTS
+from bulk_eraser.simulator.faults import FAULTS
 from bulk_eraser.wording import SUSPECTS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -2,6 +2,7 @@
 
 import io
 import os
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -160,8 +161,8 @@ def _summary_and_table(
         return summary_of(None)
     try:
         with replacing(table, 0o600) as raw:
-            # A spreadsheet takes it for UTF-8 by the mark at its start.
-            file = io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="")
+            raw.write(BOM_UTF8)  # by which a spreadsheet takes it for UTF-8
+            file = io.TextIOWrapper(raw, "utf-8", "replace", newline="")
             summary = summary_of(table_writer(file))
             file.detach()
         return summary

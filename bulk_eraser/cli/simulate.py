@@ -14,7 +14,8 @@ from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.settings import must_be_within
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FaultRates, Simulator, parse_fault
+from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FaultRates, parse_fault
+from bulk_eraser.simulator.server import Simulator
 from bulk_eraser.wording import counted
 
 __all__ = ["SimulateOptions", "serve", "simulate"]

@@ -12,7 +12,6 @@ from typing import TypeVar
 from bulk_eraser.cli.ending import as_typed
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result, lines_of
-from bulk_eraser.evidence.report.as_markdown import escaped, table
 from bulk_eraser.wording import attention_meaning, printable
 
 __all__ = ["annotations", "in_a_step", "section"]
@@ -52,6 +51,8 @@ def in_a_step(
 
 def section(command: str, result: Result, meanings: Mapping[str, str], verdict: list[str]) -> str:
     """The Markdown; nothing in it comes from a customer key, and all text is escaped."""
+    from bulk_eraser.evidence.report.as_markdown import escaped, table  # few ends are in GitHub
+
     counts = getattr(result, "counts", None) or getattr(result, "states", {})
     rows = [[f"{counts[it]:,}", text] for it, text in meanings.items() if counts.get(it)]
     reasons = [

@@ -7,12 +7,12 @@ keys alike are counted together, whatever their number, and any of them can be r
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.evidence.summary import OTHER_REASONS
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
-from bulk_eraser.ledger.key_state import KeyState, jid_number
+from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import (
     Accepted,
@@ -41,8 +41,8 @@ _WITH_WORD = _TO_LOOK_AT - {KeyState.SENT}
 _NEED_NOTHING = frozenset({KeyState.ERASED, KeyState.EXCLUDED})
 
 _Entry = tuple[bytes, int, int, int, int]
-"""Digest of the key, number of the ledger, number of the line's kind, number of the jid (0: none),
-place of the line, from 1."""
+"""Digest of the key, number of the ledger, number of the line's kind, hash of the jid (of this
+process; 0: none), place of the line, from 1."""
 _About = tuple[type[Record], str, str | None, str | None]
 """Of a line its type, its word, the row's date, and when its job is due."""
 _LEDGER: Final = 1
@@ -114,9 +114,9 @@ class KeyNotes:
         self._received = received.toordinal() if received else 0
         self._kinds: list[LineKind] = []
         self._numbers: dict[LineKind, int] = {}
-        self._outcomes = KeyPartitions("BIQQ")
-        self._others = KeyPartitions("BIQQ")
-        self._answers = KeyPartitions("BIQQ")
+        self._outcomes = KeyPartitions("BIqQ")
+        self._others = KeyPartitions("BIqQ")
+        self._answers = KeyPartitions("BIqQ")
         self._ledger = -1
         self._day = self._day_of_run = 0
         self._at = ""
@@ -139,24 +139,34 @@ class KeyNotes:
             self._ledger, self._day_of_run, self._at = ledger, 0, ""
         just_sent, known, place = self._just_sent, self._known, group.offset + 1
         outcomes, answers, others = list[_Entry](), list[_Entry](), list[_Entry]()
+        # Lines of a kind mostly stand together, so most are of the one before.
+        accepted: tuple[Any, Any, int] = (None, None, 0)
+        answered: tuple[Any, Any, int] = (None, None, 0)
         for record, line in zip(group.records, group.lines.split(b"\n"), strict=False):
             if record.at != self._at:
                 self._begin_day(record.at)
+                accepted = answered = (None, None, 0)
             kind = type(record)
             # Nearly all lines are one of these three, so they go the shortest way.
             if kind is Sent:
                 just_sent[record.key] = place, record.received  # type: ignore[attr-defined] # its kind was looked at
             elif kind is Accepted:
-                key, jid = record.key, record.jid  # type: ignore[attr-defined] # as above
+                key, status, received = record.key, record.status, record.received  # type: ignore[attr-defined] # as above
                 just_sent.pop(key, None)
-                about: _About = kind, record.status or "", record.received, None  # type: ignore[attr-defined] # as above
-                number = known.get(about) or self._number(about)
-                outcomes.append((digest_of(key), ledger, number, jid_number(jid), place))
+                known_status, known_received, number = accepted
+                if not number or status != known_status or received != known_received:
+                    about: _About = kind, status or "", received, None
+                    number = known.get(about) or self._number(about)
+                    accepted = status, received, number
+                outcomes.append((digest_of(key), ledger, number, hash(record.jid), place))  # type: ignore[attr-defined] # as above
             elif kind is JobStatus:
-                key, jid = record.key, record.jid  # type: ignore[attr-defined] # as above
-                about = kind, record.status, None, record.next_check_at  # type: ignore[attr-defined] # as above
-                number = known.get(about) or self._number(about)
-                answers.append((digest_of(key), ledger, number, jid_number(jid), place))
+                status, due_at = record.status, record.next_check_at  # type: ignore[attr-defined] # as above
+                known_status, known_due_at, number = answered
+                if not number or status != known_status or due_at != known_due_at:
+                    about = kind, status, None, due_at
+                    number = known.get(about) or self._number(about)
+                    answered = status, due_at, number
+                answers.append((digest_of(record.key), ledger, number, hash(record.jid), place))  # type: ignore[attr-defined] # as above
             elif kind is Failed or kind is Unknown:
                 key = record.key  # type: ignore[attr-defined] # as above
                 just_sent.pop(key, None)
@@ -170,6 +180,7 @@ class KeyNotes:
                 self._remember_sent()
                 self._day_of_run = _day_of(record.at)
                 known.clear()
+                accepted = (None, None, 0)
             place += len(line) + 1
         self._outcomes.extend(outcomes)
         self._answers.extend(answers)

@@ -10,28 +10,28 @@ from bulk_eraser.ledger.key_state import KeyState
 __all__ = ["KeyRows"]
 
 _STATES = tuple(KeyState)
+_LAST = (1 << 64) - 1
 
 
 class KeyRows:
     """Filled in any order; `sizes` are those of the ledgers, in bytes. Close it when done.
 
-    A place in the ledgers stands for the digest of `KeyPartitions`, so that each partition holds
-    one stretch of them.
+    A place in the ledgers stands for the digest of `KeyPartitions`, shifted so that it fills eight
+    bytes: each partition, which is that of the first one, holds one stretch of them.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._before = [sum(sizes[:number]) for number in range(len(sizes))]
-        self._stretch = sum(sizes) // PARTITIONS + 1
+        self._shift = 64 - sum(sizes).bit_length()
         self._rows = KeyPartitions("BBQQ")
 
     def add_all(self, keys: Iterable[tuple[KeyState, Places]]) -> None:
         """Raises `TemporaryFolderFull` when the temporary folder is full."""
         entries = []
         for state, (ledger, last, status) in keys:
-            place = self._before[ledger] + max(0, last - 1)
-            stretch = min(PARTITIONS - 1, place // self._stretch)
-            order = bytes((stretch,)) + place.to_bytes(8, "big")
-            entries.append((order, ledger, state, last, status))
+            # A ledger that is being written may have grown since its size was asked for.
+            order = min(_LAST, (self._before[ledger] + last) << self._shift)
+            entries.append((order.to_bytes(8, "big"), ledger, state, last, status))
         try:
             self._rows.extend(entries)
         except OSError as error:

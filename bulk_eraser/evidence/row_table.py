@@ -111,6 +111,7 @@ class LedgerLines:
         self._run_starts = run_starts
         self._received = received
         self._windows: dict[tuple[int, int], bytes] = {}
+        self._last_at, self._last_day = (-1, ""), ""
         with ExitStack() as opened:
             self._files = [opened.enter_context(open(ledger, "rb")) for ledger in ledgers]
             self._opened = opened.pop_all()
@@ -140,17 +141,16 @@ class LedgerLines:
             content += more
         return content[: content.index(b"\n")]
 
-    def due_on(self, ledger: int, received: str | None, at: str) -> str:
-        """When the month ends for a row with this date, else for the run that wrote its line."""
-        return _month_after(received or self.day_of_run(ledger, at))
-
     def day_of_run(self, ledger: int, at: str) -> str:
         """The day from which the month counts, for want of a date of the row's own: the day on
         which the run began that wrote a line at this time."""
         if self._received is not None:
             return self._received.isoformat()
-        starts = self._run_starts[ledger]
-        return starts[max(0, bisect_right(starts, at) - 1)][:10]
+        if (ledger, at) != self._last_at:  # the lines of a group have the same
+            starts = self._run_starts[ledger]
+            self._last_at = ledger, at
+            self._last_day = starts[max(0, bisect_right(starts, at) - 1)][:10]
+        return self._last_day
 
     def close(self) -> None:
         self._opened.close()
@@ -182,8 +182,8 @@ def table_writer(file: IO[str]) -> AddRow:
     table.writerow(COLUMNS)
 
     def add(cells: Cells) -> None:
-        texts = [str(cell) for cell in cells]
-        table.writerow(texts if _are_harmless(texts) else map(_guarded, texts))
+        line, *texts = cells
+        table.writerow(cells if _are_harmless(texts) else (line, *map(_guarded, texts)))
 
     return add
 
@@ -195,7 +195,7 @@ def cells_of_key(state: str, places: Places, lines: LedgerLines) -> Cells:
         return Cells(state=state)
     record = lines.read(ledger, last)
     error = jid = accepted_at = job_status = due = hold_reason = ""
-    if isinstance(record, Accepted):
+    if type(record) is Accepted:
         if state in _WITH_JOB:
             jid, accepted_at = record.jid, record.at
             job: JobStatus | None = lines.read(ledger, status) if status else None
@@ -205,13 +205,11 @@ def cells_of_key(state: str, places: Places, lines: LedgerLines) -> Cells:
         hold_reason = (record.reason or "") if state == _ON_HOLD else ""
     elif isinstance(record, Failed | Unknown) and state in _WITH_ERROR:
         error = record.error
-    received = record.received
+    received, reference = record.received or "", record.reference or ""
     if state in _WITH_JOB or state in _WITH_ERROR:
-        due = lines.due_on(ledger, received, record.at)
-    return Cells(
-        *(record.line, record.key, state, error, record.reference or "", received or ""),
-        *(jid, accepted_at, job_status, due, hold_reason),
-    )
+        due = _month_after(received or lines.day_of_run(ledger, record.at))
+    found = (record.line, record.key, state, error, reference, received, jid, accepted_at)
+    return Cells._make((*found, job_status, due, hold_reason))
 
 
 def cells_of_row(decided: DecidedRow, places: Places, lines: LedgerLines) -> Cells:

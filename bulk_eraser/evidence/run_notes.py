@@ -5,12 +5,14 @@ when there would be too many, durations in buckets of three per cent.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from math import ceil
 
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Accepted, Record, Rejected, RunStarted, Sent
+from bulk_eraser.records import Accepted, Rejected, RunStarted, Sent
 
 __all__ = ["Durations", "Reason", "RunNotes", "Timeline"]
 
@@ -49,10 +51,8 @@ class Durations:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
 
-    def add(self, milliseconds: Counter[int]) -> None:
-        for ms, count in milliseconds.items():
-            coarse = max(0, ms.bit_length() - 5)
-            self.counts[max(0, ms) >> coarse << coarse] += count
+    def add(self, milliseconds: Iterable[int]) -> None:
+        self.counts.update(map(_coarse, milliseconds))
 
     def percentile(self, share: float) -> int | None:
         """Milliseconds within which so great a share was answered, None for no answer."""
@@ -97,13 +97,14 @@ class RunNotes:
     def take(self, ledger: int, group: Group) -> None:
         if ledger != self._ledger:
             self._ledger, self._run, self._input = ledger, -1, ()
-        kinds: Counter[type[Record]] = Counter(map(type, group.records))
-        if kinds[RunStarted] or kinds[Rejected]:
+        kinds = group.kinds
+        if RunStarted in kinds or Rejected in kinds:
             self._take_rare(group)
-        if kinds[Accepted]:
-            elapsed = (record.elapsed_ms for record in group.records if type(record) is Accepted)
-            self.durations.add(Counter(elapsed))
-        if kinds[Sent]:
+        if Accepted in kinds:
+            self.durations.add(
+                [record.elapsed_ms for record in group.records if type(record) is Accepted]
+            )
+        if Sent in kinds:
             attempts = [record.attempt for record in group.records if type(record) is Sent]
             repeats = len(attempts) - attempts.count(1)
             self.repeats[ledger, self._run] += repeats
@@ -121,6 +122,13 @@ class RunNotes:
             elif isinstance(record, Rejected):
                 reasons = self.rejected.setdefault(self._input, {})
                 reasons.setdefault(record.error, Reason()).note(record.line)
+
+
+@lru_cache(1 << 12)
+def _coarse(ms: int) -> int:
+    """The first five bits of it."""
+    rest = max(0, ms.bit_length() - 5)
+    return max(0, ms) >> rest << rest
 
 
 def _seconds(at: str) -> float:

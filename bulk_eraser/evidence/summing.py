@@ -86,7 +86,7 @@ def summarize(
         def add(cells: Cells) -> None:
             is_told = show_keys or notes.accounts[0].keys_kind != RAW
             if add_row is not None:
-                add_row(cells if is_told else Cells(cells.line, "", *cells[2:]))
+                add_row(cells if is_told else Cells._make((cells[0], "", *cells[2:])))
 
         if not by_key and add_row is not None:
             notes.add_row = add

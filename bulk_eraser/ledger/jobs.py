@@ -1,4 +1,5 @@
-"""The jobs that a ledger knows: which is a key's last one, and when it is due.
+"""The jobs that a ledger knows: which is a key's last one, when it is due; and the states of keys
+that have none, so that `follow` needs no second book of the same keys.
 
 A job is remembered by a few bytes and the place of its `accepted` line in the file, so memory does
 not grow with their number. A key's last `accepted` counts; earlier jids of it are superseded.

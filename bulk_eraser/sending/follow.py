@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from bulk_eraser import __version__
 from bulk_eraser.errors import (
@@ -52,7 +53,9 @@ from bulk_eraser.sending.request import ExportFollowResult, FollowRequest, Follo
 from bulk_eraser.sending.result_folder import ResultFolder
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import Simulator
+
+if TYPE_CHECKING:
+    from bulk_eraser.simulator.server import Simulator
 
 __all__ = ["Follow", "FollowedLedger", "folder_of"]
 
@@ -144,9 +147,12 @@ class Follow:
         )
         return self.run_started
 
-    def simulator(self, api_key: str) -> Simulator | None:
-        day_s = self.request.calendar.day_s
-        return Simulator(api_key, day_s=day_s) if self.settings.simulated else None
+    def simulator(self, api_key: str) -> "Simulator | None":
+        if not self.settings.simulated:
+            return None
+        from bulk_eraser.simulator.server import Simulator  # a server takes its time to import
+
+        return Simulator(api_key, day_s=self.request.calendar.day_s)
 
     async def send(self, session: Session) -> BulkEraserError | None:
         if self.export is None:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import loopback_target
@@ -26,7 +26,9 @@ from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 from bulk_eraser.sending.signals import Signals
 from bulk_eraser.sending.work import Work
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import Simulator
+
+if TYPE_CHECKING:
+    from bulk_eraser.simulator.server import Simulator
 
 __all__ = ["Batch", "Observe", "Progress", "Session", "carry_out"]
 
@@ -55,7 +57,7 @@ class Batch(Progress, Protocol[R_co]):
     def started(self) -> RunStarted:
         """The first line of the run."""
 
-    def simulator(self, api_key: str) -> Simulator | None:
+    def simulator(self, api_key: str) -> "Simulator | None":
         """The service of a rehearsal; None for the real one."""
 
     async def send(self, session: "Session") -> BulkEraserError | None:
@@ -183,7 +185,7 @@ async def carry_out(
 
 @asynccontextmanager
 async def _connected(
-    settings: RunSettings, route: Route, api_key: str, simulator: Simulator | None
+    settings: RunSettings, route: Route, api_key: str, simulator: "Simulator | None"
 ) -> AsyncIterator[ElevateClient]:
     """A client of the target, or of `simulator`, which is started and stopped with it."""
     target = settings.target

@@ -39,7 +39,6 @@ from bulk_eraser.sending.request import ProbeRequest, ProbeResult
 from bulk_eraser.sending.sample import draw, sample_size
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import Simulator
 
 __all__ = ["Probe"]
 
@@ -141,8 +140,8 @@ class Probe:
         )
         return self.run_started
 
-    def simulator(self, api_key: str) -> Simulator | None:  # noqa: ARG002 as `Batch` has it
-        return None
+    def simulator(self, api_key: str) -> None:
+        """Rehearsals erased nobody."""
 
     async def send(self, session: Session) -> BulkEraserError | None:
         if self.is_new:  # who is sampled is on disk before anybody is asked about

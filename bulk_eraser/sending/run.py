@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
 from bulk_eraser import __version__
 from bulk_eraser.errors import (
@@ -29,10 +30,13 @@ from bulk_eraser.sending.exported import ExportedKeys
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import RunSettings
-from bulk_eraser.simulator import FaultRates, Simulator
+from bulk_eraser.simulator.faults import FaultRates
 from bulk_eraser.survey.checks import must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
+
+if TYPE_CHECKING:
+    from bulk_eraser.simulator.server import Simulator
 
 __all__ = ["Run", "prepare"]
 
@@ -121,8 +125,12 @@ class Run:
         )
         return self.run_started
 
-    def simulator(self, api_key: str) -> Simulator | None:
-        return Simulator(api_key, REHEARSAL_FAULTS) if self.settings.simulated else None
+    def simulator(self, api_key: str) -> "Simulator | None":
+        if not self.settings.simulated:
+            return None
+        from bulk_eraser.simulator.server import Simulator  # a server takes its time to import
+
+        return Simulator(api_key, REHEARSAL_FAULTS)
 
     async def send(self, session: Session) -> BulkEraserError | None:
         creation = Creation(

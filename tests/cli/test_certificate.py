@@ -10,18 +10,26 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 import metamorphic_log
 import pytest
+from msgspec import structs
 from openssl_authority import Authority, Papers, is_there, openssl
 
 from bulk_eraser.cli.certificate import SigningOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import CertificateRefused, ConfigurationError, UsageError
 from bulk_eraser.evidence.certificate.check import check
-from bulk_eraser.evidence.certificate.proof_file import proof_in
-from bulk_eraser.evidence.certificate.signed_note import public_key_in, signer_of
+from bulk_eraser.evidence.certificate.merkle import GrowingTree
+from bulk_eraser.evidence.certificate.proof_file import proof_in, text_of
+from bulk_eraser.evidence.certificate.signed_note import (
+    UNSIGNED,
+    checkpoint_text,
+    public_key_in,
+    signer_of,
+)
 from bulk_eraser.ledger.chain import commit_group, encode_group
 from bulk_eraser.records import LeafSecret
 from tests.cli.conftest import ROOT, rechained
@@ -30,6 +38,7 @@ from tests.cli.test_pseudonyms import NEW, name_of, pepper_in
 LEDGER = "keys.ledger.ndjson"
 SIGNER = "example.com/erasures"
 DOCS = ROOT / "docs"
+ALPHABET = ascii_uppercase + ascii_lowercase + digits + "+/"
 
 
 # ── what is there to be certified ───────────────────────────────────────────────────────────────
@@ -193,6 +202,9 @@ async def test_a_single_byte_that_is_another_is_noticed(desk: Any, service: Any,
     good = path.read_bytes()
     key = public_key_in(str(desk.folder / "signer.pub.pem"))
     assert check(proof_in(good), key).is_signature_good
+    other = structs.replace(proof_in(good), root_line=proof_in(good).root_line.replace(b"T", b"U"))
+    with pytest.raises(CertificateRefused, match="another head"):  # also if nobody asks who signed
+        check(other)
     refused = 0
     for place in range(len(good)):
         for bit in (1, 0x20):
@@ -237,6 +249,51 @@ async def test_the_commands_say_so(desk: Any, service: Any, keys: list[str]):
 
 
 # ── who vouches ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_head_vouches_for_its_own_root_alone(desk: Any, service: Any, keys: list[str]):
+    """A ledger's line that leads to a head somebody kept, and a tree of one's own beside it, in
+    which the statement is another: refused."""
+    await erased(desk, service, [(key, "") for key in keys[:3]])
+    _, path = await certify(desk, "--line", 2)
+    proof = proof_in(path.read_bytes())
+    leaf = proof.leaf.replace(keys[0].encode(), keys[9].encode())
+    tree = GrowingTree()
+    tree.add(leaf)
+    head = check(proof).head
+    for leaves in (1, 3):
+        text = checkpoint_text(UNSIGNED, head, 1, tree.root())
+        line = proof.root_line.replace(b'"leaves":3', b'"leaves":%d' % leaves)
+        own = structs.replace(proof, leaf=leaf, root_line=line, index=0, path=(), checkpoint=text)
+        path.write_text(text_of(own))
+        assert (await verified(desk, path))["exit_code"] == 79
+        assert plainly(path).returncode == 1
+
+
+async def test_a_byte_of_an_unsigned_one_is_noticed_as_well(
+    desk: Any, service: Any, keys: list[str]
+):
+    """All of it hangs together: another byte is another head, or none."""
+    await erased(desk, service, [(key, "") for key in keys[:3]])
+    _, path = await certify(desk, "--line", 3)
+    good = path.read_bytes()
+    head = check(proof_in(good)).head
+    for place in range(len(good)):
+        changed = bytearray(good)
+        changed[place] ^= 1
+        try:
+            said = check(proof_in(bytes(changed)))
+        except CertificateRefused:
+            continue
+        pytest.fail(f"byte {place} makes it {said.head} for {head}")
+    # Base64 in which bits are set that stand for nothing.
+    lines = good.decode().split("\n")
+    for number, line in enumerate(lines):
+        if line.endswith("=") and "==" not in line:
+            loose = f"{line[:-2]}{ALPHABET[ALPHABET.index(line[-2]) + 1]}="
+            assert b64decode(loose.split(" ")[-1]) == b64decode(line.split(" ")[-1])
+            with pytest.raises(CertificateRefused):
+                proof_in("\n".join([*lines[:number], loose, *lines[number + 1 :]]).encode())
 
 
 async def test_without_a_signature_it_says_so(desk: Any, service: Any, keys: list[str]):
@@ -522,6 +579,23 @@ WRONG_ROOTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def forged(content: bytes, kind: str, fields: dict[str, Any]) -> bytes:
+    """As `rechained`; a root names the head before it as it is now, unless that is changed."""
+    head, group, written = "0" * 64, b"", b""
+    for raw in content.splitlines():
+        line = json.loads(raw)
+        if line["type"] == "root":
+            line["covers"] = head
+        if line["type"] == kind:
+            line |= fields
+        if line["type"] == "commit":
+            head = line["sha256"] = sha256(head.encode() + group).hexdigest()
+        encoded = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        group = b"" if line["type"] == "commit" else group + encoded
+        written += encoded
+    return written
+
+
 async def test_a_wrong_root_is_found(desk: Any, service: Any, keys: list[str]):
     """By `verify`, whoever made the digests anew; and no certificate comes out of it."""
     await erased(desk, service, [(key, "") for key in keys[:5]])
@@ -529,10 +603,10 @@ async def test_a_wrong_root_is_found(desk: Any, service: Any, keys: list[str]):
     path = desk.folder / LEDGER
     right = path.read_bytes()
     (place,) = (n for n, line in enumerate(right.split(b"\n"), 1) if line[:14] == b'{"type":"root"')
+    path.write_bytes(forged(right, "excluded", {}))
+    assert (path.read_bytes(), (await audited(desk))["exit_code"]) == (right, 0)
     for change, (kind, fields) in WRONG_ROOTS.items():
-        path.write_bytes(
-            rechained(right, lambda it: it | fields if it["type"] == kind else it)  # noqa: B023 called here
-        )
+        path.write_bytes(forged(right, kind, fields))
         found = await audited(desk)
         assert (found["exit_code"], list(found["findings"])) == (79, ["wrong_root"]), change
         assert found["findings"]["wrong_root"]["lines"] == [{"ledger": LEDGER, "line": place}]

@@ -192,6 +192,36 @@ def test_github(job: Job):
     assert not (job.folder / "keys.ledger.ndjson").exists()
 
 
+@pytest.mark.parametrize("name", ["github-run.yml", "github-follow.yml"])
+def test_github_keeps_the_stamps(job: Job, name: str):
+    """With the ledger and the receipts, from job to job: `verify --receipt` asks for them."""
+    first = job.workflow("github-run.yml", plan="keys.plan.json", first="true")
+    assert first.returncode == 0, first.stderr
+    stamp = f"keys.ledger.ndjson.{'0' * 16}.tsr"
+    (job.kept / stamp).write_bytes(b"a stamp")
+    job.forget()
+    job.workflow(name, plan="keys.plan.json", first="false")
+    assert (job.folder / stamp).exists()
+    (job.kept / stamp).unlink()
+    job.workflow(name, plan="keys.plan.json", first="false")
+    assert (job.kept / stamp).exists()
+
+
+@pytest.mark.parametrize("name", ["run", "follow"])
+def test_gitlab_keeps_the_stamps(job: Job, name: str):
+    """They are copied from beside the ledger to where artifacts are; none is no failure."""
+    described = loaded(RECIPES / "gitlab-ci.yml")[name]
+    ledger = job.folder / "disk" / "keys.ledger.ndjson"
+    ledger.parent.mkdir()
+    (script,) = described["after_script"]
+    assert job.script(script, {"LEDGER": str(ledger)}).returncode == 0
+    Path(f"{ledger}.{'0' * 16}.tsr").write_bytes(b"a stamp")
+    assert job.script(script, {"LEDGER": str(ledger)}).returncode == 0
+    assert [p.name for p in job.folder.glob(described["artifacts"]["paths"][1])] == [
+        f"keys.ledger.ndjson.{'0' * 16}.tsr"
+    ]
+
+
 def test_github_says_when_all_is_done(tmp_path: Path):
     """The nightly workflow says that it can be disabled, once every job is done."""
     with simulated("0.01") as origin:

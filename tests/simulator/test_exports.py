@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from bulk_eraser.simulator import FaultRates, Simulator
+from bulk_eraser.simulator.faults import FaultRates
+from bulk_eraser.simulator.server import Simulator
 
 KEY = "5b1f9d3e-0c6b-4a53-9b1f-2f6d1c7a9e00"
 SECRET = "simulated-key"

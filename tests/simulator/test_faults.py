@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from bulk_eraser.simulator import FAULT_DESCRIPTIONS, FAULTS, FaultRates, parse_fault
+from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FAULTS, FaultRates, parse_fault
 
 
 def test_every_fault_is_described() -> None:

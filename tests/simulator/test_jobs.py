@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from bulk_eraser.simulator import Jobs
+from bulk_eraser.simulator.jobs import Jobs
 
 DAY = 86_400.0
 START = 1_800_000_000.0

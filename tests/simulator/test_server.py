@@ -13,7 +13,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from bulk_eraser.simulator import FAULTS, FaultRates, Simulator
+from bulk_eraser.simulator.faults import FAULTS, FaultRates
+from bulk_eraser.simulator.server import Simulator
 
 KEY = "5b1f9d3e-0c6b-4a53-9b1f-2f6d1c7a9e00"
 SECRET = "simulated-key"

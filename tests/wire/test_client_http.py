@@ -17,7 +17,8 @@ from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, loopback_target
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, classify
 from bulk_eraser.errors import ConfigurationError, ExitCode
-from bulk_eraser.simulator import FaultRates, Simulator
+from bulk_eraser.simulator.faults import FaultRates
+from bulk_eraser.simulator.server import Simulator
 
 Start = Callable[..., Awaitable[Any]]
 Make = Callable[..., ElevateClient]

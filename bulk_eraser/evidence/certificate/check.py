@@ -9,7 +9,7 @@ import msgspec
 from bulk_eraser.errors import CertificateRefused
 from bulk_eraser.evidence.certificate.merkle import root_along
 from bulk_eraser.evidence.certificate.proof_file import Proof
-from bulk_eraser.evidence.certificate.signed_note import is_signed_by
+from bulk_eraser.evidence.certificate.signed_note import UNSIGNED, is_signed_by
 from bulk_eraser.evidence.certificate.statement import Statement, statement_in
 from bulk_eraser.evidence.timestamp import Stamp, State, judge
 from bulk_eraser.ledger.chain import link
@@ -82,6 +82,11 @@ def check(
     # 3. Who says so, and since when. The name counts that is signed, which is that in the origin.
     name = proof.origin.removesuffix(f"/{head}")
     signatures = [signature for of, signature in proof.signatures if of == name]
+    if not proof.signatures and name != UNSIGNED:
+        raise CertificateRefused(
+            "The checkpoint names a signer, but is not signed: the certificate was changed after "
+            "it was issued."
+        )
     return Checked(
         statement=statement,
         head=head,

@@ -1,13 +1,16 @@
 """A summary says of every key what became of it, once, as of a given time."""
 
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulk_eraser.evidence.key_rows import KeyRows
 from bulk_eraser.evidence.row_table import WINDOW
 from bulk_eraser.evidence.summary import OTHER_REASONS, TO_BE_ERASED, Deadlines, Standing
+from bulk_eraser.ledger.key_state import KeyState
 from tests.unit.evidence.conftest import (
     accepted,
     excluded,
@@ -393,3 +396,11 @@ def test_an_expected_head_is_looked_for(tmp_path: Path):
     head = summed(path).ledgers[0].head
     assert summed(path, heads=[head]).expected_heads[head]
     assert summed(path, heads=["a" * 64]).standing is Standing.NOT_PROVEN
+
+
+def test_a_ledger_may_grow_while_its_rows_are_noted():
+    """Its size is asked for first; what was added since comes last."""
+    with closing(KeyRows([10, 5])) as rows:
+        keys = [(1, 4, 0), (0, 900, 0), (0, 10, 7), (0, 1, 0)]
+        rows.add_all((KeyState.ERASED, places) for places in keys)
+        assert [places for _, places in rows] == [(0, 1, 0), (0, 10, 7), (1, 4, 0), (0, 900, 0)]
