@@ -293,12 +293,14 @@ async def test_whom_there_is_to_ask_about(desk: Any, service: Any, keys: list[st
     pepper = desk.file("pepper", "p" * 40)
     pepper.chmod(0o600)
     env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    service.status = lambda jid: "done"
+    await followed(desk)
     await desk.call("pseudonymize", LEDGER, env=env)
     ended = await desk.call(
         "probe", "keys.pseudonyms.ledger.ndjson", "--sample", "3", "--yes", env=env
     )
     assert ended.code == 2
-    assert "pseudonyms" in ended.err
+    assert "holds pseudonyms" in ended.err
     assert not service.calls
 
 
