@@ -132,11 +132,16 @@ def _add(result: StatusResult, path: str, summary: Summary) -> None:
 def _exit_code(summary: Summary) -> ExitCode:
     if summary.standing is Standing.NOT_PROVEN:
         return ExitCode.LEDGER_DAMAGED
-    if summary.states["in_progress"] or summary.states["not_reached"]:
+    if summary.states["in_progress"] or summary.states["not_reached"] or _waits(summary):
         return ExitCode.NOT_FINISHED
     if summary.standing is Standing.NEEDS_ATTENTION or summary.failed:
         return ExitCode.SOME_ROWS
     return ExitCode.COMPLETE
+
+
+def _waits(summary: Summary) -> bool:
+    """Is somebody asked about by a probe, and not answered?"""
+    return summary.probes is not None and summary.probes.waiting > 0
 
 
 def _attention(summary: Summary) -> list[Attention]:
@@ -156,7 +161,7 @@ def _next(path: str, summary: Summary) -> list[str] | None:
     `run` for keys that are not sent is not known here: not all of its options are in the ledger."""
     if summary.standing is Standing.NOT_PROVEN:
         return command_of("verify", path)
-    if summary.states["in_progress"] and not summary.simulated:
+    if (summary.states["in_progress"] or _waits(summary)) and not summary.simulated:
         return command_of("follow", path)
     return None
 

@@ -18,6 +18,7 @@ so is every file (0600); their names hold no customer key.
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
@@ -84,8 +85,7 @@ class ResultFolder:
 
     def found(self, line: int, jid: str) -> Kept | None:
         """What an earlier follow put there. Raises `OutputWriteError` if it cannot be read."""
-        for is_empty in (False, True):
-            name = self.name_of(line, jid, is_empty=is_empty)
+        for name, is_empty in _names_of(line, jid):
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
             except FileNotFoundError:
@@ -109,8 +109,7 @@ class ResultFolder:
         return Result(self, self._fd, line, jid)
 
     def name_of(self, line: int, jid: str, *, is_empty: bool) -> str:
-        empty, packed = ".empty" if is_empty else "", ".age" if self.recipient else ""
-        return f"{line}-{_safe(jid)}{empty}.zip{packed}"
+        return _name_of(line, jid, is_empty=is_empty, is_encrypted=self.recipient is not None)
 
     def part_of(self, jid: str) -> str:
         return f"{_safe(jid)}.part"
@@ -121,6 +120,18 @@ class ResultFolder:
             f"The folder {self.path} cannot be {what}: {reason}. Repair that, then run the same "
             "command again."
         )
+
+
+def _name_of(line: int, jid: str, *, is_empty: bool, is_encrypted: bool) -> str:
+    empty, packed = ".empty" if is_empty else "", ".age" if is_encrypted else ""
+    return f"{line}-{_safe(jid)}{empty}.zip{packed}"
+
+
+def _names_of(line: int, jid: str) -> Iterator[tuple[str, bool]]:
+    """What its file may be called, whatever was asked for then, and whether that says empty."""
+    for is_empty in (False, True):
+        for is_encrypted in (False, True):
+            yield _name_of(line, jid, is_empty=is_empty, is_encrypted=is_encrypted), is_empty
 
 
 def _safe(jid: str) -> str:

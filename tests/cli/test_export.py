@@ -626,3 +626,21 @@ async def test_an_export_is_found_in_a_ledger_with_pseudonyms(
     assert keys[0].encode() not in copy.read_bytes()
     ended = await desk.call("verify", copy.name, "--json")
     assert told(ended)["states"]["exported"] == 3
+
+
+async def test_a_result_is_found_however_it_was_put_there(desk: Any, service: Any, keys: list[str]):
+    """The results of a follow that was killed are found as well if the next one encrypts, and are
+    not asked for again: the service has them no more."""
+    pyrage = pytest.importorskip("pyrage")
+    source = desk.csv(keys[:3])
+    await exported(desk, service, source)
+    before = (desk.folder / LEDGER).read_bytes()
+    service.result = data_of
+    await followed(desk)
+    (desk.folder / LEDGER).write_bytes(before)
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    await exported(desk, service, source, "--encrypt-to", recipient)
+    service.result = lambda jid: 404
+    ended = await followed(desk)
+    assert ended.code == 0
+    assert told(ended)["counts"]["downloaded"] == 3

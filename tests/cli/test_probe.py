@@ -149,7 +149,10 @@ async def test_answers_take_days(desk: Any, service: Any, keys: list[str]):
     assert ended.code == 75
     assert told(ended)["next_check_at"] is not None
     assert told(ended)["probes"]["waiting"] == 10
-    assert "confidence" not in (await desk.call("status", LEDGER)).out
+    ended = await desk.call("status", LEDGER)
+    assert ended.code == 75
+    assert "confidence" not in ended.out
+    assert f"follow {LEDGER}" in ended.err
     assert not service.downloads
     ended = await desk.call("follow", LEDGER, "--json")  # not due before tomorrow
     assert ended.code == 75
