@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from bulk_eraser.errors import no_temporary_room
+from bulk_eraser.errors import LedgerDamaged, no_temporary_room
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import (
     JOB_PENDING,
@@ -135,6 +135,11 @@ class JobBook:
                     events.append(_plain(key, _SENT))
                 just_sent[key] = None
             elif kind is Accepted:
+                if run < 0:
+                    raise LedgerDamaged(
+                        "The ledger holds an accepted key before the first run_started, which no "
+                        "command writes. See what `verify` says of it."
+                    )
                 key, day, at = record.key, record.received, times[record.at]  # type: ignore[attr-defined] # as above
                 just_sent.pop(key, None)
                 received = date.fromisoformat(day).toordinal() if day else 0

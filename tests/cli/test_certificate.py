@@ -48,7 +48,8 @@ async def erased(desk: Any, service: Any, rows: list[tuple[str, str]], *options:
     """A ledger of these keys and references, all of whose jobs were asked about."""
     text = "customerKey,ticket\n" + "".join(f"{key},{ticket}\n" for key, ticket in rows)
     source = desk.file("keys.csv", text)
-    await desk.run(source, service, "--reference-field", "ticket", *options)
+    one_by_one = ("--concurrency", 1)  # so that keys are accepted in the order of their lines
+    await desk.run(source, service, "--reference-field", "ticket", *one_by_one, *options)
     await desk.call("follow", LEDGER, "--now", "--rate", 0, env=options_env(desk, options))
 
 

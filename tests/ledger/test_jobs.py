@@ -15,7 +15,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk_eraser.errors import TemporaryFolderFull
+from bulk_eraser.errors import LedgerDamaged, TemporaryFolderFull
 from bulk_eraser.key_partitions import KeyPartitions
 from bulk_eraser.ledger import jobs as jobs_module
 from bulk_eraser.ledger.chain import GENESIS, encode_group
@@ -32,6 +32,7 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import ledger_blocks, replay
 from bulk_eraser.records import (
     Accepted,
+    DerivedFrom,
     Excluded,
     JobStatus,
     Record,
@@ -258,3 +259,12 @@ def test_keys_stand_as_line_by_line(groups: list[list[Any]], held: bool) -> None
         ]
     shutil.rmtree(path.parent)
     assert sorted(found, key=repr) == sorted(expected, key=repr)
+
+
+def test_a_key_accepted_before_any_run_is_damage(path: Path):
+    """No command writes that; it is not taken for a job of some run."""
+    origin = DerivedFrom(ledger="a", head=GENESIS, lines=1, tool="t", keys="raw", pepper_check=None)
+    group, _ = encode_group(GENESIS, [origin, accepted("one", "j1")], FIRST)
+    path.write_bytes(group)
+    with closing(JobBook()) as book, pytest.raises(LedgerDamaged, match="before the first run"):
+        replay(LedgerScan(), ledger_blocks(str(path)), [book])
