@@ -244,7 +244,7 @@ def test_chunks_of_one_byte_are_bounded_as_well():
     reader.feed(CHUNKED)
     fed = 0
     while reader.outcome is None and fed < 10 * MAX_ANSWER:
-        reader.feed(b"1;" + b"x" * 500 + b"\r\n.\r\n")
-        fed += 507
+        reader.feed(b"1;" + b"x" * 5_000 + b"\r\n.\r\n")
+        fed += 5_007
     assert body_of(reader.outcome)[1] is False
     assert fed < 2 * MAX_ANSWER
