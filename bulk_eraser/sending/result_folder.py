@@ -56,6 +56,7 @@ class ResultFolder:
         try:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
+                _sync(os.path.dirname(os.path.abspath(path)))  # or a power cut takes it along
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             mode = os.fstat(self._fd).st_mode
         except OSError as error:
@@ -120,6 +121,15 @@ class ResultFolder:
             f"The folder {self.path} cannot be {what}: {reason}. Repair that, then run the same "
             "command again."
         )
+
+
+def _sync(folder: str) -> None:
+    """Have the names in it on disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _name_of(line: int, jid: str, *, is_empty: bool, is_encrypted: bool) -> str:
