@@ -12,7 +12,7 @@ from bulk_eraser.atomic_file import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.evidence.accounting import RunAccount
 from bulk_eraser.records import ExportFacts, InputFacts, PlanFacts, RunStarted, time_text
-from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 
 __all__ = [
     "Receipt",
@@ -64,7 +64,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     export: ExportFacts | None = None
 
 
-def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt:
+def receipt_of(started: RunStarted, result: RunResult | FollowResult | ProbeResult) -> Receipt:
     """The receipt of a run or follow that began and has ended."""
     return Receipt(
         tool=started.tool,
@@ -149,7 +149,9 @@ def _is_receipt_of(path: str, ledger: str) -> bool:
         return False
 
 
-def put_receipt(path: str, started: RunStarted, result: RunResult | FollowResult) -> None:
+def put_receipt(
+    path: str, started: RunStarted, result: RunResult | FollowResult | ProbeResult
+) -> None:
     """Write the receipt; where that fails, it ends as if the ledger could not be written."""
     try:
         write_receipt(path, receipt_of(started, result), result.ledger or "")

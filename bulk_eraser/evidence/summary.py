@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.records import InputFacts, PlanFacts
 
 __all__ = [
@@ -230,6 +231,7 @@ class Summary:
     receipts: list[dict[str, Any]]
     unaccounted: int
     extra: int
+    probes: Probes | None = None
 
     @property
     def erased(self) -> int:
