@@ -149,9 +149,13 @@ class ProbeBook:
         if not self.drawn:
             return None
         last: dict[str, ProbedKey] = {}
-        for it in self._keys.values():
-            # A later sample has the last word once it is answered.
-            if it.key not in last or it.answer or not last[it.key].answer:
+        # The question that was asked last has the last word; a lost answer hides none.
+        for it in sorted(self._keys.values(), key=lambda it: it.asked_at):
+            if (
+                it.key not in last
+                or it.answer in (NOTHING_LEFT, CAME_BACK)
+                or last[it.key].answer in (LOST, None)
+            ):
                 last[it.key] = it
         answers = Counter(it.answer for it in last.values())
         waiting = sum(it.answer is None and bool(it.jid) for it in last.values())
