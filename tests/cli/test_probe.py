@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+
+from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -107,6 +110,74 @@ async def test_the_sample_can_be_drawn_again(desk: Any, service: Any, keys: list
         assert output_of(code, path) == "17 of 100: as drawn\n"
         path.write_text(path.read_text().replace('"seed":"', '"seed":"0', 1))
         assert output_of(code, path) == "17 of 100: NOT as drawn\n"
+
+
+async def test_verify_draws_the_samples_again(desk: Any, service: Any, keys: list[str]):
+    """Each from those who were erased by then; also of a copy without keys."""
+    service.status = lambda jid: "done" if jid in service.jids[keys[0]] else "running"
+    source = desk.csv(keys[:30])
+    await desk.run(source, service)
+    await followed(desk)
+    await probed(desk, 60)
+    service.status = lambda jid: "done"
+    await followed(desk)
+    await probed(desk, 17)
+    await probed(desk, "100%")
+    assert [line["size"] for line in desk.ledger().of("probe_drawn")] == [1, 17, 30]
+    pepper = desk.file("pepper", "p" * 40)
+    pepper.chmod(0o600)
+    env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    await desk.call("pseudonymize", LEDGER, env=env)
+    for name in (LEDGER, "keys.pseudonyms.ledger.ndjson"):
+        found = told(await desk.call("verify", name, "--json"))
+        assert (found["exit_code"], found["findings"]) == (0, {}), name
+
+
+async def test_a_sample_that_its_seed_does_not_draw_is_found(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Whoever asked about people of their own choice, or about fewer, and made the digests anew."""
+    await erased(desk, service, desk.csv(keys[:30]))
+    await probed(desk, 5)
+    path = desk.folder / LEDGER
+    right, ledger = path.read_bytes(), desk.ledger()
+    [drawn] = ledger.of("probe_drawn")
+    sampled = [line["key"] for line in ledger.of("probe_key")]
+    kept = next(line for line in ledger.of("accepted") if line["key"] not in sampled)
+    first = ledger.of("probe_key")[0]
+    number = 1 + [line["type"] for line in map(json.loads, right.splitlines())].index("probe_drawn")
+    other = {"key": kept["key"], "line": kept["line"]}
+
+    def another(line: dict[str, Any]) -> dict[str, Any]:
+        of_probe = line["type"].startswith("probe_") and line.get("key") == first["key"]
+        return line | other if of_probe else line
+
+    def of_kind(kind: str, **fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda line: line | fields if line["type"] == kind else line
+
+    def chosen(line: dict[str, Any]) -> dict[str, Any]:
+        is_it = line["type"] == "probe_asked" and line["key"] == first["key"]
+        return line | other if is_it else line
+
+    changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "another seed": of_kind("probe_drawn", seed="0" * 32),
+        "a larger population": of_kind("probe_drawn", population=31),
+        "fewer": of_kind("probe_drawn", size=4),
+        "another person": another,
+        "somebody who is not in it": chosen,
+        "people of no sample": of_kind("probe_drawn", probe="none"),
+    }
+    assert rechained(right, dict) == right
+    for change, made in changes.items():
+        path.write_bytes(rechained(right, made))
+        found = told(await desk.call("verify", LEDGER, "--json"))
+        assert (found["exit_code"], list(found["findings"])) == (79, ["wrong_sample"]), change
+        lines = [place["line"] for place in found["findings"]["wrong_sample"]["lines"]]
+        if change != "somebody who is not in it":
+            assert lines[0] == number, change
+        else:
+            assert len(lines) == 1
+    assert drawn["population"] == 30
 
 
 async def test_somebody_came_back(desk: Any, service: Any, keys: list[str]):
