@@ -127,6 +127,11 @@ class ProbeBook:
             if (it.due_at if it.due_at is not None else first_check_at(it.asked_at)) <= now
         ]
 
+    def is_of_another(self, jid: str, key: str) -> bool:
+        """Is this the export job of another key?"""
+        known = self._of_jid.get(jid)
+        return known is not None and known.key != key
+
     @property
     def waiting(self) -> int:
         """How many are asked about and not answered."""

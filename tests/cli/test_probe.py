@@ -385,3 +385,19 @@ async def test_one_jid_for_several_people_is_no_answer(desk: Any, service: Any, 
     ended = await probed(desk, 5, "--max-attempts", "2")
     assert ended.code in (3, 76)
     assert len(desk.ledger().of("probe_asked")) == 1
+
+
+async def test_a_jid_from_an_earlier_probe_is_no_answer(desk: Any, service: Any, keys: list[str]):
+    """Another person's export job says nothing of this one, also if it was given days ago."""
+    await erased(desk, service, desk.csv(keys[:20]))
+    assert (await probed(desk, 3)).code == 0
+    first = desk.ledger().of("probe_asked")[0]
+    other = next(key for key in keys[:20] if key != first["key"])
+    service.answer = lambda call: (
+        web.json_response({"jid": first["jid"], "status": "created"}) if call.key == other else None
+    )
+    ended = await probed(desk, "100%", "--max-attempts", "2")
+    assert (ended.code, told(ended)["counts"]["failed"]) == (3, 1)
+    assert service.per_key[other] >= 2
+    asked = Counter(line["jid"] for line in desk.ledger().of("probe_asked"))
+    assert set(asked.values()) == {1}
