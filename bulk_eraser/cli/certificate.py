@@ -25,6 +25,7 @@ from bulk_eraser.evidence.certificate.proof_file import FIRST_LINE, PAGE_BEGINS,
 from bulk_eraser.evidence.certificate.signed_note import Signer, signer_of
 from bulk_eraser.evidence.report.words import ADVICE
 from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.probes import CAME_BACK
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.wording import STATE_MEANINGS, counted, printable
 
@@ -33,6 +34,10 @@ __all__ = ["CertificateResult", "certificate"]
 SHARED_JOB = (
     "Elevate gave the same jid to another key as well, so one of them may not be erased. Ask "
     "Voyado, and name the jid (`verify` finds it)."
+)
+THERE_AGAIN = (
+    "it was erased, but a probe found data under the key again (jid {jid}). Ask Voyado, and name "
+    "that jid; a new `run`, with a new ledger, removes it, and that ledger has the certificate."
 )
 
 
@@ -221,7 +226,9 @@ def _note_refusal(result: CertificateResult, refused: NotCertified) -> None:
     """75 while it may still become true, else 3."""
     state, result.line = refused.state, refused.line
     where = f"No certificate for the key on line {refused.line:,}"
-    if state is KeyState.ERASED:
+    if refused.probe_jid is not None:
+        result.error = f"{where}: {THERE_AGAIN.format(jid=refused.probe_jid)}"
+    elif state is KeyState.ERASED:
         result.error = f"{where}: {SHARED_JOB}"
     else:
         meaning = STATE_MEANINGS[state.word]
@@ -230,6 +237,7 @@ def _note_refusal(result: CertificateResult, refused: NotCertified) -> None:
     result.outcome = "incomplete"
     result.exit_code = ExitCode.NOT_FINISHED if is_open else ExitCode.SOME_ROWS
     reason = "jid_of_several_keys" if state is KeyState.ERASED else state.word
+    reason = CAME_BACK if refused.probe_jid is not None else reason
     result.attention = [Attention(reason, 1, [refused.line])]
     if is_open:
         result.next = command_of("follow", result.ledger or "")

@@ -564,6 +564,26 @@ async def test_killed_before_the_ledger_says_so(desk: Any, service: Any, keys: l
         assert line["bytes"] == len(there[line["file"]])
 
 
+async def test_a_copy_that_is_there_is_no_failure(desk: Any, service: Any, keys: list[str]):
+    """Killed between file and line, and the service does not know the job any more, because its
+    result was had: the copy is on record as downloaded, not the job as failed."""
+    await exported(desk, service, desk.csv(keys[:3]))
+    service.result = data_of
+    await followed(desk)
+    there = files(desk)
+    path = desk.folder / LEDGER
+    before, _, _ = path.read_bytes().partition(b'{"type":"downloaded"')
+    assert before.rstrip(b"\n").rpartition(b"\n")[2].startswith(b'{"type":"commit"')
+    path.write_bytes(before)
+    service.status = lambda jid: "not_found"
+    service.downloads.clear()
+    ended = await followed(desk)
+    assert ended.code == 0
+    assert told(ended)["counts"]["downloaded"] == 3
+    assert not service.downloads
+    assert files(desk) == there
+
+
 async def test_a_signal_waits_for_what_comes(desk: Any, service: Any, keys: list[str]):
     """Ctrl-C while a result comes: it is read to its end, and is on disk and on record."""
     await exported(desk, service, desk.csv(keys[:1]))

@@ -20,6 +20,7 @@ from bulk_eraser.evidence.certificate.signed_note import UNSIGNED, Signer, check
 from bulk_eraser.key_partitions import digest_of
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.probes import ProbeBook
 from bulk_eraser.sending.request import REHEARSAL
 from bulk_eraser.wording import printable
 
@@ -41,13 +42,15 @@ class Issued:
 class NotCertified(Exception):
     """Nothing can be certified for the key on `line`, which is in this `state`.
 
-    If that is `ERASED`, the service gave the same jid to another key as well.
+    If that is `ERASED`, a probe told that there is data of the person again, and `probe_jid` is its
+    job; or, without one, the service gave the same jid to another key as well.
     """
 
-    def __init__(self, line: int, state: KeyState) -> None:
+    def __init__(self, line: int, state: KeyState, probe_jid: str | None = None) -> None:
         super().__init__()
         self.line = line
         self.state = state
+        self.probe_jid = probe_jid
 
 
 def issue(
@@ -59,10 +62,10 @@ def issue(
     `UsageError` where there is no such key or nothing to certify, `LedgerBusy`, `LedgerDamaged`,
     `LedgerWriteError`, `TemporaryFolderFull`, and what `stamp_of` raises.
     """
-    lines, person = RootLines(), PersonFound(sought)
+    lines, person, probes = RootLines(), PersonFound(sought), ProbeBook()
     with (
         closing(ErasedKeys()) as erased,
-        closing(LedgerFile(path, [erased, lines, person])) as file,
+        closing(LedgerFile(path, [erased, lines, person, probes])) as file,
     ):
         _must_be_usable(file, erased)
         key, line = person.the_key(path)
@@ -70,6 +73,8 @@ def issue(
         state, place = erased.state_of(digest)
         if state is not KeyState.ERASED or erased.has_others_job(digest):
             raise NotCertified(line, state)
+        if back := probes.came_back(key):
+            raise NotCertified(line, state, back.jid)
         root, tree, leaf = _root_over(file, erased, lines, place)
     name = UNSIGNED if signer is None else signer.name
     checkpoint = checkpoint_text(name, root.head, tree.leaves, tree.root())

@@ -87,7 +87,7 @@ def _view(summary: Summary) -> dict[str, Any]:
         "title": title(summary),
         "mark": _mark(summary.standing),
         "headline": headline(summary),
-        "remarks": remarks(summary),
+        "remarks": [_with_commands(remark) for remark in remarks(summary)],
         "bar": bar_of(summary),
         "sums": sums(summary),
         "days": days_of(summary),
