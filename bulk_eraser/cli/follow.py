@@ -164,7 +164,8 @@ def follow(
             warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
             if pursued.export is not None:
-                warn_if_unencrypted(pursued.export, output)
+                how = "To encrypt them, use the same `export` command first, with --encrypt-to"
+                warn_if_unencrypted(pursued.export, output, how)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 shown = Display(output, settings.rate)

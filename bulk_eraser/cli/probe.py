@@ -39,10 +39,9 @@ class ProbeOptions(Bundle):
     heading = "Who is asked about"
 
     ledger: str = argument("LEDGER", "The ledger whose erased people are sampled.")
-    sample: str = option(
+    sample: str | None = option(
         "N|P%",
         "How many of the erased people are sampled: a number, or a percentage.",
-        default="",
         env=False,
     )
     yes: bool = flag("Give consent: ask the service without asking here.", env=False)
@@ -70,13 +69,14 @@ def probe(
     output = told.output()
 
     def work() -> ProbeResult:
-        if not given.sample:
+        sample = given.sample
+        if not sample:
             raise UsageError("Say how many people to ask about with --sample, such as 60 or 1%.")
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
             settings = within_file_limit(settings_of(target, pace, ledger), output)
             route = service.route(settings.target, settings.api_version)
             proofs = stamped.proofs(None, service)
-            asked = Probe(ProbeRequest(given.ledger, given.sample, route), settings, ledger)
+            asked = Probe(ProbeRequest(given.ledger, sample, route), settings, ledger)
             api_key = service.api_key(output)
             warn_of_version(settings.api_version, output)
             _ask_consent(asked, output, is_given=given.yes)
@@ -133,6 +133,6 @@ def _tell(output: Output, result: ProbeResult) -> None:
     else:
         output.always("Asked. The service answers in about six days, and only within a week after.")
     if result.next is not None and result.outcome != "refused":
-        is_follow = "follow" in result.next[1:2]
-        lead = "Ask for the answers once a day with" if is_follow else how_to_continue(result)
+        is_done = result.error is None and not counts["failed"]
+        lead = "Ask for the answers once a day with" if is_done else how_to_continue(result)
         output.always(f"{lead}:", command=as_typed(result.next))

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bulk_eraser.cli.ending import as_typed
+
 LEDGER = "keys.ledger.ndjson"
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -340,6 +342,16 @@ async def test_consent_is_needed(desk: Any, service: Any, keys: list[str]):
     terminal.type("5\r")
     assert (await terminal.ended()).code == 0
     assert len(service.calls) == 5
+
+
+async def test_the_next_command_is_enough(desk: Any, service: Any, keys: list[str]):
+    """It names the way to the API key that was typed; as it was printed, it works."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    api_key = desk.file("own.key", "a-made-up-key")
+    api_key.chmod(0o600)
+    ended = await probed(desk, 5, "--api-key-file", api_key)
+    assert told(ended)["next"][-4:] == ["follow", LEDGER, "--api-key-file", str(api_key)]
+    assert f"Ask for the answers once a day with: {as_typed(told(ended)['next'])}\n" in ended.err
 
 
 async def test_whom_there_is_to_ask_about(desk: Any, service: Any, keys: list[str]):
