@@ -35,7 +35,6 @@ SHARED_JOB = (
     "Elevate gave the same jid to another key as well, so one of them may not be erased. Ask "
     "Voyado, and name the jid (`verify` finds it)."
 )
-
 ADVICE_IF_BACK = (
     "Ask Voyado, and name that job and the removal job. Erase the key again with a new `run` and a "
     "new ledger, and take the certificate from that one."

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bulk_eraser.cli.ending import as_typed
 from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"
@@ -202,13 +203,78 @@ async def test_somebody_came_back(desk: Any, service: Any, keys: list[str]):
     assert it["files"][1]["name"].isprintable()
     [attention] = [it for it in told(ended)["attention"] if it["reason"] == "came_back"]
     assert attention["lines"] == [9]
-    assert "cookie" in ended.err + (await desk.call("status", LEDGER)).out
+    [jid] = service.jids[back]
+    for command in ("status", "verify", "report"):
+        ended = await desk.call(command, LEDGER)
+        assert "cookie" in ended.out
+        assert f"Data came back of: line 9, jid {jid}." in ended.out
+    ended = await desk.call("follow", LEDGER, "--now")
+    assert f"Data came back of: line 9, jid {jid}." in ended.out
+    assert "30 erased; data of 1 sampled person came back." in ended.err
+    assert attention in told(await desk.call("status", LEDGER, "--json"))["attention"]
     assert secret.encode() not in (desk.folder / LEDGER).read_bytes()
     ended = await desk.call("verify", LEDGER)
     assert ended.code == 3
     assert "data of 1 sampled person came back" in ended.err
     assert (await desk.call("status", LEDGER)).code == 3
     assert (await followed(desk)).code == 3
+
+
+async def test_a_lost_answer_takes_nothing_back(desk: Any, service: Any, keys: list[str]):
+    """Somebody came back by one sample, and the answer of the next one is lost: still 3."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    service.result = lambda jid: archive("clicks.jsonl") if jid in service.jids[keys[2]] else EMPTY
+    assert (await followed(desk)).code == 3
+    await probed(desk, "100%")
+    service.result = lambda jid: 404
+    ended = await followed(desk, "--max-attempts", "1")
+    assert ended.code == 3
+    probes = told(ended)["probes"]
+    assert (probes["came_back"], probes["nothing_left"], probes["lost"]) == (1, 4, 0)
+    for command in ("status", "verify"):
+        assert (await desk.call(command, LEDGER)).code == 3
+
+
+async def test_everybody_asked_about_again_is_waited_for(desk: Any, service: Any, keys: list[str]):
+    """A second sample of people who have an answer: not finished, in every command, until it is
+    answered as well."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    assert (await followed(desk)).code == 0
+    await probed(desk, "100%")
+    ended = await desk.call("status", LEDGER)
+    assert ended.code == 75
+    assert (
+        "5 of 5 sampled people: nothing left. 5 asked about again, not answered yet." in ended.out
+    )
+    assert "Next: " in ended.err
+    service.status = lambda jid: "waiting"
+    ended = await desk.call("follow", LEDGER, "--now", "--rate", "0")
+    assert ended.code == 75
+    assert "Not finished: all 5 jobs are done, 5 erased; 5 probes not answered yet." in ended.err
+    service.status = lambda jid: "done"
+    assert (await followed(desk)).code == 0
+
+
+async def test_nobody_is_certified_whose_data_is_there_again(
+    desk: Any, service: Any, keys: list[str]
+):
+    """The page would say that the data is erased, and the ledger knows better."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    service.result = lambda jid: archive("clicks.jsonl") if jid in service.jids[keys[2]] else EMPTY
+    await followed(desk)
+    before = (desk.folder / LEDGER).read_bytes()
+    ended = await desk.call("certificate", LEDGER, "--line", "4", "--html", "4.html", "--json")
+    assert ended.code == 3
+    [jid] = service.jids[keys[2]]
+    assert jid in told(ended)["error"]
+    assert told(ended)["attention"] == [{"reason": "came_back", "count": 1, "lines": [4]}]
+    assert not (desk.folder / "4.html").exists()
+    assert (desk.folder / LEDGER).read_bytes() == before
+    desk.may_hold_keys.add(desk.folder / "3.html")
+    assert (await desk.call("certificate", LEDGER, "--line", "3", "--html", "3.html")).code == 0
 
 
 async def test_answers_take_days(desk: Any, service: Any, keys: list[str]):
@@ -346,6 +412,16 @@ async def test_consent_is_needed(desk: Any, service: Any, keys: list[str]):
     terminal.type("5\r")
     assert (await terminal.ended()).code == 0
     assert len(service.calls) == 5
+
+
+async def test_the_next_command_is_enough(desk: Any, service: Any, keys: list[str]):
+    """It names the way to the API key that was typed; as it was printed, it works."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    api_key = desk.file("own.key", "a-made-up-key")
+    api_key.chmod(0o600)
+    ended = await probed(desk, 5, "--api-key-file", api_key)
+    assert told(ended)["next"][-4:] == ["follow", LEDGER, "--api-key-file", str(api_key)]
+    assert f"Ask for the answers once a day with: {as_typed(told(ended)['next'])}\n" in ended.err
 
 
 async def test_whom_there_is_to_ask_about(desk: Any, service: Any, keys: list[str]):
