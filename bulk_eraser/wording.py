@@ -227,6 +227,8 @@ def probed(probes: Probes) -> list[str]:
         if count
     ]
     lines = [of_all + (f" {', '.join(others).capitalize()}." if others else "")]
+    if probes.not_asked:
+        lines[0] += " The same `probe` command asks about the rest."
     if probes.lost:
         lines[0] += " A lost answer says nothing: use `probe` again."
     if back:

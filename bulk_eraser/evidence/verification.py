@@ -7,7 +7,7 @@ what became of each and writes the table of rows, if one is asked for.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from hashlib import file_digest
 from typing import Any
@@ -444,11 +444,10 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
     except OSError:  # which the reader will tell
         return asked
     known = next((facts for facts in reversed(read) if facts.sha256 == digest), None)
-    # Options that were given say it otherwise; only the format may be repeated without harm.
-    if known is None or asked != Reading(format=asked.format):
+    if known is None:
         return asked
-    return Reading(
-        format=asked.format or known.format,
+    was = Reading(
+        format=known.format,
         key_field=known.key_field,
         header=known.header,
         header_row=known.header_row,
@@ -459,3 +458,8 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
         received_format=known.received_format,
         reference_field=known.reference_field,
     )
+    # What is repeated does no harm; with anything else it is another reading of the file.
+    says_otherwise = any(
+        getattr(asked, it.name) not in (it.default, getattr(was, it.name)) for it in fields(Reading)
+    )
+    return asked if says_otherwise else was

@@ -52,6 +52,20 @@ async def test_a_whole_run_holds(desk: Any, service: Any, keys: list[str]):
     assert (kept["commit"], kept["commits_after"]) == (ledger["commits"], 0)
 
 
+async def test_some_options_of_the_reading_are_as_good_as_all(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Whoever repeats some of how the run read the file need not repeat the rest: the rows that it
+    rejected are known. What says otherwise is another reading, in which they are not."""
+    source = desk.file("keys.csv", f"customerKey,ticket,day\n{keys[0]},T-1,2026-11-02\n,T-2,\n")
+    await desk.run(source, service, "--reference-field", "ticket", "--received-field", "day")
+    for given in ((), ("--received-field", "day"), ("--delimiter", ",", "--format", "csv")):
+        code, found = await verify(desk, LEDGER, "--input", source, *given)
+        assert (code, found["unaccounted"]) == (0, 0)
+    code, found = await verify(desk, LEDGER, "--input", source, "--reference-field", "day")
+    assert (code, found["unaccounted"]) == (3, 1)
+
+
 async def test_it_is_told_to_people(desk: Any, service: Any, keys: list[str]):
     """Without --json the findings are lines on stdout, the verdict is the last on stderr."""
     source = desk.csv(keys[:5])

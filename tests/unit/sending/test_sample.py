@@ -81,6 +81,12 @@ def test_what_a_probe_of_60_of_100_000_can_claim():
 def test_nothing_is_claimed_too_early_or_too_much():
     """Not before an answer; not once somebody came back; never more than everybody."""
     assert len(probed(of(population=9, sampled=3, waiting=3))) == 1
+    [rest] = probed(of(population=9, sampled=3, waiting=1, not_asked=2))
+    assert rest.endswith("2 not asked about yet. The same `probe` command asks about the rest.")
+    [lost] = probed(of(population=9, sampled=3, lost=3))
+    assert lost.endswith(
+        "3 without an answer (lost). A lost answer says nothing: use `probe` again."
+    )
     back = probed(of(population=900, sampled=30, nothing_left=29, came_back=1))
     assert "confidence" not in " ".join(back)
     assert "cookie" in back[1]
