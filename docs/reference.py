@@ -126,6 +126,8 @@ ENVIRONMENT = {
     "TMPDIR": "Where what is known of the keys is put if it does not fit into memory.",
     "GITHUB_ACTIONS, GITHUB_STEP_SUMMARY": "Set by GitHub Actions: `run`, `follow` and `verify` "
     "append to the step's summary.",
+    "JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, CI_NODE_INDEX, CI_NODE_TOTAL": "Which shard "
+    "`--shard auto` is; set by Kubernetes, AWS Batch and GitLab.",
     "NO_COLOR": "If set, nothing is printed in colour.",
 }
 """The variables that no option is named after."""
@@ -143,6 +145,9 @@ FIELDS = {
     "elapsed_s": "seconds from the first request to the last commit",
     "ledger": "path of the ledger",
     "head": "digest over the whole ledger, to be kept elsewhere",
+    "shard": "with `--shard`: its `index` `of` how many, and its own `rows`, `keys`, `rejected` "
+    "and `duplicate`; else null",
+    "missing_shards": "shards without a ledger among these, as `index` and `of`",
     "check.counts": "`rows` is the sum of `keys` (different ones), `rejected` and `duplicate`; "
     "`excluded` keys are on the hold list; around the key of `stripped` rows were spaces",
     "input": "name, `bytes`, `sha256`, how it was read, and its numbers of rows",

@@ -8,6 +8,7 @@ from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
+from bulk_eraser.shard import Shard, shards_in_words
 from bulk_eraser.wording import (
     STATE_MEANINGS,
     counted,
@@ -47,6 +48,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_row_lines(verified)))
         elif verified.states:
             output.result("\n".join(_key_lines(verified)))
+        if verified.missing_shards:
+            output.result(f"No ledger of {_missing(verified)} is among these")
         for word, found in verified.findings.items():
             where = lines_of([place["line"] for place in found["lines"]], found["count"])
             output.result(f"{word}: {found['count']:,}; {FINDINGS[word]} ({where} of the ledger)")
@@ -78,6 +81,10 @@ def _erased(verified: VerifyResult) -> str:
     so_far = f"{done.title()} so far: {well:,} of {counted(keys, 'key')} to be {done}."
     rest = f" Not {done}: {', '.join(others)}." if others else ""
     return f"{so_far}{rest}{' An export erases nobody.' if is_export else ''}"
+
+
+def _missing(verified: VerifyResult) -> str:
+    return shards_in_words([Shard(**it) for it in verified.missing_shards])
 
 
 def _of_state(number: int, word: str) -> str:
@@ -127,6 +134,8 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
 
 def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     parts = [f"API {run['api']}, target {run['target']}"]
+    if shard := run["shard"]:
+        parts.append(f"shard {shard['index']} of {shard['of']}")
     parts += [f"{name} {run[name]}" for name in ("requester", "reference") if run[name]]
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
@@ -225,6 +234,9 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
         found.append("this is a rehearsal, in which nothing was erased")
     if any(place and place["commit"] is None for place in verified.expected_heads.values()):
         found.append("an expected head is that of the ledger before")
+    if verified.input is not None and verified.missing_shards:
+        rows = counted(verified.states["missing_shard"], "row")
+        found.append(f"{rows} of which nothing is said, for want of {_missing(verified)}")
     if verified.unaccounted:
         found.append(f"{counted(verified.unaccounted, 'row')} unaccounted for")
     if any(ledger["tail_bytes"] for ledger in verified.ledgers):

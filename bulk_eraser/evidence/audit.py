@@ -47,6 +47,7 @@ from bulk_eraser.records import (
     RunStarted,
     Sent,
 )
+from bulk_eraser.shard import Shards
 
 __all__ = ["Audit", "AuditFold"]
 
@@ -198,8 +199,21 @@ class Audit:
         return any(run.started.simulated for account in self.ledgers for run in account.runs)
 
     def recorded_until(self, facts: InputFacts) -> int:
-        """Up to which line the rejected rows of this very input are in one of the ledgers."""
-        return max(account.facts.recorded_until(facts) for account in self.ledgers)
+        """Up to which line the rejected rows of this very input are in one of the ledgers. Other
+        shards than the first record duplicates only."""
+        have_rejected = (
+            account.facts
+            for account in self.ledgers
+            if account.facts.shard is None or account.facts.shard.has_rows_without_key
+        )
+        return max((it.recorded_until(facts) for it in have_rejected), default=0)
+
+    @property
+    def shards(self) -> Shards | None:
+        """Those that the ledgers are of; None if one of them had a whole input."""
+        with_input = [account.facts for account in self.ledgers if account.facts.last_input]
+        shards = [facts.shard for facts in with_input if facts.shard is not None]
+        return Shards(shards) if shards and len(shards) == len(with_input) else None
 
     def walk(
         self, look: Callable[[int, dict[bytes, KeyState]], None] | None = None

@@ -33,7 +33,7 @@ from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import Reading, RejectedRow
+from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
@@ -54,8 +54,12 @@ STATES = (
     "duplicate",
     "sent",
     "not_reached",
+    "missing_shard",
 )
-"""What became of a row, in the order in which it is told. The last two are not accounted for."""
+"""What became of a row, in the order in which it is told. The last three are not accounted for; the
+last one is there only where ledgers of shards are missing."""
+_OF_ROWS = ("duplicate", "missing_shard")
+"""Without an input nothing is known of such."""
 _UNACCOUNTED = ("sent", "not_reached")
 _NOTHING_TO_TELL = [
     decision
@@ -101,6 +105,8 @@ class VerifyResult(StampedResult):
     ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
+    `missing_shards` are those whose ledgers are not among these; rows of theirs are in `states` as
+    `missing_shard`, and not in `unaccounted`, since nothing can be said of them.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have. `kind` is that of the jobs: by an
     `export` nobody is erased.
@@ -115,6 +121,7 @@ class VerifyResult(StampedResult):
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     other_sheets: list[str] = field(default_factory=list)
+    missing_shards: list[dict[str, int]] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     held_too_late: int = 0
     unaccounted: int = 0
@@ -168,6 +175,8 @@ def verify(
             notes.accounts = audit.ledgers
         roots.note_wrong_ones(audit.ledgers, audit.findings)
         known = _note_ledgers(result, audit, expected)
+        if audit.shards is not None:
+            result.missing_shards = [msgspec.to_builtins(it) for it in audit.shards.missing]
         result.expected_heads = {head: known[head] for head in heads}
         _note_receipts(result, audit, receipts)
         for path, stamp in request.stamps.items():
@@ -225,7 +234,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
     elif (
         result.unaccounted
         or unproven
-        or (result.rehearsal and result.input is not None)
+        or (result.input is not None and (result.rehearsal or result.missing_shards))
         or audit.findings.counts
         or audit.held_too_late
         or (result.expect_done and (result.not_erased or result.rehearsal))
@@ -301,6 +310,7 @@ def _run(run: RunAccount) -> dict[str, Any]:
         "reference": started.reference,
         "plan": msgspec.to_builtins(started.plan),
         "input": msgspec.to_builtins(started.input),
+        "shard": msgspec.to_builtins(started.shard),
         "outcome": finished.outcome if finished else None,
         "exit_code": finished.exit_code if finished else None,
         "counts": finished.counts if finished else None,
@@ -315,8 +325,10 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
 
 def states_of(audit: Audit) -> list[str]:
     """What may become of a row: nobody is erased by an export, nor exported by an erasure."""
-    cannot_be = "erased" if audit.is_export else "exported"
-    return [state for state in STATES if state != cannot_be]
+    cannot_be = {"erased" if audit.is_export else "exported"}
+    if audit.shards is None or not audit.shards.missing:
+        cannot_be.add("missing_shard")
+    return [state for state in STATES if state not in cannot_be]
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
@@ -330,14 +342,13 @@ def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -
             notes.keys.join(partition, states, audit.ledger_of)
 
     counts = audit.walk(look)
-    result.states = {state: 0 for state in states_of(audit) if state != "duplicate"}
+    result.states = {state: 0 for state in states_of(audit) if state not in _OF_ROWS}
     for state, count in counts.items():
         result.states[state.word] += count
     result.states["not_reached"] = 0  # of those that the ledgers name, the last runs know as well
     for account in audit.ledgers:
-        facts = account.facts
-        result.states["not_reached"] += facts.not_reached(account.states)
-        result.states["rejected"] += facts.last_input.rejected if facts.last_input else 0
+        result.states["not_reached"] += account.facts.not_reached(account.states)
+        result.states["rejected"] += account.facts.rejected
 
 
 def _account_for_rows(
@@ -351,7 +362,8 @@ def _account_for_rows(
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
     reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
-    intake = Intake(reader, naming=naming)
+    part = audit.shards if audit.shards and audit.shards.missing else None
+    intake = Intake(reader, naming=naming, part=part)
     with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
 
         def states(partition: int) -> dict[bytes, KeyState]:
@@ -371,7 +383,7 @@ def _account_for_rows(
         if notes is not None:
             notes.runs.rejected[survey.facts().identity()] = {
                 word: Reason(count, survey.error_lines[word][:EXAMPLES])
-                for word, count in survey.errors.items()
+                for word, count in survey.own_errors.items()
             }
         _note_rows(result, audit, survey, notes, row_places)
 
@@ -395,7 +407,7 @@ def _note_rows(
         # All rows are read and counted again; handed out are those about which something is told.
         but = () if add_row is not None else _NOTHING_TO_TELL
         for number, row in enumerate(survey.second_reading(but)):
-            unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
+            unrecorded = row.decision.action is Action.REJECT and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
                 result.unaccounted += 1
                 if len(result.unaccounted_lines) < EXAMPLES:
