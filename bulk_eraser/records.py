@@ -30,6 +30,14 @@ __all__ = [
     "LeafSecret",
     "Lost",
     "PlanFacts",
+    "ProbeAnswered",
+    "ProbeAsked",
+    "ProbeDrawn",
+    "ProbeFailed",
+    "ProbeFile",
+    "ProbeKey",
+    "ProbeSent",
+    "ProbeStatus",
     "Record",
     "Recovered",
     "Rejected",
@@ -355,6 +363,80 @@ class Lost(Record, tag="lost", kw_only=True):
     line: int
     jid: str
     error: str
+
+
+class ProbeDrawn(Record, tag="probe_drawn", kw_only=True):
+    """A random sample of those erased so far, `size` of `population`; `sample` as it was asked for.
+
+    Sampled are the removal jobs with the smallest SHA-256 over `seed`, a space and the jid. The
+    `probe_key` lines behind it name them.
+    """
+
+    probe: str
+    seed: str
+    sample: str
+    size: int
+    population: int
+
+
+class ProbeKey(Record, tag="probe_key", kw_only=True):
+    """One of a sample; `line` is that of its `accepted` line."""
+
+    probe: str
+    key: str
+    line: int
+
+
+class ProbeSent(Record, tag="probe_sent", kw_only=True):
+    """On disk before the request for an export job of the key leaves."""
+
+    probe: str
+    key: str
+    line: int
+    attempt: int
+
+
+class ProbeAsked(Record, tag="probe_asked", kw_only=True):
+    """The service created an export job, whose result will tell whether anything is left."""
+
+    probe: str
+    key: str
+    line: int
+    jid: str
+
+
+class ProbeFailed(Record, tag="probe_failed", kw_only=True):
+    """No export job could be created; the same command tries again."""
+
+    probe: str
+    key: str
+    line: int
+    error: str
+
+
+class ProbeStatus(JobAnswer, tag="probe_status", kw_only=True):
+    """About the export job of a probe, as `export_status`."""
+
+
+class ProbeFile(msgspec.Struct, kw_only=True, frozen=True):
+    """A file of a result that was thrown away: its name as far as it can be printed, without the
+    key, and its size in bytes."""
+
+    name: str
+    size: int
+
+
+class ProbeAnswered(Record, tag="probe_answered", kw_only=True):
+    """`answer` is `nothing_left` (a single `empty.txt`), `came_back` (anything else; the first of
+    its `files`), or `lost`, with the `error`: the result did not arrive."""
+
+    probe: str
+    key: str
+    line: int
+    jid: str
+    answer: str
+    error: str | None
+    files: list[ProbeFile]
 
 
 class Recovered(Record, tag="recovered", kw_only=True):

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention, lines_of
+from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "moment",
     "plural",
     "printable",
+    "probed",
     "row_error",
     "run_ending",
     "stamped_before",
@@ -204,6 +206,41 @@ def run_ending(outcome: str | None, exit_code: int | None) -> str:
 # ── reasons ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def probed(probes: Probes) -> list[str]:
+    """What came of the samples of a ledger, and what may be said of all the others by it."""
+    sampled, gone, back = probes.sampled, probes.nothing_left, probes.came_back
+    of_all = f"{gone:,} of {sampled:,} sampled people: nothing left."
+    if sampled == 1:
+        of_all = f"{gone} of 1 sampled person: nothing left."
+    others = [
+        f"{count:,} {what}"
+        for count, what in (
+            (probes.waiting, "not answered yet"),
+            (probes.not_asked, "not asked about yet"),
+            (probes.lost, "without an answer (lost)"),
+        )
+        if count
+    ]
+    lines = [of_all + (f" {', '.join(others).capitalize()}." if others else "")]
+    if back:
+        have = "person has" if back == 1 else "people have"
+        lines.append(
+            f"{back:,} sampled {have} data again under the same key. Mostly the shopper's cookie "
+            "carried the key to a new visit, which is nobody's fault; or the removal has left "
+            "something. Ask Voyado and name the jid; a new `run`, with a new ledger, removes it."
+        )
+    elif gone >= probes.population:
+        lines.append("Everybody who was erased was asked about.")
+    elif gone:
+        at_most = min(probes.population, -(-3 * probes.population // gone))
+        lines.append(
+            f"If the sample is like all others, then with 95 % confidence at most {at_most:,} of "
+            f"the {probes.population:,} erased people ({min(1.0, 3 / gone):.1%}) have anything "
+            "left (rule of three: 3 divided by those answered)."
+        )
+    return lines
+
+
 def row_error(word: str, lines: list[int], count: int) -> str:
     """Why rows were rejected, by the words of `ROW_ERRORS`, and where."""
     return f"{word}: {ROW_ERRORS[word]} ({lines_of(lines, count)})"
@@ -228,6 +265,8 @@ _ATTENTION = {
     "job_error": "the job's last status is error",
     "job_not_found": "the job's last status is not_found",
     "job_lost": "the result did not arrive, and cannot be had any more",
+    "came_back": "the service has data of a probed person again; ask Voyado",
+    "probe_lost": "the answer about a probed person did not arrive; probe again",
     "job_expiring": "done for days and not downloaded: the service removes the result soon",
     "unaccounted": "no outcome in the ledgers",
     "at_risk": "not erased, and the month for an answer ends within a week",

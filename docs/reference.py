@@ -29,6 +29,7 @@ from bulk_eraser.sending.request import (
     ExportFollowResult,
     FollowResult,
     ListedJob,
+    ProbeResult,
     RunResult,
 )
 from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS
@@ -41,6 +42,7 @@ RESULTS: dict[str, type] = {
     "run": RunResult,
     "export": RunResult,
     "follow": FollowResult,
+    "probe": ProbeResult,
     "status": StatusResult,
     "verify": VerifyResult,
     "pseudonymize": Converted,
@@ -55,7 +57,8 @@ EXIT_CODES = {
         "the ledger is what was written, every row is accounted for, and with `--expect-done` "
         "everybody is erased. `status`: everybody is erased. `report`: it is written, whatever "
         "it says. `export`: every key has an export job; `follow` on its ledger: every result is "
-        "downloaded. `certificate`: it is written. `verify-certificate`: it is what was issued.",
+        "downloaded. `probe`: everybody sampled is asked about. `certificate`: it is "
+        "written. `verify-certificate`: it is what was issued.",
         "nothing to do",
     ),
     ExitCode.USAGE: (
@@ -69,7 +72,8 @@ EXIT_CODES = {
         "are rejected. `verify`: some rows are unaccounted for, not erased although "
         "`--expect-done`, held too late, a time stamp is not good, or something follows the last "
         "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
-        "have no job, or results of exports are lost. `status`: all is finished, with failures. "
+        "have no job, somebody who was probed came back, or results of exports are lost. "
+        "`status`: all is finished, with failures. "
         "`certificate`: that person is not erased, and no job is pending.",
         "for those rows",
     ),
@@ -178,6 +182,12 @@ FIELDS = {
     "standing": "`all_erased`, `open` (nothing to do but to go on), `needs_attention`, `nobody` "
     "(is to be erased), `rehearsal` or `not_proven`",
     "first_deadline": "the first day by which somebody who is not erased is due an answer",
+    "probe.counts": "people: `sampled` of `population`, the erased ones; `asked` have an export "
+    "job by now, `failed` could not be asked about, `not_reached` were not",
+    "seed": "that of the sample, with which it can be drawn again",
+    "probes": "of all samples together: people `sampled`, by answer (`nothing_left`, `came_back`, "
+    "`lost`, `waiting`, `not_asked`), the `population`, `seeds`, and the first that came `back`; "
+    "null without a probe",
     "kind": "`removal`, or `export`: then nobody is erased",
     "output": "folder of the results",
     "lost_jobs": "jobs whose result did not arrive and cannot be had any more, the first thousand",

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Create a removal job for every customer key in INPUT. Run it again to continue.",
     "export": "Create an export job for every customer key in INPUT: the copy before the removal.",
     "follow": "Ask for the status of every job that is due, until all are done.",
+    "probe": "Ask the service whether anything is left of a random sample of erased people.",
     "status": "Say at a glance what became of everybody, and what to do now. Sends nothing.",
     "report": "Write evidence for people out of ledgers: page, table, metrics. Sends nothing.",
     "verify": "Prove that ledgers are unchanged since they were written. Sends nothing.",

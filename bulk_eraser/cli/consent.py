@@ -19,7 +19,7 @@ from bulk_eraser.wording import a_job_of, counted, printable
 if TYPE_CHECKING:
     from bulk_eraser.sending.run import Run
 
-__all__ = ["Consent", "ask_consent", "describe"]
+__all__ = ["Consent", "ask_consent", "describe", "have_it_typed", "is_somebody_there"]
 
 AGAIN = {
     KeyState.SENT: "may have been sent by a run that broke off or was stopped",
@@ -64,14 +64,7 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
         output.say(f"Rehearsal: {counted(keys, 'key')} for a simulator. Nothing is erased.")
         return
     where = settings.target.base_of(settings.api_version)
-    is_asked = (
-        consent is not Consent.GIVEN
-        and output.is_terminal
-        and sys.stdin is not None
-        and sys.stdin.isatty()
-    )
-    if is_asked:
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed before it was shown is no consent
+    is_asked = consent is not Consent.GIVEN and is_somebody_there(output)
     say = output.always if is_asked else output.say  # what is asked for is shown with --quiet, too
     say(
         f"Target {printable(settings.target.name)}, API {settings.api_version} ({printable(where)})"
@@ -93,17 +86,30 @@ def ask_consent(run: "Run", consent: Consent, output: Output) -> None:
             "no terminal to ask on: use --yes, or name a plan with --plan. To see what would be "
             "sent, use --dry-run or --rehearse."
         )
+    have_it_typed(keys, "keys", output)
+
+
+def is_somebody_there(output: Output) -> bool:
+    """Is there a terminal to ask on? What was typed there up to now is no answer."""
+    is_terminal = output.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+    if is_terminal:
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    return is_terminal
+
+
+def have_it_typed(number: int, of: str, output: Output) -> None:
+    """Raises `UsageError` if something else is typed, `Interrupted` for Ctrl-C."""
     try:
-        output.prompt(f"Type the number of keys ({keys}) to confirm: ")
+        output.prompt(f"Type the number of {of} ({number}) to confirm: ")
         wait_for_input(sys.stdin.fileno())
         answer = sys.stdin.readline().strip().replace(",", "")
     except (KeyboardInterrupt, Interrupted) as stop:
         output.raw_message("")
         signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
         raise Interrupted(signum, "Cancelled. Nothing was sent.") from None
-    if answer != str(keys):
+    if answer != str(number):
         raise UsageError(
-            "Not confirmed: the number typed is not the number of keys. Nothing was sent."
+            f"Not confirmed: the number typed is not the number of {of}. Nothing was sent."
         )
 
 

@@ -46,9 +46,9 @@ from bulk_eraser.sending.request import (
     ListedJob,
 )
 from bulk_eraser.settings import RunSettings, must_be_within
-from bulk_eraser.wording import calendar_day, counted, moment, plural, printable
+from bulk_eraser.wording import calendar_day, counted, moment, plural, printable, probed
 
-__all__ = ["follow"]
+__all__ = ["follow", "settings_of"]
 
 SHOWN = 5
 """Jobs of a list that are shown to people."""
@@ -155,7 +155,7 @@ def follow(
 
     def work() -> FollowResult:
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
-            settings = within_file_limit(_settings(target, pace, ledger), output)
+            settings = within_file_limit(settings_of(target, pace, ledger), output)
             if given.receipt is not None:
                 receipt_must_be_writable(given.receipt, given.ledger)
             proofs = stamped.proofs(given.receipt, service)
@@ -181,7 +181,7 @@ def follow(
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _settings(options: TargetOptions, pace: PaceOptions, ledger: FollowedLedger) -> RunSettings:
+def settings_of(options: TargetOptions, pace: PaceOptions, ledger: FollowedLedger) -> RunSettings:
     target = _target_of(ledger, options)
     return RunSettings(
         target=target,
@@ -267,7 +267,8 @@ def _calendar(day: float | None, target: Target) -> Calendar:
 def _next(result: FollowResult) -> list[str] | None:
     """The same command as long as jobs are pending. The `run` for what has no job is not known
     here: the ledger has its input's name, but not all options that mattered."""
-    return command_of(*sys.argv[1:]) if result.error or result.counts["pending"] else None
+    is_waiting = result.counts["pending"] or (result.probes and result.probes.waiting)
+    return command_of(*sys.argv[1:]) if result.error or is_waiting else None
 
 
 def _advice(result: FollowResult) -> str:
@@ -304,9 +305,10 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
         output.always(ending.error or "Stopped.")
     elif ending.error is not None:
         output.error(printable(ending.error))
-    elif ending.counts["pending"]:
+    elif ending.counts["pending"] or (ending.probes and ending.probes.waiting):
         again = "" if wait else _when_again(ending.next_check_at)
-        pending = f"{counted(ending.counts['pending'], 'job')} pending"
+        waiting = ending.probes.waiting if ending.probes else 0
+        pending = f"{counted(ending.counts['pending'] + waiting, 'job')} pending"
         output.always(f"Not finished: {_erased(ending)}, {pending}.{_without_job(ending)}{again}")
         return
     elif ending.exit_code == ExitCode.SOME_ROWS:
@@ -375,6 +377,9 @@ def _tell_counts(output: Output, ending: FollowResult) -> None:
     output.result(
         f"  {ending.counts['jobs']:>{width},}  {plural(ending.counts['jobs'], 'job')} in all"
     )
+    if ending.probes is not None:
+        for line in probed(ending.probes):
+            output.result(line)
     if ending.unanswered:
         unanswered = counted(ending.unanswered, "job")
         output.result(f"{unanswered} without an answer: asked about again next time")

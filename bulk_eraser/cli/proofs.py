@@ -26,7 +26,7 @@ from bulk_eraser.evidence.timestamp import (
     trusted_in,
 )
 from bulk_eraser.records import RunStarted
-from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 from bulk_eraser.wording import printable, stamped_before
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]
 
 
+Written = RunResult | FollowResult | ProbeResult
+"""Results of commands that write a ledger."""
+
+
 @dataclass(frozen=True)
 class Proofs:
     """Where a receipt is put, and who stamps the head; None for neither."""
@@ -46,7 +50,10 @@ class Proofs:
     authority: Authority | None
 
     def leave(
-        self, output: Output, started: RunStarted | None, result: RunResult | FollowResult
+        self,
+        output: Output,
+        started: RunStarted | None,
+        result: Written,
     ) -> None:
         """Of a run or follow that began and has ended. Without a stamp it ends as it does.
 

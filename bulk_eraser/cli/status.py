@@ -13,7 +13,7 @@ from bulk_eraser.evidence.report.words import ADVICE, headline, remarks
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verification import VerifyRequest
-from bulk_eraser.wording import printable
+from bulk_eraser.wording import printable, probed
 
 __all__ = ["Batch", "StatusResult", "status"]
 
@@ -132,11 +132,16 @@ def _add(result: StatusResult, path: str, summary: Summary) -> None:
 def _exit_code(summary: Summary) -> ExitCode:
     if summary.standing is Standing.NOT_PROVEN:
         return ExitCode.LEDGER_DAMAGED
-    if summary.states["in_progress"] or summary.states["not_reached"]:
+    if summary.states["in_progress"] or summary.states["not_reached"] or _waits(summary):
         return ExitCode.NOT_FINISHED
     if summary.standing is Standing.NEEDS_ATTENTION or summary.failed:
         return ExitCode.SOME_ROWS
     return ExitCode.COMPLETE
+
+
+def _waits(summary: Summary) -> bool:
+    """Is somebody asked about by a probe, and not answered?"""
+    return summary.probes is not None and summary.probes.waiting > 0
 
 
 def _attention(summary: Summary) -> list[Attention]:
@@ -156,7 +161,7 @@ def _next(path: str, summary: Summary) -> list[str] | None:
     `run` for keys that are not sent is not known here: not all of its options are in the ledger."""
     if summary.standing is Standing.NOT_PROVEN:
         return command_of("verify", path)
-    if summary.states["in_progress"] and not summary.simulated:
+    if (summary.states["in_progress"] or _waits(summary)) and not summary.simulated:
         return command_of("follow", path)
     return None
 
@@ -167,7 +172,9 @@ def _next(path: str, summary: Summary) -> list[str] | None:
 def _tell(output: Output, path: str, summary: Summary) -> None:
     """The counts on stdout, the verdict and what to do on stderr."""
     output.result(at_a_glance(summary))
-    output.always(" ".join([headline(summary), *remarks(summary)[:3]]))
+    told = probed(summary.probes) if summary.probes is not None else []  # at a glance
+    others = [remark for remark in remarks(summary) if remark not in told]
+    output.always(" ".join([headline(summary), *others[:3]]))
     states = [it.state for it in summary.failures] + ["not_reached"]
     words = [word for word in dict.fromkeys(states) if summary.states[word]]
     for word in [*words, *(["rejected"] if summary.states["rejected"] else [])]:

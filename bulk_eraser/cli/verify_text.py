@@ -14,6 +14,7 @@ from bulk_eraser.wording import (
     counted,
     plural,
     printable,
+    probed,
     run_ending,
     stamped_before,
     time_in_words,
@@ -53,6 +54,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
         for word, found in verified.findings.items():
             where = lines_of([place["line"] for place in found["lines"]], found["count"])
             output.result(f"{word}: {found['count']:,}; {FINDINGS[word]} ({where} of the ledger)")
+    if verified.probes is not None and not output.json:
+        output.result("\n".join(probed(verified.probes)))
     if verified.error:
         output.error(printable(verified.error))
     elif verified.exit_code == ExitCode.COMPLETE:
@@ -145,6 +148,8 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
         what = f"{counted(answers, 'answer')} about jobs"
         if downloaded := lines.get("downloaded", 0):
             what += f", {counted(downloaded, 'download')}"
+    elif run["command"] == "probe":
+        what = f"{run['lines'].get('probe_asked', 0):,} sampled people asked about"
     else:
         what = f"{run['lines'].get('accepted', 0):,} accepted"
     ending = _ending(run, is_last_of_one_being_written)
@@ -246,6 +251,10 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
         found.append(f"{verified.not_erased:,} not {done}")
     if verified.held_too_late:
         found.append(f"{counted(verified.held_too_late, 'key')} came on hold too late")
+    if verified.probes is not None and verified.probes.came_back:
+        back = verified.probes.came_back
+        people = "1 sampled person" if back == 1 else f"{back:,} sampled people"
+        found.append(f"data of {people} came back")
     if verified.not_good_stamps:
         found.append(f"{counted(verified.not_good_stamps, 'time stamp')} not good, or missing")
     if verified.unstamped:

@@ -11,6 +11,7 @@ from bulk_eraser.records import (
     DerivedFrom,
     Excluded,
     Failed,
+    ProbeAsked,
     Record,
     RunFinished,
     RunStarted,
@@ -35,7 +36,7 @@ class RunAccount:
         return {
             str(kind.__struct_config__.tag): count
             for kind, count in self.lines.items()
-            if kind in ABOUT_KEYS
+            if kind in ABOUT_KEYS or kind is ProbeAsked
         }
 
     @property

@@ -19,7 +19,7 @@ from bulk_eraser.records import (
     ShardFacts,
     time_text,
 )
-from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 
 __all__ = [
     "Receipt",
@@ -72,7 +72,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     shard: ShardFacts | None = None
 
 
-def receipt_of(started: RunStarted, result: RunResult | FollowResult) -> Receipt:
+def receipt_of(started: RunStarted, result: RunResult | FollowResult | ProbeResult) -> Receipt:
     """The receipt of a run or follow that began and has ended."""
     return Receipt(
         tool=started.tool,
@@ -158,7 +158,9 @@ def _is_receipt_of(path: str, ledger: str) -> bool:
         return False
 
 
-def put_receipt(path: str, started: RunStarted, result: RunResult | FollowResult) -> None:
+def put_receipt(
+    path: str, started: RunStarted, result: RunResult | FollowResult | ProbeResult
+) -> None:
     """Write the receipt; where that fails, it ends as if the ledger could not be written."""
     try:
         write_receipt(path, receipt_of(started, result), result.ledger or "")

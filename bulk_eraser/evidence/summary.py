@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.records import InputFacts, PlanFacts
 
 __all__ = [
@@ -232,6 +233,7 @@ class Summary:
     unaccounted: int
     extra: int
     missing_shards: list[dict[str, int]] = field(default_factory=list)
+    probes: Probes | None = None
 
     @property
     def erased(self) -> int:

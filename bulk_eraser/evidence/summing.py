@@ -171,6 +171,7 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         unaccounted=result.unaccounted,
         extra=result.extra,
         missing_shards=result.missing_shards,
+        probes=result.probes,
     )
     return replace(summary, standing=_standing(summary, result.exit_code))
 
@@ -248,6 +249,8 @@ def _standing(summary: Summary, exit_code: int) -> Standing:
     if summary.simulated:
         return Standing.REHEARSAL
     if summary.failed or rejected or summary.held_too_late or summary.findings:
+        return Standing.NEEDS_ATTENTION
+    if summary.probes is not None and summary.probes.came_back:
         return Standing.NEEDS_ATTENTION
     if summary.deadlines.overdue or unrecorded > 0:
         return Standing.NEEDS_ATTENTION

@@ -25,12 +25,14 @@ from bulk_eraser.evidence.audit import Audit, AuditFold
 from bulk_eraser.evidence.certificate.roots import RootsOfLedgers
 from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.notes import Notes
+from bulk_eraser.evidence.probe_notes import ProbeNotes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
 from bulk_eraser.evidence.run_notes import Reason
 from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
@@ -108,7 +110,8 @@ class VerifyResult(StampedResult):
     `missing_shards` are those whose ledgers are not among these; rows of theirs are in `states` as
     `missing_shard`, and not in `unaccounted`, since nothing can be said of them.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
-    `extra` the keys of the ledgers that the input does not have. `kind` is that of the jobs: by an
+    `extra` the keys of the ledgers that the input does not have. `probes` is what came of samples
+    of the erased people, None if there was none. `kind` is that of the jobs: by an
     `export` nobody is erased.
     """
 
@@ -124,6 +127,7 @@ class VerifyResult(StampedResult):
     missing_shards: list[dict[str, int]] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     held_too_late: int = 0
+    probes: Probes | None = None
     unaccounted: int = 0
     unaccounted_lines: list[int] = field(default_factory=list)
     extra: int = 0
@@ -166,6 +170,8 @@ def verify(
             notes.add_row = opened.enter_context(new_table(request.rows_path))
         roots = RootsOfLedgers()
         folds: list[AuditFold] = [roots] if request.with_roots else []
+        probes = ProbeNotes()
+        folds.append(probes)
         if notes is not None:
             folds += [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
@@ -189,6 +195,7 @@ def verify(
             places = _places(audit, audit.findings.places[word])
             result.findings[word] = {"count": count, "lines": places}
         result.erased, result.held_too_late = result.states.get("erased", 0), audit.held_too_late
+        result.probes = probes.summary()
         _conclude(result, audit)
         no_input = request.input_path is None
         result.attention = [
@@ -237,6 +244,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         or (result.input is not None and (result.rehearsal or result.missing_shards))
         or audit.findings.counts
         or audit.held_too_late
+        or (result.probes is not None and result.probes.came_back)
         or (result.expect_done and (result.not_erased or result.rehearsal))
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):

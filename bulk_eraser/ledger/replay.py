@@ -27,6 +27,13 @@ from bulk_eraser.records import (
     JobStatus,
     LeafSecret,
     Lost,
+    ProbeAnswered,
+    ProbeAsked,
+    ProbeDrawn,
+    ProbeFailed,
+    ProbeKey,
+    ProbeSent,
+    ProbeStatus,
     Record,
     Recovered,
     Rejected,
@@ -60,6 +67,13 @@ _Line = (
     | Download
     | Downloaded
     | Lost
+    | ProbeDrawn
+    | ProbeKey
+    | ProbeSent
+    | ProbeAsked
+    | ProbeFailed
+    | ProbeStatus
+    | ProbeAnswered
     | LeafSecret
     | Root
 )

@@ -8,12 +8,11 @@ from itertools import islice
 from typing import Any
 
 from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
 from bulk_eraser.errors import BulkEraserError
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
-from bulk_eraser.records import ExportStatus, JobAnswer, JobStatus, time_text
+from bulk_eraser.records import JobAnswer, JobStatus, time_text
 from bulk_eraser.sending.deadlines import Calendar
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
@@ -46,7 +45,7 @@ class Answers:
 
 
 class Asking:
-    """The `Work` of a follow: one pass over the jobs that are due, all of one `kind`.
+    """The `Work` of a follow: one pass over the jobs that are due, told in lines of one `kind`.
 
     `errors` counts the jobs that stay without an answer, by error word.
     """
@@ -59,7 +58,7 @@ class Asking:
         client: ElevateClient,
         pace: Pace,
         settings: RunSettings,
-        kind: JobKind,
+        kind: type[JobAnswer],
     ) -> None:
         self.errors: Counter[str] = Counter()
         self._due = due
@@ -69,7 +68,7 @@ class Asking:
         self._pace = pace
         self._settings = settings
         self._not_there: set[str] = set()
-        self._line = self._answer_of_export if kind is JobKind.EXPORT else self._answer_of_removal
+        self._kind = kind
 
     async def next_calls(self, most: int) -> list[Call]:
         return await asyncio.to_thread(lambda: list(islice(self._due, most)))
@@ -97,20 +96,14 @@ class Asking:
         if verdict.kind is not Kind.ACCEPTED:
             self.errors[verdict.error] += 1
             return
-        self._ledger.append(self._line(call, verdict.status or ""))
-
-    def _answer_of_removal(self, call: Call, status: str) -> JobAnswer:
-        is_finished = status in ("done", "error", "not_found")
-        again = None if is_finished else self._tomorrow()
-        return JobStatus(**call.fields, status=status, next_check_at=again)
-
-    def _answer_of_export(self, call: Call, status: str) -> JobAnswer:
-        is_finished = status in ("error", "not_found")
-        again = None if is_finished else time_text() if status == "done" else self._tomorrow()
-        return ExportStatus(**call.fields, status=status, next_check_at=again)
-
-    def _tomorrow(self) -> str:
-        return time_text(self._calendar.next_check_at(time.time()))
+        status = verdict.status or ""
+        again: float | None = self._calendar.next_check_at(time.time())
+        if status in ("error", "not_found"):
+            again = None
+        elif status == "done":  # of all but a removal, a result is to be had at once
+            again = None if self._kind is JobStatus else time.time()
+        next_check_at = None if again is None else time_text(again)
+        self._ledger.append(self._kind(**call.fields, status=status, next_check_at=next_check_at))
 
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:
         """Nothing happened to the job: it is asked about next time."""

@@ -12,12 +12,11 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bulk_eraser import __version__
-from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import (
     Attention,
     BulkEraserError,
@@ -28,17 +27,23 @@ from bulk_eraser.errors import (
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, accepted_lines
+from bulk_eraser.ledger.probes import ProbeBook, ProbedKey
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import (
     Accepted,
     Downloaded,
     ExportFacts,
+    ExportStatus,
     JobAnswer,
+    JobStatus,
     Lost,
+    ProbeStatus,
     Record,
     RunStarted,
+    time_text,
 )
 from bulk_eraser.sending.asking import Answers, Asking
+from bulk_eraser.sending.destinations import ExportFolder, ProbeAnswers
 from bulk_eraser.sending.downloading import Downloading
 from bulk_eraser.sending.encryption import Recipient
 from bulk_eraser.sending.job_survey import JobSurvey
@@ -69,8 +74,9 @@ class FollowedLedger:
     def __init__(self, path: str) -> None:
         self.facts = LedgerFacts()
         self.book = JobBook()
+        self.probes = ProbeBook()
         try:
-            self.file = LedgerFile(path, [self.facts, self.book])
+            self.file = LedgerFile(path, [self.facts, self.book, self.probes])
         except BaseException:  # whatever refused it, the temporary file is given back
             self.book.close()
             raise
@@ -99,6 +105,7 @@ class Follow:
         self._facts = ledger.facts
         self.export = _as_asked(request, ledger.facts.export)
         self._book = ledger.book
+        self._probes = ledger.probes
         self._answers = Answers()
         self._ended = 0
         self._folder: ResultFolder | None = None
@@ -162,7 +169,9 @@ class Follow:
             pool = await self._ask(session, pace)
             if folder is not None and not pool.stopped_by and self._look_again().ready:
                 pool = await self._download(session, pace, folder)
-            if pool.stopped_by or not self.request.wait or not self._look_again().pending:
+            if not pool.stopped_by:
+                pool = await self._answer_probes(session, pace) or pool
+            if pool.stopped_by or not self.request.wait or not self._is_pending():
                 return pool.stopped_by
             if await self._is_stopped_before_the_next(pool, began):
                 return pool.stopped_by
@@ -170,36 +179,54 @@ class Follow:
 
     async def _ask(self, session: Session, pace: Pace) -> Pool:
         self.to_send, self.settled = self.due, 0
-        asking = Asking(
-            map(_call_of, accepted_lines(self.file.read_at, self._jobs.due)),
-            self.request.calendar,
-            session.ledger,
-            session.client,
-            pace,
-            self.settings,
-            JobKind.EXPORT if self.export else JobKind.REMOVAL,
-        )
+        due = map(_call_of, accepted_lines(self.file.read_at, self._jobs.due))
+        return await self._ask_about(due, ExportStatus if self.export else JobStatus, session, pace)
+
+    async def _ask_about(
+        self, due: Iterator[Call], kind: type[JobAnswer], session: Session, pace: Pace
+    ) -> Pool:
+        calendar, ledger, client = self.request.calendar, session.ledger, session.client
+        asking = Asking(due, calendar, ledger, client, pace, self.settings, kind)
         pool = await session.perform(asking, pace)
         self._errors += asking.errors
         return pool
 
     async def _download(self, session: Session, pace: Pace, folder: ResultFolder) -> Pool:
         places, old = sorted(self._jobs.ready), self._jobs.may_have_expired
-        ready = zip(
-            accepted_lines(self.file.read_at, places), (it in old for it in places), strict=True
-        )
-        downloading = Downloading(
-            ready, len(places), folder, session.ledger, session.client, pace, self.settings
-        )
-        with closing(downloading):
+        lines = accepted_lines(self.file.read_at, places)
+        ready = ((_download_of(it), place in old) for it, place in zip(lines, places, strict=True))
+        with closing(ExportFolder(folder, len(places))) as destination:
+            downloading = Downloading(
+                ready, destination, session.ledger, session.client, pace, self.settings
+            )
             pool = await session.perform(downloading, pace)
+        self._errors += downloading.errors
+        return pool
+
+    async def _answer_probes(self, session: Session, pace: Pace) -> Pool | None:
+        """Ask about the probes that are due, and look at results; None if there are none."""
+        now = float("inf") if self.request.now else time.time()
+        due = self._probes.due(now, self.request.calendar.next_check_at)
+        if not due:
+            return None
+        self.to_send, self.settled = len(due), 0
+        pool = await self._ask_about(map(_question_of, due), ProbeStatus, session, pace)
+        ready = self._probes.ready()
+        if pool.stopped_by or not ready:
+            return pool
+        calls = ((_call_of_probe(it), True) for it in ready)
+        downloading = Downloading(
+            calls, ProbeAnswers(), session.ledger, session.client, pace, self.settings
+        )
+        pool = await session.perform(downloading, pace)
         self._errors += downloading.errors
         return pool
 
     def committed(self, records: Sequence[Record]) -> None:
         answers = [record for record in records if isinstance(record, JobAnswer)]
         ends = [record for record in records if isinstance(record, Downloaded | Lost)]
-        self._book.note([*answers, *ends])
+        self._book.note([*(it for it in answers if not isinstance(it, ProbeStatus)), *ends])
+        self._probes.note(records)
         self.settled += len(answers)
         for answer in answers:
             self._answers.note(answer.status)
@@ -233,6 +260,11 @@ class Follow:
             for word, jobs in words.items()
             if counts[word]
         ] + [Attention(word, count) for word, count in result.without_job.items() if count]
+        if probes := result.probes:
+            lines = [it.line for it in probes.back[:EXAMPLES]]
+            found = [Attention("came_back", probes.came_back, lines)]
+            found += [Attention("probe_lost", probes.lost)]
+            result.attention += [it for it in found if it.count]
         return result
 
     def summary(self) -> list[str]:
@@ -241,6 +273,9 @@ class Follow:
         if self._ended:
             parts.append(f"{self._ended:,} results settled")
         return parts + self._answers.most_common()
+
+    def _is_pending(self) -> bool:
+        return bool(self._look_again().pending or self._probes.waiting)
 
     # ── which jobs ──────────────────────────────────────────────────────────────────────────
 
@@ -278,14 +313,23 @@ class Follow:
 
     def _conclude(self, result: FollowResult, error: BulkEraserError | None) -> None:
         """Outcome and exit code, from the state of every job."""
-        pending = result.counts["pending"]
+        result.probes = self._probes.summary()
+        next_due = self._probes.next_due(self.request.calendar.next_check_at)
+        if next_due < float("inf"):
+            at = time_text(next_due)
+            result.next_check_at = min(at, result.next_check_at or at)
+        pending = result.counts["pending"] or self._probes.waiting
         if error is not None:
             result.fail(error, begun=True)
             return
         # Pending comes before failed: what is not finished may still end well, or badly.
         if pending:
             result.outcome, result.exit_code = "incomplete", ExitCode.NOT_FINISHED
-        elif any(result.counts.get(word) for word in _BAD_ENDS) or self._without_job:
+        elif (
+            any(result.counts.get(word) for word in _BAD_ENDS)
+            or self._without_job
+            or (result.probes is not None and result.probes.came_back)
+        ):
             result.exit_code = ExitCode.SOME_ROWS
         # Asked for with an option, so it counts more than that jobs are pending.
         if self.request.fail_if_overdue and result.listed["overdue_jobs"]:
@@ -315,6 +359,20 @@ def folder_of(export: ExportFacts) -> ResultFolder:
     """Raises as `ResultFolder` and `Recipient` do."""
     recipient = Recipient(export.encrypt_to) if export.encrypt_to else None
     return ResultFolder(export.output, export.max_result_bytes, recipient)
+
+
+def _download_of(accepted: Accepted) -> Call:
+    fields = {"key": accepted.key, "line": accepted.line, "jid": accepted.jid}
+    return Call(accepted.jid, fields)
+
+
+def _question_of(probed: ProbedKey) -> Call:
+    return Call(probed.jid, {"key": probed.key, "jid": probed.jid})
+
+
+def _call_of_probe(probed: ProbedKey) -> Call:
+    fields = {"probe": probed.probe, "key": probed.key, "line": probed.line, "jid": probed.jid}
+    return Call(probed.jid, fields)
 
 
 def _call_of(accepted: Accepted) -> Call:

@@ -22,7 +22,7 @@ from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.pacing.punctual import sleep_punctually
 from bulk_eraser.records import Record, RunFinished, RunStarted
 from bulk_eraser.sending.pool import Pool
-from bulk_eraser.sending.request import FollowResult, RunResult
+from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 from bulk_eraser.sending.signals import Signals
 from bulk_eraser.sending.work import Work
 from bulk_eraser.settings import RunSettings
@@ -48,7 +48,7 @@ class Progress(Protocol):
 Observe = Callable[[Progress, Pool, Pace], AbstractContextManager[None]]
 """Entered while requests are on their way, to show how far they are."""
 
-R_co = TypeVar("R_co", RunResult, FollowResult, covariant=True)
+R_co = TypeVar("R_co", RunResult, FollowResult, ProbeResult, covariant=True)
 
 
 class Batch(Progress, Protocol[R_co]):

@@ -6,6 +6,7 @@ from datetime import date
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import Result
+from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.records import ExportFacts
 from bulk_eraser.sending.counts import COUNTS
 from bulk_eraser.sending.deadlines import Calendar
@@ -19,6 +20,8 @@ __all__ = [
     "FollowRequest",
     "FollowResult",
     "ListedJob",
+    "ProbeRequest",
+    "ProbeResult",
     "RunRequest",
     "RunResult",
 ]
@@ -27,6 +30,7 @@ REHEARSAL = "rehearsal"
 """The target that a rehearsal's ledger belongs to; it never becomes a real run."""
 WITHOUT_JOB = ("refused", "failed", "unknown", "sent")
 JOB_COUNTS = ("jobs", "done", "error", "not_found", "pending")
+PROBE_COUNTS = ("population", "sampled", "asked", "failed", "not_reached")
 EXPORT_COUNTS = ("jobs", "downloaded", "empty", "error", "not_found", "lost", "pending")
 
 
@@ -113,8 +117,9 @@ class FollowResult(Result):
 
     `counts` are of the jobs by state, with their sum in `jobs`; `without_job` counts the keys of
     the ledger that have none and are not on hold, by state. `asked` is how many were answered in
-    this run. The lists name the first thousand, `listed` counts all of each. No job of a
-    `rehearsal` erases anything. `timestamp` is as in `RunResult`.
+    this run. `probes` says what came of samples, if there were any. The lists name the first
+    thousand, `listed` counts all of each. No job of a `rehearsal` erases anything. `timestamp` is
+    as in `RunResult`.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_COUNTS, 0))
@@ -130,6 +135,7 @@ class FollowResult(Result):
     slow_jobs: list[ListedJob] = field(default_factory=list)
     at_risk_jobs: list[ListedJob] = field(default_factory=list)
     overdue_jobs: list[ListedJob] = field(default_factory=list)
+    probes: Probes | None = None
     rehearsal: bool = False
     elapsed_s: float = 0.0
     ledger: str | None = None
@@ -150,3 +156,27 @@ class ExportFollowResult(FollowResult):
     output: str | None = None
     lost_jobs: list[ListedJob] = field(default_factory=list)
     expiring_jobs: list[ListedJob] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """Which ledger's erased people are sampled; `sample` as --sample has it."""
+
+    ledger_path: str
+    sample: str
+    route: Route = field(default_factory=Route)
+
+
+@dataclass
+class ProbeResult(Result):
+    """How a probe ended: `counts` are of people, `asked` those of the sample who have an export job
+    by now. `seed` is that of the sample. `timestamp` is as in `RunResult`."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PROBE_COUNTS, 0))
+    seed: str | None = None
+    requests: int = 0
+    retries: int = 0
+    elapsed_s: float = 0.0
+    ledger: str | None = None
+    head: str | None = None
+    timestamp: str | None = None

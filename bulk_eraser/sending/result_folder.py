@@ -18,13 +18,14 @@ so is every file (0600); their names hold no customer key.
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from bulk_eraser.elevate.archive import Listed, listing
 from bulk_eraser.errors import ConfigurationError, OutputWriteError
 from bulk_eraser.sending.encryption import Recipient
+from bulk_eraser.sending.incoming import Incoming
 
 __all__ = ["Kept", "Result", "ResultFolder"]
 
@@ -55,6 +56,7 @@ class ResultFolder:
         try:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
+                _sync(os.path.dirname(os.path.abspath(path)))  # or a power cut takes it along
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             mode = os.fstat(self._fd).st_mode
         except OSError as error:
@@ -84,8 +86,7 @@ class ResultFolder:
 
     def found(self, line: int, jid: str) -> Kept | None:
         """What an earlier follow put there. Raises `OutputWriteError` if it cannot be read."""
-        for is_empty in (False, True):
-            name = self.name_of(line, jid, is_empty=is_empty)
+        for name, is_empty in _names_of(line, jid):
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
             except FileNotFoundError:
@@ -109,8 +110,7 @@ class ResultFolder:
         return Result(self, self._fd, line, jid)
 
     def name_of(self, line: int, jid: str, *, is_empty: bool) -> str:
-        empty, packed = ".empty" if is_empty else "", ".age" if self.recipient else ""
-        return f"{line}-{_safe(jid)}{empty}.zip{packed}"
+        return _name_of(line, jid, is_empty=is_empty, is_encrypted=self.recipient is not None)
 
     def part_of(self, jid: str) -> str:
         return f"{_safe(jid)}.part"
@@ -123,73 +123,53 @@ class ResultFolder:
         )
 
 
+def _sync(folder: str) -> None:
+    """Have the names in it on disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _name_of(line: int, jid: str, *, is_empty: bool, is_encrypted: bool) -> str:
+    empty, packed = ".empty" if is_empty else "", ".age" if is_encrypted else ""
+    return f"{line}-{_safe(jid)}{empty}.zip{packed}"
+
+
+def _names_of(line: int, jid: str) -> Iterator[tuple[str, bool]]:
+    """What its file may be called, whatever was asked for then, and whether that says empty."""
+    for is_empty in (False, True):
+        for is_encrypted in (False, True):
+            yield _name_of(line, jid, is_empty=is_empty, is_encrypted=is_encrypted), is_empty
+
+
 def _safe(jid: str) -> str:
     """A jid is whatever the service says; a strange one is no part of a path."""
     return jid if _SAFE_JID.fullmatch(jid) else sha256(jid.encode()).hexdigest()
 
 
-class Result:
-    """One download on its way to its file, a `Sink`; a context manager that leaves no part of it.
-
-    `is_too_large`: more came than a result may have.
-    """
+class Result(Incoming):
+    """One download on its way to its file; a context manager that leaves no part of it."""
 
     def __init__(self, folder: ResultFolder, folder_fd: int, line: int, jid: str) -> None:
-        self.most = folder.most
-        self.is_too_large = False
         self._folder = folder
         self._folder_fd = folder_fd
         self._line = line
         self._jid = jid
         self._part = folder.part_of(jid)
-        self._size = 0
-        self._digest = sha256()
-        self._trouble: OSError | None = None
         try:
-            self._file = os.fdopen(self._open_part(), "w+b", buffering=0)
+            file = os.fdopen(self._open_part(), "w+b", buffering=0)
             if folder.recipient:  # unencrypted, it has no name: nothing is left of it after a kill
                 os.unlink(self._part, dir_fd=folder_fd)
         except OSError as error:
             raise folder.write_error(error) from None
-
-    def __enter__(self) -> "Result":
-        return self
+        super().__init__(file, folder.most)
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        super().__exit__()
         with suppress(OSError):
             os.unlink(self._part, dir_fd=self._folder_fd)
-
-    def take(self, part: bytes) -> bool:
-        """As `Sink` has it."""
-        self._size += len(part)
-        if self._size > self.most:
-            self.is_too_large = True
-            return False
-        self._digest.update(part)
-        view = memoryview(part)
-        try:
-            while view:
-                view = view[self._file.write(view) or 0 :]
-        except OSError as error:
-            self._trouble = error
-            return False
-        return True
-
-    def must_be_written(self) -> None:
-        """Raises `OutputWriteError` if the disk took no more of it."""
-        if self._trouble is not None:
-            raise self._folder.write_error(self._trouble)
-
-    def files(self) -> list[Listed]:
-        """What is in it, as its list says. Raises `ValueError` if it is no whole archive."""
-        fd = self._file.fileno()
-        return listing(lambda at, size: os.pread(fd, size, at), self._size)
-
-    @property
-    def sha256(self) -> str:
-        """Over all that came, in hexadecimal."""
-        return self._digest.hexdigest()
 
     def keep(self, *, is_empty: bool) -> Kept:
         """Have it on disk under its name; it is there when this returns.
@@ -201,8 +181,8 @@ class Result:
             if self._folder.recipient is not None:
                 kept = self._encrypted(name, is_empty, self._folder.recipient)
             else:
-                os.fsync(self._file.fileno())
-                kept = Kept(name, self._size, self.sha256, is_empty)
+                os.fsync(self.file.fileno())
+                kept = Kept(name, self.size, self.sha256, is_empty)
             os.rename(self._part, name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
             os.fsync(self._folder_fd)
         except OSError as error:
@@ -210,9 +190,9 @@ class Result:
         return kept
 
     def _encrypted(self, name: str, is_empty: bool, recipient: Recipient) -> Kept:
-        self._file.seek(0)
+        self.file.seek(0)
         with os.fdopen(self._open_part(), "w+b", buffering=0) as file:
-            recipient.encrypt(self._file, file)
+            recipient.encrypt(self.file, file)
             os.fsync(file.fileno())
             file.seek(0)
             digest = sha256()

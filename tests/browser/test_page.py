@@ -16,6 +16,22 @@ from typing import Any
 
 import pytest
 
+from bulk_eraser.evidence.report.as_html import as_html
+from bulk_eraser.records import PlanFacts
+from tests.unit.evidence.conftest import (
+    accepted,
+    excluded,
+    facts,
+    failed,
+    rejected,
+    sent,
+    started,
+    status,
+    summed,
+    unknown,
+    written,
+)
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="make test-browser installs it")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -66,7 +82,34 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "trouble": page_of(folder, "keys"),
         "erased": page_of(folder, "few"),
         "certificate": certificate,
+        "worst": worst_page(folder),
     }
+
+
+def worst_page(folder: Path) -> Path:
+    """A batch with keys in every state, with many digits, and many long reasons."""
+    run = started(
+        input=facts(name="customers-of-november-2026.csv", bytes=123_456_789, rows=1_234_567),
+        exclude_sha256="f" * 64,
+        requester="Somebody with a long name, Data Protection",
+        reference="DPO-2026-118",
+        plan=PlanFacts(sha256="a" * 64, made_by="Somebody else", made_at="2026-10-19T10:00:00Z"),
+    )
+    run.sent_when_complete = 1_200_000
+    held = [excluded(f"x{n}", 900_000 + n, f"{n} {'a long reason ' * 13}") for n in range(20)]
+    outcomes = [
+        *(accepted("e", 1_000_000), accepted("d", 1_000_001), accepted("j", 1_000_002)),
+        *(failed("r", 1_000_003), failed("f", 1_000_004, permanent=False), unknown("u", 1_000_005)),
+        *(rejected(1_000_010), rejected(1_000_011, "wrong_type"), excluded("e", 1_000_000, "late")),
+    ]
+    sent_ = [sent(key, 1_000_000 + n) for n, key in enumerate("edjrfup")]
+    asked = [started("follow", run="q"), status("e", "done"), status("j", "error")]
+    groups: list[Any] = [("2026-10-20", [run, *sent_]), ("2026-10-20", [*outcomes, *held])]
+    pending = status("d", "running", due="2026-11-30T00:00:00.000Z")
+    ledger = written(folder / "worst.ledger.ndjson", *groups, ("2026-11-20", [*asked, pending]))
+    page = folder / "worst.html"
+    page.write_text(as_html(summed(ledger)))
+    return page
 
 
 @contextmanager
@@ -185,7 +228,7 @@ def test_it_can_be_printed(opened: Any, name: str):
     assert 1 <= pdf.count(b"/Type /Page\n") <= 12
 
 
-@pytest.mark.parametrize("name", ["trouble", "erased"])
+@pytest.mark.parametrize("name", ["trouble", "erased", "worst"])
 def test_all_but_the_annexes_is_one_page_of_a4(opened: Any, name: str):
     """Verdict, pictures, facts, exceptions and the place for a signature, however much is wrong."""
     page = opened(name, viewport={"width": 688, "height": 1054})  # A4 without margins

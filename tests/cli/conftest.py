@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 import termios
@@ -252,19 +253,30 @@ class Service:
         self.port = 0
         self._came = asyncio.Event()
         self._runner: web.ServerRunner | None = None
+        self._reserved: socket.socket | None = None
 
     @property
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self) -> None:
+        """Serve, and again at the same port after a `stop`."""
+        if self._reserved is None:
+            self._reserved = reserved_port()
+            self.port = self._reserved.getsockname()[1]
         server = web.Server(self._serve, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.05)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.port = self._runner.addresses[0][1]
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def close(self) -> None:
+        """Stop, and give the port back."""
+        await self.stop()
+        if self._reserved is not None:
+            self._reserved.close()
 
     async def stop(self) -> None:
+        """Let nothing listen there."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -740,6 +752,15 @@ class Desk:
                 assert is_ours or path in self.may_hold_keys or MARK.encode() not in content
 
 
+def reserved_port() -> socket.socket:
+    """A port of loopback at which nothing listens and which nobody else is given: else what is
+    meant for a service that has stopped would be sent to that of another test."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the service may listen there
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
 def environment_in(folder: Path) -> dict[str, str]:
     """The variables of a command that works in this folder."""
     return {
@@ -784,13 +805,11 @@ async def service() -> AsyncIterator[Service]:
     service = Service()
     await service.start()
     yield service
-    await service.stop()
+    await service.close()
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port of loopback on which nothing listens."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port() -> Iterator[int]:
+    """A port of loopback on which nothing listens, unless the test has something do so."""
+    with reserved_port() as reserved:
+        yield reserved.getsockname()[1]

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.cli.conftest import rechained
+from tests.cli.test_follow import days_ago
 
 LEDGER = "keys.export.ledger.ndjson"
 FOLDER = "results"
@@ -626,3 +627,42 @@ async def test_an_export_is_found_in_a_ledger_with_pseudonyms(
     assert keys[0].encode() not in copy.read_bytes()
     ended = await desk.call("verify", copy.name, "--json")
     assert told(ended)["states"]["exported"] == 3
+
+
+async def test_a_result_is_found_however_it_was_put_there(desk: Any, service: Any, keys: list[str]):
+    """The results of a follow that was killed are found as well if the next one encrypts, and are
+    not asked for again: the service has them no more."""
+    pyrage = pytest.importorskip("pyrage")
+    source = desk.csv(keys[:3])
+    await exported(desk, service, source)
+    before = (desk.folder / LEDGER).read_bytes()
+    service.result = data_of
+    await followed(desk)
+    (desk.folder / LEDGER).write_bytes(before)
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    await exported(desk, service, source, "--encrypt-to", recipient)
+    service.result = lambda jid: 404
+    ended = await followed(desk)
+    assert ended.code == 0
+    assert told(ended)["counts"]["downloaded"] == 3
+
+
+async def test_a_result_that_is_not_fetched_in_time_is_listed(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Done for five days by the first answer that said so, and never downloaded: it expires soon,
+    however often it was asked about since."""
+    await exported(desk, service, desk.csv(keys[:2]))
+    [bad] = service.jids[keys[1]]
+    service.result = lambda jid: 503 if jid == bad else data_of(jid)
+    few = ("--max-attempts", "1", "--max-outage", "2")
+    ended = await followed(desk, *few)
+    assert told(ended)["listed"]["expiring_jobs"] == 0
+    days_ago(desk.folder / LEDGER, 5)
+    ended = await followed(desk, *few)
+    assert [job["jid"] for job in told(ended)["expiring_jobs"]] == [bad]
+    ended = await followed(desk, *few)
+    assert told(ended)["listed"]["expiring_jobs"] == 1
+    service.result = data_of
+    ended = await followed(desk)
+    assert told(ended)["listed"]["expiring_jobs"] == 0

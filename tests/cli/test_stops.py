@@ -282,7 +282,6 @@ async def test_two_runs_that_begin_together(desk: Any, service: Any, keys: list[
 async def test_nothing_listens(desk: Any, service: Any, keys: list[str]):
     """While nothing listens few attempts are made, no key fails, and the run ends with 69; once
     a service is there, the same command erases every key."""
-    port = service.port
     await service.stop()
     source = desk.csv(keys[:300])
     down = await desk.run(source, service, "--max-outage", 2)
@@ -294,7 +293,7 @@ async def test_nothing_listens(desk: Any, service: Any, keys: list[str]):
     assert max(line["attempt"] for line in ledger.of("sent")) > 1
     assert not ledger.sent()  # nothing left, and the ledger says so
     assert 2 <= down.json["elapsed_s"] < 20
-    await service.start(port)
+    await service.start()
     up = await desk.run(source, service, "--max-outage", 2)
     desk.reconcile(source, up, service)
     assert up.code == 0

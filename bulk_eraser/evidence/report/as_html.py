@@ -49,9 +49,11 @@ __all__ = ["as_html"]
 
 RUNS = 200
 """Runs that are listed; a batch has rarely more than a dozen."""
-EXCEPTIONS = 7
-"""Kinds of exceptions on the first printed page, the longest reason there; an annex has all."""
-LONGEST_REASON = 90
+ROOM = 19
+"""Rows of exceptions, states and remarks for which there is room on the first printed page; an
+annex has all exceptions."""
+FEWEST, MOST = 2, 10
+LONGEST_REASON = 80
 CHECK = "check_ledger.py"
 
 
@@ -78,6 +80,8 @@ def as_html(summary: Summary) -> str:
 def _view(summary: Summary) -> dict[str, Any]:
     now = datetime.fromisoformat(summary.made_at)
     exceptions = _exceptions(summary)
+    others = sum(map(bool, summary.states.values())) + len(remarks(summary))
+    first = [_in_short(it) for it in exceptions[: max(FEWEST, min(MOST, ROOM - others))]]
     return {
         "s": summary,
         "title": title(summary),
@@ -95,9 +99,9 @@ def _view(summary: Summary) -> dict[str, Any]:
         "next_check": next_check(summary, now),
         "certificate": CERTIFICATE,
         "performed": _performed(summary),
-        "exceptions": [_in_short(it) for it in exceptions[:EXCEPTIONS]],
-        "more_exceptions": exceptions[EXCEPTIONS:],
-        "all_exceptions": exceptions if _are_too_long(exceptions) else [],
+        "exceptions": first,
+        "more_exceptions": exceptions[len(first) :],
+        "all_exceptions": [] if first == exceptions else exceptions,
         "hold_list": next((it.hold_list for it in reversed(summary.runs) if it.hold_list), None),
         "rows": each_row_once(summary.rows),
         "limits": LIMITS,
@@ -184,8 +188,3 @@ def _exceptions(summary: Summary) -> list[_Exception]:
 def _in_short(exception: _Exception) -> _Exception:
     count, why, where, advice = exception
     return count, why if len(why) <= LONGEST_REASON else why[:LONGEST_REASON] + "…", where, advice
-
-
-def _are_too_long(exceptions: list[_Exception]) -> bool:
-    """For the first page."""
-    return len(exceptions) > EXCEPTIONS or any(_in_short(it) != it for it in exceptions)

@@ -23,6 +23,7 @@ from bulk_eraser.wording import (
     counted,
     plural,
     printable,
+    probed,
     run_ending,
     time_in_words,
 )
@@ -33,7 +34,8 @@ __all__ = ["at_a_glance", "in_full"]
 def at_a_glance(summary: Summary) -> str:
     """What a batch is, what became of everybody, when to ask next, deadlines."""
     why = [f"  {it.count:,} {it.state}: {failure_meaning(it)}" for it in summary.failures]
-    lines = [*_what(summary), *_states(summary), *_times(summary), *why]
+    probes = probed(summary.probes) if summary.probes is not None else []
+    lines = [*_what(summary), *_states(summary), *probes, *_times(summary), *why]
     return "\n".join([printable(line) for line in lines])
 
 

@@ -21,6 +21,7 @@ from bulk_eraser.wording import (
     moment,
     plural,
     printable,
+    probed,
 )
 
 __all__ = [
@@ -183,6 +184,8 @@ def remarks(summary: Summary) -> list[str]:
     if summary.findings:
         words = ", ".join(summary.findings)
         found.append(f"The lines of the ledgers do not fit in some places ({words}).")
+    if summary.probes is not None:
+        found += probed(summary.probes)
     return found
 
 

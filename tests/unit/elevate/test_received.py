@@ -187,3 +187,64 @@ def test_nothing_waits_for_the_collector() -> None:
         assert watch() is None
     finally:
         gc.enable()
+
+
+class Bucket:
+    """Where a large body goes; it takes `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.content = b""
+
+    def take(self, part: bytes) -> bool:
+        self.content += part
+        return len(self.content) <= self.most
+
+
+def test_a_body_that_goes_elsewhere():
+    """That of a 200 goes there, of any length, and not into the answer; so with chunks."""
+    body = bytes(3 * MAX_BODY)
+    for framed in (
+        OK + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        CHUNKED + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n",
+    ):
+        bucket = Bucket(1 << 20)
+        reader = AnswerReader(bucket)
+        for at in range(0, len(framed), 1000):
+            reader.feed(framed[at : at + 1000])
+        assert body_of(reader.outcome) == (b"", True)
+        assert bucket.content == body
+
+
+def test_a_refusal_is_no_body_of_that_kind():
+    """What a 404 says comes with the answer, within the usual bounds."""
+    bucket = Bucket(1 << 20)
+    reader = AnswerReader(bucket)
+    reader.feed(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone")
+    assert body_of(reader.outcome) == (b"gone", True)
+    assert bucket.content == b""
+
+
+def test_reading_stops_when_there_is_enough():
+    """Also of a body of which nothing says how long it is: the answer counts as broken off."""
+    bucket = Bucket(100_000)
+    reader = AnswerReader(bucket)
+    reader.feed(OK + b"\r\n")
+    for _ in range(1000):
+        if reader.outcome is None:
+            reader.feed(bytes(1000))
+    assert body_of(reader.outcome) == (b"", False)
+    assert len(bucket.content) < 102_000
+
+
+def test_chunks_of_one_byte_are_bounded_as_well():
+    """Of what is sent around the bytes, there is an end."""
+    bucket = Bucket(1000)
+    reader = AnswerReader(bucket)
+    reader.feed(CHUNKED)
+    fed = 0
+    while reader.outcome is None and fed < 10 * MAX_ANSWER:
+        reader.feed(b"1;" + b"x" * 5_000 + b"\r\n.\r\n")
+        fed += 5_007
+    assert body_of(reader.outcome)[1] is False
+    assert fed < 2 * MAX_ANSWER
