@@ -11,7 +11,8 @@ import msgspec
 
 __all__ = ["MOST_SHARDS", "Part", "Shard", "Shards", "shards_in_words"]
 
-MOST_SHARDS = 10_000
+MOST_SHARDS = 256
+"""As many ledgers as are looked at together."""
 
 
 class Part(Protocol):

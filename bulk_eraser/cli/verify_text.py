@@ -41,6 +41,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_ledger_lines(ledger)))
         for head, place in verified.expected_heads.items():
             output.result(_head_line(head, place))
+        for sealed in verified.sealed:
+            output.result(_sealed_line(sealed))
         for receipt in verified.receipts:
             output.result(_receipt_line(receipt))
         for stamp in sorted(verified.timestamps, key=lambda it: it["commit"] or 0):
@@ -171,11 +173,21 @@ def _head_line(head: str, place: dict[str, Any] | None) -> str:
             f"Expected head {head}: that of the ledger from which this one was derived, as its "
             "first line says. Expect the head that `pseudonymize` printed"
         )
-    after = "nothing follows it"
-    if place["commits_after"]:
-        commits, lines = place["commits_after"], place["lines_after"]
-        after = f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
-    return f"Expected head {head}: commit {place['commit']:,}, {after}"
+    return f"Expected head {head}: commit {place['commit']:,}, {_what_follows(place)}"
+
+
+def _sealed_line(sealed: dict[str, Any]) -> str:
+    of = f"Sealed head of {printable(sealed['ledger'])}"
+    if sealed["commit"] is None:
+        return f"{of}: not among its commits"
+    return f"{of}: commit {sealed['commit']:,}, {_what_follows(sealed)}"
+
+
+def _what_follows(place: dict[str, Any]) -> str:
+    if not place["commits_after"]:
+        return "nothing follows it"
+    commits, lines = place["commits_after"], place["lines_after"]
+    return f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
 
 
 def _receipt_line(receipt: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Protocol
 
-from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
+from bulk_eraser.errors import ConfigurationError, LedgerDamaged, UsageError, no_temporary_room
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
@@ -53,6 +53,8 @@ __all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
+MOST_LEDGERS = 256
+"""Their numbers are kept in a byte."""
 _HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED, KeyState.EXPORTED}
 _OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
 _COUNTS_FIRST = (
@@ -101,9 +103,10 @@ class Audit:
     asked for every partition. `ledger_of` says of several ledgers which one told the state of a
     key in the partition that was asked for last. Each of `folds` is handed what is read as well.
 
-    Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
-    different ways, `TemporaryFolderFull` when the temporary folder is full. A broken chain raises
-    nothing: see `damage` of its account, which holds what stands before the break.
+    Raises `UsageError` when a ledger cannot be read or there are too many, `ConfigurationError`
+    when they name keys in different ways, `TemporaryFolderFull` when the temporary folder is full.
+    A broken chain raises nothing: see `damage` of its account, which holds what stands before the
+    break.
     """
 
     def __init__(
@@ -112,6 +115,10 @@ class Audit:
         expect: Sequence[str] = (),
         folds: Sequence[AuditFold] = (),
     ) -> None:
+        if len(paths) > MOST_LEDGERS:
+            raise UsageError(
+                f"{len(paths):,} ledgers are too many at once. Name {MOST_LEDGERS} at most."
+            )
         self.findings = Findings()
         self.folds = folds
         self.ledger_of: dict[bytes, int] = {}

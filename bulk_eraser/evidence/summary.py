@@ -53,7 +53,8 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class LedgerProof:
-    """One ledger: its name, what its chain proves, and from which other it was derived."""
+    """One ledger: its name, what its chain proves, from which other it was derived, and of which
+    `shard` it is (“2 of 4”)."""
 
     ledger: str
     head: str
@@ -64,6 +65,7 @@ class LedgerProof:
     damage: str | None
     being_written: bool
     derived_from: str | None
+    shard: str | None = None
 
 
 @dataclass(frozen=True)

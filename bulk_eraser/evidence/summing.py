@@ -206,6 +206,7 @@ def _ledger(account: LedgerAccount) -> LedgerProof:
         damage=account.damage,
         being_written=account.being_written,
         derived_from=account.derived_from.head if account.derived_from else None,
+        shard=str(account.facts.shard) if account.facts.shard else None,
     )
 
 

@@ -78,16 +78,19 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
+    `sealed` has ledgers with the head that each must have among its own, as a seal says it.
     `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
     those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
     `with_roots` has the roots for certificates computed anew, which takes another reading.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
+    `by_itself` looks at a shard's ledger for its own sake: none of the others is missed.
     """
 
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
+    sealed: Sequence[tuple[str, str]] = ()
     receipts: Sequence[str] = ()
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     expect_stamps: bool = False
@@ -97,6 +100,7 @@ class VerifyRequest:
     expect_done: bool = False
     with_roots: bool = False
     naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
+    by_itself: bool = False
 
 
 @dataclass
@@ -104,7 +108,8 @@ class VerifyResult(StampedResult):
     """What `verify` found: the object that `--json` prints.
 
     `states` counts the rows of the input by what became of them (without an input, the keys of the
-    ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
+    ledgers); `erased` is one of them. `sealed` says which commit a sealed head is (None: it is
+    gone) and what follows it. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
     `missing_shards` are those whose ledgers are not among these; rows of theirs are in `states` as
@@ -120,6 +125,7 @@ class VerifyResult(StampedResult):
     expect_done: bool = False
 
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    sealed: list[dict[str, Any]] = field(default_factory=list)
     receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
@@ -175,15 +181,16 @@ def verify(
         if notes is not None:
             folds += [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
-        expected = [*heads, *stamped]
+        expected = [*heads, *stamped, *(head for _, head in request.sealed)]
         audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
         if notes is not None:
             notes.accounts = audit.ledgers
         roots.note_wrong_ones(audit.ledgers, audit.findings)
         known = _note_ledgers(result, audit, expected)
-        if audit.shards is not None:
+        if audit.shards is not None and not request.by_itself:
             result.missing_shards = [msgspec.to_builtins(it) for it in audit.shards.missing]
         result.expected_heads = {head: known[head] for head in heads}
+        _note_sealed(result, audit, request.sealed)
         _note_receipts(result, audit, receipts)
         for path, stamp in request.stamps.items():
             result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
@@ -222,6 +229,11 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         result.error = (
             f"The expected head {lost[0][:12]}…{which} is not one of the commits: the ledger was "
             "cut off before it, or rewritten."
+        )
+    elif gone := [it for it in result.sealed if it["commit"] is None]:
+        result.error = (
+            f"The ledger {gone[0]['ledger']} does not have the head that was sealed, "
+            f"{gone[0]['head'][:12]}…: it was cut off before it, or rewritten."
         )
     elif wrong := [receipt for receipt in result.receipts if receipt["differs"]]:
         result.error = (
@@ -278,6 +290,17 @@ def _note_ledgers(
                 "lines_after": account.lines - line,
             }
     return found
+
+
+def _note_sealed(result: VerifyResult, audit: Audit, sealed: Sequence[tuple[str, str]]) -> None:
+    accounts = {account.path: account for account in audit.ledgers}
+    for path, head in sealed:
+        account = accounts[path]
+        commit, line = account.kept.get(head, (None, None))
+        about = {"ledger": path, "head": head, "commit": commit}
+        about["commits_after"] = None if commit is None else account.commits - commit
+        about["lines_after"] = None if line is None else account.lines - line
+        result.sealed.append(about)
 
 
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
