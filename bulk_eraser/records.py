@@ -471,10 +471,10 @@ class Root(Record, tag="root", kw_only=True):
 
     It stands alone in its group, right behind that of its `leaf_secret`, and covers all lines up to
     there: `covers` is the head at that point. `leaves` is the number of statements, `format` their
-    form.
+    form: in 1 they say nothing of probes.
     """
 
-    format: int = 1
+    format: int
     root: str
     leaves: int
     covers: str

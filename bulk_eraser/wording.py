@@ -31,6 +31,9 @@ __all__ = [
     "time_in_words",
 ]
 
+MOST_NAMED = 3
+"""People that are named of those whose data came back."""
+
 _LABELS = {
     "accepted": "accepted: the service created a removal job",
     "already_settled": "accepted in an earlier run: the removal job exists",
@@ -212,16 +215,21 @@ def probed(probes: Probes) -> list[str]:
     of_all = f"{gone:,} of {sampled:,} sampled people: nothing left."
     if sampled == 1:
         of_all = f"{gone} of 1 sampled person: nothing left."
+    # Those who are asked about anew have an answer already, by which they are counted.
+    again = gone + back + probes.lost + probes.waiting + probes.not_asked - sampled
     others = [
         f"{count:,} {what}"
         for count, what in (
-            (probes.waiting, "not answered yet"),
+            (probes.waiting - again, "not answered yet"),
+            (again, "asked about again, not answered yet"),
             (probes.not_asked, "not asked about yet"),
             (probes.lost, "without an answer (lost)"),
         )
         if count
     ]
     lines = [of_all + (f" {', '.join(others).capitalize()}." if others else "")]
+    if probes.lost:
+        lines[0] += " A lost answer says nothing: use `probe` again."
     if back:
         have = "person has" if back == 1 else "people have"
         lines.append(
@@ -229,6 +237,9 @@ def probed(probes: Probes) -> list[str]:
             "carried the key to a new visit, which is nobody's fault; or the removal has left "
             "something. Ask Voyado and name the jid; a new `run`, with a new ledger, removes it."
         )
+        shown = [f"line {it.line:,}, jid {printable(it.jid)}" for it in probes.back[:MOST_NAMED]]
+        more = [f"{back - len(shown):,} more (`report --json`)"] if back > len(shown) else []
+        lines.append(f"Data came back of: {'; '.join(shown + more)}.")
     elif gone >= probes.population:
         lines.append("Everybody who was erased was asked about.")
     elif gone:

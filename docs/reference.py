@@ -76,7 +76,7 @@ EXIT_CODES = {
         "commit. `follow`: all jobs are finished, but some in `error` or `not_found`, or some keys "
         "have no job, somebody who was probed came back, or results of exports are lost. "
         "`status`: all is finished, with failures. "
-        "`certificate`: that person is not erased, and no job is pending.",
+        "`certificate`: that person is not erased, and no job is pending, or came back.",
         "for those rows",
     ),
     ExitCode.INPUT: (
@@ -238,7 +238,7 @@ FIELDS = {
     "certificate.line": "line of the row in the input; null if nobody was found",
     "certificate.head": "digest over the ledger up to the root, to be kept elsewhere",
     "root": "root of the Merkle tree, in hexadecimal",
-    "leaves": "number of erased keys that it stands for",
+    "leaves": "number of erased keys that it stands for, without those who came back",
     "index": "number of this one among them, from 0",
     "new_root": "was a root added to the ledger?",
     "verifier_key": "what others need to verify the signature (signed-note); null without one",

@@ -25,14 +25,19 @@ from bulk_eraser.evidence.certificate.proof_file import FIRST_LINE, PAGE_BEGINS,
 from bulk_eraser.evidence.certificate.signed_note import Signer, signer_of
 from bulk_eraser.evidence.report.words import ADVICE
 from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.probes import CAME_BACK
 from bulk_eraser.ledger.pseudonyms import RAW
-from bulk_eraser.wording import STATE_MEANINGS, counted, printable
+from bulk_eraser.wording import STATE_MEANINGS, counted, printable, time_in_words
 
 __all__ = ["CertificateResult", "certificate"]
 
 SHARED_JOB = (
     "Elevate gave the same jid to another key as well, so one of them may not be erased. Ask "
     "Voyado, and name the jid (`verify` finds it)."
+)
+ADVICE_IF_BACK = (
+    "Ask Voyado, and name that job and the removal job. Erase the key again with a new `run` and a "
+    "new ledger, and take the certificate from that one."
 )
 
 
@@ -123,7 +128,8 @@ def certificate(given: CertificateOptions, signing: SigningOptions, told: Output
 
     Adds two lines to LEDGER, unless it has them already: the root of a Merkle tree over all keys
     that are erased, and a secret that keeps others from guessing. Nobody gets a certificate whose
-    removal job is not done: that ends with 75 while it is pending, else with 3.
+    removal job is not done: that ends with 75 while it is pending, else with 3. Nor does anybody of
+    whom a probe has found data since (3).
     """
     output, result = told.output(), CertificateResult(ledger=given.ledger)
 
@@ -221,7 +227,14 @@ def _note_refusal(result: CertificateResult, refused: NotCertified) -> None:
     """75 while it may still become true, else 3."""
     state, result.line = refused.state, refused.line
     where = f"No certificate for the key on line {refused.line:,}"
-    if state is KeyState.ERASED:
+    if refused.back is not None:
+        back = refused.back
+        result.error = (
+            f"{where}: Elevate had data of this person again when it was asked on "
+            f"{time_in_words(back.asked_at)} (export job {back.jid}, answered by "
+            f"{time_in_words(back.answered_at)}). {ADVICE_IF_BACK}"
+        )
+    elif state is KeyState.ERASED:
         result.error = f"{where}: {SHARED_JOB}"
     else:
         meaning = STATE_MEANINGS[state.word]
@@ -230,6 +243,8 @@ def _note_refusal(result: CertificateResult, refused: NotCertified) -> None:
     result.outcome = "incomplete"
     result.exit_code = ExitCode.NOT_FINISHED if is_open else ExitCode.SOME_ROWS
     reason = "jid_of_several_keys" if state is KeyState.ERASED else state.word
+    if refused.back is not None:
+        reason = CAME_BACK
     result.attention = [Attention(reason, 1, [refused.line])]
     if is_open:
         result.next = command_of("follow", result.ledger or "")

@@ -49,10 +49,9 @@ class ResultOptions(Bundle):
 
     heading = "Where the results are put"
 
-    output: str = option(
+    output: str | None = option(
         "DIR",
         "Folder for the results, one file for each key; made if need be, readable by you alone.",
-        default="",
         env=False,
     )
     encrypt_to: str | None = option(
@@ -118,7 +117,7 @@ def export(
         request = request_of(given, recorded, source, service, settings, output, export=facts)
         if not given.dry_run:  # what makes the results impossible is told before any job
             folder_of(facts).close()
-        warn_if_unencrypted(facts, output)
+        warn_if_unencrypted(facts, output, "Encrypt them with --encrypt-to")
         return execute(request, settings, how, output)
 
     tell_how = partial(tell, JobKind.EXPORT, given, source.input_path)
@@ -126,11 +125,10 @@ def export(
     return conclude(output, RunResult(ledger=recorded.ledger), work, told_, told_)
 
 
-def warn_if_unencrypted(facts: ExportFacts, output: Output) -> None:
-    """People's data on a disk: whoever means that is told all the same."""
+def warn_if_unencrypted(facts: ExportFacts, output: Output, how: str) -> None:
+    """People's data on a disk: whoever means that is told all the same, and `how` to encrypt it."""
     if facts.encrypt_to is None:
         output.warn(
             f"the results will lie UNENCRYPTED in {printable(facts.output)}: all that the service "
-            "knows of these people. Encrypt them with --encrypt-to, and delete them when they are "
-            "no longer needed."
+            f"knows of these people. {how}, and delete them when they are no longer needed."
         )

@@ -166,7 +166,8 @@ def follow(
             warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
             if pursued.export is not None:
-                warn_if_unencrypted(pursued.export, output)
+                how = "To encrypt them, use the same `export` command first, with --encrypt-to"
+                warn_if_unencrypted(pursued.export, output, how)
             _describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 shown = Display(output, settings.rate)
@@ -318,10 +319,11 @@ def _advice(result: FollowResult) -> str:
 
 def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
     target, version = pursued.settings.target, pursued.settings.api_version
-    due = pursued.due
+    due = counted(pursued.due, "job")
+    due += f" and {counted(probes, 'probe')}" if (probes := pursued.probes_due) else ""
     output.say(
         f"Ledger {printable(pursued.file.path)}: target {printable(target.name)}, API {version}; "
-        f"{counted(due, 'job')} to ask about now"
+        f"{due} to ask about now"
     )
     if verbose:
         for name, value in pursued.settings.recorded().items():
@@ -338,17 +340,32 @@ def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
         output.error(printable(ending.error))
     elif ending.counts["pending"] or (ending.probes and ending.probes.waiting):
         again = "" if wait else _when_again(ending.next_check_at)
-        waiting = ending.probes.waiting if ending.probes else 0
-        pending = f"{counted(ending.counts['pending'] + waiting, 'job')} pending"
-        output.always(f"Not finished: {_erased(ending)}, {pending}.{_without_job(ending)}{again}")
+        output.always(
+            f"Not finished: {_erased(ending)}{_open(ending)}.{_without_job(ending)}{again}"
+        )
         return
     elif ending.exit_code == ExitCode.SOME_ROWS:
-        advice = _advice(ending)
-        output.always(f"All jobs are finished: {_erased(ending)}.{_without_job(ending)}{advice}")
+        told = f"{_erased(ending)}{_came_back(ending)}"
+        output.always(f"All jobs are finished: {told}.{_without_job(ending)}{_advice(ending)}")
     else:
         output.always(f"Complete: {_erased(ending)}.{_without_job(ending)}")
     if ending.next is not None and ending.outcome != "refused":
         output.always(f"{how_to_continue(ending)}:", command=as_typed(ending.next))
+
+
+def _open(result: FollowResult) -> str:
+    """What there is to wait for."""
+    pending, probes = result.counts["pending"], result.probes
+    jobs = f", {counted(pending, 'job')} pending" if pending else ""
+    waiting = probes.waiting if probes else 0
+    return jobs + (f"; {counted(waiting, 'probe')} not answered yet" if waiting else "")
+
+
+def _came_back(result: FollowResult) -> str:
+    if result.probes is None or not result.probes.came_back:
+        return ""
+    people = "person" if result.probes.came_back == 1 else "people"
+    return f"; data of {result.probes.came_back:,} sampled {people} came back"
 
 
 def _when_again(next_check_at: str | None) -> str:

@@ -3,7 +3,6 @@
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
 from bulk_eraser.cli.consent import have_it_typed, is_somebody_there
@@ -19,6 +18,7 @@ from bulk_eraser.cli.options import (
 )
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampOptions
+from bulk_eraser.cli.sending import follow_options
 from bulk_eraser.cli.service import ServiceOptions, within_file_limit
 from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.errors import UsageError
@@ -39,10 +39,9 @@ class ProbeOptions(Bundle):
     heading = "Who is asked about"
 
     ledger: str = argument("LEDGER", "The ledger whose erased people are sampled.")
-    sample: str = option(
+    sample: str | None = option(
         "N|P%",
         "How many of the erased people are sampled: a number, or a percentage.",
-        default="",
         env=False,
     )
     yes: bool = flag("Give consent: ask the service without asking here.", env=False)
@@ -70,13 +69,14 @@ def probe(
     output = told.output()
 
     def work() -> ProbeResult:
-        if not given.sample:
+        sample = given.sample
+        if not sample:
             raise UsageError("Say how many people to ask about with --sample, such as 60 or 1%.")
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
             settings = within_file_limit(settings_of(target, pace, ledger), output)
             route = service.route(settings.target, settings.api_version)
             proofs = stamped.proofs(None, service)
-            asked = Probe(ProbeRequest(given.ledger, given.sample, route), settings, ledger)
+            asked = Probe(ProbeRequest(given.ledger, sample, route), settings, ledger)
             api_key = service.api_key(output)
             warn_of_version(settings.api_version, output)
             _ask_consent(asked, output, is_given=given.yes)
@@ -84,11 +84,11 @@ def probe(
                 result = runner.run(asked.carry_out(api_key, Display(output, settings.rate)))
             proofs.leave(output, asked.run_started, result)
             is_done = result.error is None and not result.counts["failed"]
-            words = ("follow", given.ledger) if is_done else sys.argv[1:]
-            result.next = command_of(*words)
+            follow = ("follow", given.ledger, *follow_options(target, service))
+            result.next = command_of(*(follow if is_done else sys.argv[1:]))
             return result
 
-    tell = in_a_step("probe", partial(_tell, given))
+    tell = in_a_step("probe", _tell)
     return conclude(output, ProbeResult(ledger=given.ledger), work, tell, tell)
 
 
@@ -105,7 +105,7 @@ def _ask_consent(asked: Probe, output: Output, *, is_given: bool) -> None:
     )
     say(
         f"{counted(asked.to_send, 'export job')} will be created. The results are looked at and "
-        "thrown away; nobody is erased by it."
+        "thrown away; nobody is erased by this."
     )
     if is_asked:
         have_it_typed(asked.to_send, "export jobs", output)
@@ -116,7 +116,7 @@ def _ask_consent(asked: Probe, output: Output, *, is_given: bool) -> None:
         )
 
 
-def _tell(given: ProbeOptions, output: Output, result: ProbeResult) -> None:
+def _tell(output: Output, result: ProbeResult) -> None:
     counts = result.counts
     if result.head is not None:
         output.result(
@@ -133,6 +133,6 @@ def _tell(given: ProbeOptions, output: Output, result: ProbeResult) -> None:
     else:
         output.always("Asked. The service answers in about six days, and only within a week after.")
     if result.next is not None and result.outcome != "refused":
-        is_follow = result.next[-2:] == ["follow", given.ledger]
-        lead = "Hear the answers, once a day, with" if is_follow else how_to_continue(result)
+        is_done = result.error is None and not counts["failed"]
+        lead = "Ask for the answers once a day with" if is_done else how_to_continue(result)
         output.always(f"{lead}:", command=as_typed(result.next))

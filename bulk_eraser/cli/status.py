@@ -14,6 +14,7 @@ from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verification import VerifyRequest
+from bulk_eraser.ledger.probes import attention_of
 from bulk_eraser.wording import printable, probed
 
 __all__ = ["Batch", "StatusResult", "status"]
@@ -158,7 +159,8 @@ def _attention(summary: Summary) -> list[Attention]:
         "at_risk": summary.deadlines.at_risk,
         "overdue": summary.deadlines.overdue,
     }
-    return found + [Attention(word, count) for word, count in counts.items() if count]
+    found += [Attention(word, count) for word, count in counts.items() if count]
+    return found + (attention_of(summary.probes) if summary.probes is not None else [])
 
 
 def _next(path: str, summary: Summary) -> list[str] | None:

@@ -110,7 +110,7 @@ def _request(
         reading=reading,
         rows_path=given.rows,
         expect_done=given.expect_done,
-        with_roots=True,
+        anew=True,
         naming=lambda: naming_of(True, output),
     )
 

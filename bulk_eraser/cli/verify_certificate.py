@@ -129,6 +129,13 @@ def _tell(output: Output, result: CheckedResult) -> None:
     jid = printable(said["jid"])
     output.result(f"  {time_in_words(said['accepted_at'])}: accepted, removal job {jid}")
     output.result(f"  {time_in_words(said['done_at'])}: erased, as the service reported by then")
+    if probe := said.get("probe"):
+        output.result(
+            f"  {time_in_words(probe['asked_at'])}: asked whether anything is left, export job "
+            f"{printable(probe['jid'])}"
+        )
+        when = time_in_words(probe["answered_at"])
+        output.result(f"  {when}: nothing left, as the service had answered by then")
     output.result(f"Head of the ledger behind it: {result.head}")
     output.always(f"Verified: one of {counted(result.leaves, 'erased key')} under that head.")
     if result.is_of_key is None:

@@ -150,6 +150,8 @@ def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
         what = f"{counted(answers, 'answer')} about jobs"
         if downloaded := lines.get("downloaded", 0):
             what += f", {counted(downloaded, 'download')}"
+        if about_probes := lines.get("probe_status", 0) + lines.get("probe_answered", 0):
+            what += f", {about_probes:,} about probes"
     elif run["command"] == "probe":
         what = f"{run['lines'].get('probe_asked', 0):,} sampled people asked about"
     else:

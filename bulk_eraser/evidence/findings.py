@@ -19,6 +19,8 @@ FINDINGS = {
     "counts_differ": "a run's counts are not those of its lines, or do not add up",
     "wrong_root": "a root for certificates is not that of the keys erased before it, or stands in "
     "the wrong place",
+    "wrong_sample": "a sample for a probe is not the one that its seed draws from the keys erased "
+    "before it, or somebody was asked about who is in none",
     "jid_of_several_keys": "one jid stands for several keys, so some of them may have no job",
     "key_with_several_jids": "a key was accepted in several ledgers, so it has several jobs",
 }
@@ -33,6 +35,7 @@ FORGED = (
     "line_of_another_kind",
     "counts_differ",
     "wrong_root",
+    "wrong_sample",
 )
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import ceil
 
 from bulk_eraser.ledger.replay import Group
-from bulk_eraser.records import Accepted, Rejected, RunStarted, Sent
+from bulk_eraser.records import Accepted, ProbeSent, Rejected, RunStarted, Sent
 
 __all__ = ["Durations", "Reason", "RunNotes", "Timeline"]
 
@@ -104,6 +104,9 @@ class RunNotes:
             self.durations.add(
                 [record.elapsed_ms for record in group.records if type(record) is Accepted]
             )
+        if ProbeSent in kinds:
+            again = [it for it in group.records if type(it) is ProbeSent and it.attempt > 1]
+            self.repeats[ledger, self._run] += len(again)
         if Sent in kinds:
             attempts = [record.attempt for record in group.records if type(record) is Sent]
             repeats = len(attempts) - attempts.count(1)

@@ -71,7 +71,8 @@ class LedgerProof:
 @dataclass(frozen=True)
 class RunFacts:
     """One run or follow; `outcome` is None if it broke off. `requests` are its `sent` lines less
-    those taken back, of a follow its answers; `repeats` are among the former."""
+    those taken back, or its `probe_sent` lines, of a follow its answers; `repeats` are among the
+    former."""
 
     ledger: int
     run: str

@@ -41,6 +41,9 @@ from bulk_eraser.records import (
     Failed,
     InputFacts,
     JobStatus,
+    ProbeAnswered,
+    ProbeSent,
+    ProbeStatus,
     RunStarted,
     Sent,
     Unknown,
@@ -210,6 +213,10 @@ def _ledger(account: LedgerAccount) -> LedgerProof:
     )
 
 
+_OF_A_REQUEST = (JobStatus, ProbeSent, ProbeStatus, ProbeAnswered)
+"""Other lines than `sent` that stand for a request each."""
+
+
 def _run(ledger: int, run: RunAccount, repeats: int) -> RunFacts:
     started, finished, lines = run.started, run.finished, run.lines
     return RunFacts(
@@ -229,7 +236,7 @@ def _run(ledger: int, run: RunAccount, repeats: int) -> RunFacts:
         accepted=lines[Accepted],
         failed=lines[Failed],
         unknown=lines[Unknown],
-        requests=lines[Sent] - lines[Unsent] or lines[JobStatus],
+        requests=lines[Sent] - lines[Unsent] + sum(lines[kind] for kind in _OF_A_REQUEST),
         repeats=repeats,
         hold_list=started.exclude_sha256,
     )

@@ -22,13 +22,13 @@ from bulk_eraser.errors import (
 )
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.audit import Audit, AuditFold
-from bulk_eraser.evidence.certificate.roots import RootsOfLedgers
 from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.probe_notes import ProbeNotes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
 from bulk_eraser.evidence.run_notes import Reason
+from bulk_eraser.evidence.second_reading import SecondReading
 from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
@@ -81,7 +81,7 @@ class VerifyRequest:
     `sealed` has ledgers with the head that each must have among its own, as a seal says it.
     `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
     those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
-    `with_roots` has the roots for certificates computed anew, which takes another reading.
+    `anew` has roots for certificates computed and samples drawn anew, which takes another reading.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
@@ -98,7 +98,7 @@ class VerifyRequest:
     reading: Reading = field(default_factory=Reading)
     rows_path: str | None = None
     expect_done: bool = False
-    with_roots: bool = False
+    anew: bool = False
     naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
     by_itself: bool = False
 
@@ -174,8 +174,8 @@ def verify(
         if notes is None and request.rows_path:
             notes = Notes(opened.enter_context(closing(KeyNotes(datetime.now(UTC).date()))))
             notes.add_row = opened.enter_context(new_table(request.rows_path))
-        roots = RootsOfLedgers()
-        folds: list[AuditFold] = [roots] if request.with_roots else []
+        again = SecondReading()
+        folds: list[AuditFold] = [again] if request.anew else []
         probes = ProbeNotes()
         folds.append(probes)
         if notes is not None:
@@ -185,7 +185,7 @@ def verify(
         audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
         if notes is not None:
             notes.accounts = audit.ledgers
-        roots.note_wrong_ones(audit.ledgers, audit.findings)
+        again.note_wrong_ones(audit.ledgers, audit.findings)
         known = _note_ledgers(result, audit, expected)
         if audit.shards is not None and not request.by_itself:
             result.missing_shards = [msgspec.to_builtins(it) for it in audit.shards.missing]

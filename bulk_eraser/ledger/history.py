@@ -114,7 +114,8 @@ class LedgerFacts:
         if self.target is None:
             self.target, self.base = started.target, started.base
             self.keys_kind, self.pepper_check = started.keys, started.pepper_check
-        self.export = started.export or self.export
+        if started.command == "export" or self.export is None:  # a follow's options are its own
+            self.export = started.export or self.export
         self.had_after_export |= started.after_export is not None
         if started.input is not None:
             if self.last_input and self.last_input.identity() != started.input.identity():

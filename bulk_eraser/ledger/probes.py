@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bulk_eraser.errors import Attention
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import (
     ProbeAnswered,
@@ -32,10 +33,14 @@ __all__ = [
     "ProbedKey",
     "Probes",
     "added",
+    "attention_of",
 ]
 
 NOTHING_LEFT, CAME_BACK, LOST = "nothing_left", "came_back", "lost"
 LISTED = 20
+EXAMPLES = 3
+"""Lines that are named for a reason."""
+_SAY_SOMETHING = (NOTHING_LEFT, CAME_BACK)
 _TELL_OF_PROBES = frozenset(
     {ProbeDrawn, ProbeKey, ProbeSent, ProbeAsked, ProbeFailed, ProbeStatus, ProbeAnswered}
 )
@@ -73,7 +78,8 @@ class Probes:
     """All samples of a ledger together, by the last word on each of the `sampled` people.
 
     `population` is how many were erased when the last one was drawn. `waiting` are asked about and
-    not answered, `not_asked` not asked about. The first of those that came back are in `back`.
+    not answered, also those who have an earlier answer; `not_asked` not asked about. The first of
+    those that came back are in `back`.
     """
 
     draws: int
@@ -127,6 +133,11 @@ class ProbeBook:
             if (it.due_at if it.due_at is not None else first_check_at(it.asked_at)) <= now
         ]
 
+    def is_of_another(self, jid: str, key: str) -> bool:
+        """Is this the export job of another key?"""
+        known = self._of_jid.get(jid)
+        return known is not None and known.key != key
+
     @property
     def waiting(self) -> int:
         """How many are asked about and not answered."""
@@ -148,13 +159,9 @@ class ProbeBook:
         """None for a ledger without a probe."""
         if not self.drawn:
             return None
-        last: dict[str, ProbedKey] = {}
-        for it in self._keys.values():
-            # A later sample has the last word once it is answered.
-            if it.key not in last or it.answer or not last[it.key].answer:
-                last[it.key] = it
+        last = self._last_words()
         answers = Counter(it.answer for it in last.values())
-        waiting = sum(it.answer is None and bool(it.jid) for it in last.values())
+        waiting = {it.key for it in self._open()}
         back = sorted((it for it in last.values() if it.answer == CAME_BACK), key=_line_of)
         return Probes(
             draws=len(self.drawn),
@@ -163,11 +170,20 @@ class ProbeBook:
             nothing_left=answers[NOTHING_LEFT],
             came_back=answers[CAME_BACK],
             lost=answers[LOST],
-            waiting=waiting,
-            not_asked=answers[None] - waiting,
+            waiting=len(waiting),
+            not_asked=sum(not it.jid for it in last.values()),
             seeds=[it.seed for it in self.drawn],
             back=[CameBack(it.line, it.jid, _plain(it.files)) for it in back[:LISTED]],
         )
+
+    def _last_words(self) -> dict[str, ProbedKey]:
+        last: dict[str, ProbedKey] = {}
+        # What was asked last has the last word once it says something; a lost answer says nothing.
+        for it in sorted(self._keys.values(), key=lambda it: it.asked_at):
+            known = last.get(it.key)
+            if known is None or it.answer in _SAY_SOMETHING or known.answer not in _SAY_SOMETHING:
+                last[it.key] = it
+        return last
 
     def _open(self) -> list[ProbedKey]:
         return [it for it in self._keys.values() if it.jid and it.answer is None]
@@ -187,6 +203,13 @@ class ProbeBook:
             known.answer = LOST
             return
         known.due_at, known.is_ready = _seconds(status.next_check_at), status.status == "done"
+
+
+def attention_of(probes: Probes) -> list[Attention]:
+    """What somebody should look at."""
+    lines = [it.line for it in probes.back[:EXAMPLES]]
+    back = Attention(CAME_BACK, probes.came_back, lines)
+    return [it for it in (back, Attention("probe_lost", probes.lost)) if it.count]
 
 
 def added(several: Sequence[Probes]) -> Probes | None:

@@ -37,6 +37,9 @@ class Destination(Protocol[Came]):
     def announced(self, call: Call) -> Record | None:
         """What the ledger is to know before the request leaves."""
 
+    async def have_room(self) -> None:
+        """Return when there is room for one more, right before it is asked for."""
+
     def new(self, call: Call) -> Came:
         """For one download."""
 
@@ -71,8 +74,10 @@ class ExportFolder:
         return _downloaded(call, kept) if kept else None
 
     def announced(self, call: Call) -> Record | None:
-        self._folder.must_have_room()
         return Download(**call.fields, attempt=call.announced)
+
+    async def have_room(self) -> None:
+        await self._folder.have_room()
 
     def new(self, call: Call) -> Result:
         return self._folder.new(call.fields["line"], call.key)
@@ -101,6 +106,9 @@ class ProbeAnswers:
 
     def announced(self, call: Call) -> Record | None:  # noqa: ARG002 as `Destination` has it
         return None
+
+    async def have_room(self) -> None:
+        """A result whose room is missing is thrown away unseen: lost, and probed again."""
 
     def new(self, call: Call) -> Incoming:  # noqa: ARG002 as `Destination` has it
         try:

@@ -91,6 +91,7 @@ class Downloading(Generic[Came]):
 
     async def call(self, call: Call) -> Answer | NetworkFault:
         """One download; when it returns, what came whole is where it belongs."""
+        await self._destination.have_room()
         with self._destination.new(call) as incoming:
             came = await self._client.export_result(
                 call.key, incoming, anew=call.anew, leaves=call.leaves

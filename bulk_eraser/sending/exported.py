@@ -27,6 +27,10 @@ class ExportedKeys:
         try:
             file = LedgerFile(path, [ledger, self._history], readonly=True)
             file.close()
+            if not file.exists:
+                raise UsageError(
+                    f"There is no ledger {path}. Name that of the export. Nothing was sent."
+                )
             if ledger.export is None:
                 raise UsageError(
                     f"{path} is not the ledger of an export (*.export.ledger.ndjson). Nothing was "

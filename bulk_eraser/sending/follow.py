@@ -27,7 +27,7 @@ from bulk_eraser.errors import (
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.jobs import JobBook, accepted_lines
-from bulk_eraser.ledger.probes import ProbeBook, ProbedKey
+from bulk_eraser.ledger.probes import ProbeBook, ProbedKey, attention_of
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.records import (
     Accepted,
@@ -118,6 +118,11 @@ class Follow:
         """How many jobs are asked about now."""
         return len(self._jobs.due)
 
+    @property
+    def probes_due(self) -> int:
+        """How many probes are asked about now."""
+        return len(self._due_probes())
+
     async def carry_out(self, api_key: str, observe: Observe) -> FollowResult:
         """Ask, once or until all is finished. Raises what makes the start impossible."""
         return await carry_out(self, self.file, self.settings, self.request.route, api_key, observe)
@@ -165,6 +170,8 @@ class Follow:
         folder = self._folder
         while True:
             began = time.time()
+            if folder is not None:
+                await self._record_what_is_there(session, folder)
             pace = session.new_pace()  # a day without a question is no outage
             pool = await self._ask(session, pace)
             if folder is not None and not pool.stopped_by and self._look_again().ready:
@@ -176,6 +183,21 @@ class Follow:
             if await self._is_stopped_before_the_next(pool, began):
                 return pool.stopped_by
             self._jobs = self._look_at_jobs()  # it is another day
+
+    async def _record_what_is_there(self, session: Session, folder: ResultFolder) -> None:
+        """Results that a follow which broke off had put into the folder.
+
+        Before the service is asked: it may not know a job any more whose result was had, and the
+        copy would count as failed.
+        """
+        places = sorted(self._jobs.ready)
+        with closing(ExportFolder(folder, 0)) as destination:
+            for line in accepted_lines(self.file.read_at, places):
+                found = await asyncio.to_thread(destination.found, _download_of(line))
+                if found is not None:
+                    session.ledger.append(found)
+        await session.ledger.commit()
+        self._jobs = self._look_again()
 
     async def _ask(self, session: Session, pace: Pace) -> Pool:
         self.to_send, self.settled = self.due, 0
@@ -205,8 +227,7 @@ class Follow:
 
     async def _answer_probes(self, session: Session, pace: Pace) -> Pool | None:
         """Ask about the probes that are due, and look at results; None if there are none."""
-        now = float("inf") if self.request.now else time.time()
-        due = self._probes.due(now, self.request.calendar.next_check_at)
+        due = self._due_probes()
         if not due:
             return None
         self.to_send, self.settled = len(due), 0
@@ -260,11 +281,7 @@ class Follow:
             for word, jobs in words.items()
             if counts[word]
         ] + [Attention(word, count) for word, count in result.without_job.items() if count]
-        if probes := result.probes:
-            lines = [it.line for it in probes.back[:EXAMPLES]]
-            found = [Attention("came_back", probes.came_back, lines)]
-            found += [Attention("probe_lost", probes.lost)]
-            result.attention += [it for it in found if it.count]
+        result.attention += attention_of(result.probes) if result.probes else []
         return result
 
     def summary(self) -> list[str]:
@@ -281,6 +298,10 @@ class Follow:
 
     def _look_at_jobs(self) -> JobSurvey:
         return JobSurvey(self._book, self.request, self.file.read_at, time.time())
+
+    def _due_probes(self) -> list[ProbedKey]:
+        now = float("inf") if self.request.now else time.time()
+        return self._probes.due(now, self.request.calendar.next_check_at)
 
     def _lacking(self) -> Counter[str]:
         """How many keys have no removal job, by the word of their state; without those on hold.

@@ -18,7 +18,7 @@ from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import NO_JOB, Answer, Kind, NetworkFault, Verdict, classify
 from bulk_eraser.errors import Attention, BulkEraserError, ExitCode, UsageError
 from bulk_eraser.ledger.jobs import JobState, KnownJob, accepted_lines
-from bulk_eraser.ledger.probes import ProbedKey
+from bulk_eraser.ledger.probes import ProbeBook, ProbedKey
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.records import (
@@ -148,7 +148,10 @@ class Probe:
             keys = (ProbeKey(probe=it.probe, key=it.key, line=it.line) for it in self.people)
             await session.ledger.commit([self.drawn, *keys])
         with closing(GivenJids(self.to_send)) as given:
-            work = Probing(iter(self.people), session.ledger, session.client, given, self.settings)
+            before = self._ledger.probes
+            work = Probing(
+                iter(self.people), session.ledger, session.client, given, before, self.settings
+            )
             return (await session.perform(work, session.new_pace())).stopped_by
 
     def committed(self, records: Sequence[Record]) -> None:
@@ -188,7 +191,8 @@ class Probe:
 
 
 class Probing:
-    """The `Work` of a probe: one export job for each of `people`."""
+    """The `Work` of a probe: one export job for each of `people`, none of which was given to
+    somebody else, now or `before`."""
 
     def __init__(
         self,
@@ -196,12 +200,14 @@ class Probing:
         ledger: LedgerWriter,
         client: ElevateClient,
         given: GivenJids,
+        before: ProbeBook,
         settings: RunSettings,
     ) -> None:
         self._people = people
         self._ledger = ledger
         self._client = client
         self._given = given
+        self._before = before
         self._settings = settings
 
     async def next_calls(self, most: int) -> list[Call]:
@@ -220,10 +226,13 @@ class Probing:
     def call(self, call: Call) -> Coroutine[Any, Any, Answer | NetworkFault]:
         return self._client.create_export_job(call.key, anew=call.anew, leaves=call.leaves)
 
-    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:  # noqa: ARG002 as `Work` has it
+    def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify(came, self._settings.api_version)
-        is_job = verdict.kind is Kind.ACCEPTED
-        return NO_JOB if is_job and not self._given.is_new(verdict.jid) else verdict
+        if verdict.kind is Kind.ACCEPTED and (
+            not self._given.is_new(verdict.jid) or self._before.is_of_another(verdict.jid, call.key)
+        ):
+            return NO_JOB
+        return verdict
 
     async def ask(self) -> None:
         """Nothing: a probe that does not come through is asked again."""

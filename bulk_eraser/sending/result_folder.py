@@ -15,6 +15,7 @@ Nothing is unpacked, and no name in an archive is used. The folder is the owner'
 so is every file (0600); their names hold no customer key.
 """
 
+import asyncio
 import os
 import re
 import stat
@@ -53,6 +54,9 @@ class ResultFolder:
         self.path = path
         self.most = most
         self.recipient = recipient
+        self.coming: set[Result] = set()
+        """Those that are on their way, each of which may still become the largest."""
+        self.one_left = asyncio.Event()
         try:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
@@ -71,18 +75,29 @@ class ResultFolder:
     def close(self) -> None:
         os.close(self._fd)
 
-    def must_have_room(self) -> None:
-        """Before a result is asked for, which is gone at the service once it was downloaded.
+    async def have_room(self) -> None:
+        """Before a result is asked for, which is gone at the service once it was downloaded: wait
+        until one of the largest fits beside those that are `coming`.
 
-        Raises `OutputWriteError` where one of the largest would not fit.
+        Raises `OutputWriteError` where it would not fit alone.
         """
-        room = os.fstatvfs(self._fd)
-        if room.f_bavail * room.f_frsize < self.most:
+        while not self._has_room():
+            if self.coming:
+                self.one_left.clear()
+                await self.one_left.wait()
+                continue
             raise OutputWriteError(
                 f"The folder {self.path} has too little room for a result of "
                 f"{self.most:,} bytes (--max-result-bytes). No further result was asked for. Free "
                 "some space, then run the same command again."
             )
+
+    def _has_room(self) -> bool:
+        room = os.fstatvfs(self._fd)
+        # What is encrypted lies there twice for a moment.
+        of_one = self.most if self.recipient is None else 2 * self.most
+        still_to_come = sum(max(0, of_one - it.size) for it in self.coming)
+        return room.f_bavail * room.f_frsize >= still_to_come + of_one
 
     def found(self, line: int, jid: str) -> Kept | None:
         """What an earlier follow put there. Raises `OutputWriteError` if it cannot be read."""
@@ -165,11 +180,14 @@ class Result(Incoming):
         except OSError as error:
             raise folder.write_error(error) from None
         super().__init__(file, folder.most)
+        folder.coming.add(self)
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         with suppress(OSError):
             os.unlink(self._part, dir_fd=self._folder_fd)
+        self._folder.coming.discard(self)
+        self._folder.one_left.set()
 
     def keep(self, *, is_empty: bool) -> Kept:
         """Have it on disk under its name; it is there when this returns.

@@ -223,9 +223,13 @@ async def test_an_export_needs_consent_and_a_folder(desk: Any, service: Any, key
 
 
 async def test_unencrypted_results_are_warned_of(desk: Any, service: Any, keys: list[str]):
-    """By export and by follow, loudly."""
-    for ended in (await exported(desk, service, desk.csv(keys[:3])), await followed(desk)):
-        assert "UNENCRYPTED" in ended.err
+    """By export and by follow, loudly; with what each of them can do about it."""
+    ended = await exported(desk, service, desk.csv(keys[:3]))
+    assert "UNENCRYPTED" in ended.err
+    assert "Encrypt them with --encrypt-to" in ended.err
+    ended = await followed(desk)
+    assert "UNENCRYPTED" in ended.err
+    assert "use the same `export` command first, with --encrypt-to" in ended.err
 
 
 async def test_a_folder_that_others_can_read_is_refused(desk: Any, service: Any, keys: list[str]):
@@ -248,6 +252,10 @@ async def test_results_may_go_elsewhere(desk: Any, service: Any, keys: list[str]
     assert ended.code == 0
     assert len(list((desk.folder / "elsewhere").iterdir())) == 2
     assert files(desk) == {}
+    runs = desk.ledger(LEDGER).of("run_started")
+    assert [it["export"]["output"].rpartition("/")[2] for it in runs] == [FOLDER, "elsewhere"]
+    ended = await followed(desk)
+    assert told(ended)["output"] == str(desk.folder / FOLDER)  # the option was for one time
 
 
 async def test_results_for_one_recipient_only(desk: Any, service: Any, keys: list[str]):
@@ -564,6 +572,26 @@ async def test_killed_before_the_ledger_says_so(desk: Any, service: Any, keys: l
         assert line["bytes"] == len(there[line["file"]])
 
 
+async def test_a_copy_that_is_there_is_no_failure(desk: Any, service: Any, keys: list[str]):
+    """Killed between file and line, and the service does not know the job any more, because its
+    result was had: the copy is on record as downloaded, not the job as failed."""
+    await exported(desk, service, desk.csv(keys[:3]))
+    service.result = data_of
+    await followed(desk)
+    there = files(desk)
+    path = desk.folder / LEDGER
+    before, _, _ = path.read_bytes().partition(b'{"type":"downloaded"')
+    assert before.rstrip(b"\n").rpartition(b"\n")[2].startswith(b'{"type":"commit"')
+    path.write_bytes(before)
+    service.status = lambda jid: "not_found"
+    service.downloads.clear()
+    ended = await followed(desk)
+    assert ended.code == 0
+    assert told(ended)["counts"]["downloaded"] == 3
+    assert not service.downloads
+    assert files(desk) == there
+
+
 async def test_a_signal_waits_for_what_comes(desk: Any, service: Any, keys: list[str]):
     """Ctrl-C while a result comes: it is read to its end, and is on disk and on record."""
     await exported(desk, service, desk.csv(keys[:1]))
@@ -609,6 +637,39 @@ async def test_too_little_room_for_a_result_is_known_before(
     assert ended.code == 74
     assert "too little room" in told(ended)["error"]
     assert not service.downloads
+
+
+async def test_no_more_results_come_at_once_than_there_is_room_for(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Each of them may be as large as the largest, and once asked for it is gone at the service."""
+    await exported(desk, service, desk.csv(keys[:6]))
+    coming, most = 0, 0
+
+    class Counted(web.StreamResponse):
+        def __init__(self, jid: str) -> None:
+            super().__init__()
+            self.jid = jid
+
+        async def prepare(self, request: Any) -> Any:
+            nonlocal coming, most
+            coming += 1
+            most = max(most, coming)
+            writer = await super().prepare(request)
+            for byte in data_of(self.jid)[:-1]:  # so that others could come meanwhile
+                await self.write(bytes([byte]))
+                await asyncio.sleep(0)
+            coming -= 1
+            await self.write(data_of(self.jid)[-1:])
+            return writer
+
+    service.result = Counted
+    space = os.statvfs(desk.folder)
+    for_one = space.f_bavail * space.f_frsize * 6 // 10
+    ended = await followed(desk, "--max-result-bytes", min(for_one, 10**12))
+    assert ended.code == 0
+    assert told(ended)["counts"]["downloaded"] == 6
+    assert most == 1 or for_one > 10**12
 
 
 async def test_an_export_is_found_in_a_ledger_with_pseudonyms(

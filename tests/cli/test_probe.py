@@ -8,11 +8,15 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+
+from bulk_eraser.cli.ending import as_typed
+from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -109,6 +113,74 @@ async def test_the_sample_can_be_drawn_again(desk: Any, service: Any, keys: list
         assert output_of(code, path) == "17 of 100: NOT as drawn\n"
 
 
+async def test_verify_draws_the_samples_again(desk: Any, service: Any, keys: list[str]):
+    """Each from those who were erased by then; also of a copy without keys."""
+    service.status = lambda jid: "done" if jid in service.jids[keys[0]] else "running"
+    source = desk.csv(keys[:30])
+    await desk.run(source, service)
+    await followed(desk)
+    await probed(desk, 60)
+    service.status = lambda jid: "done"
+    await followed(desk)
+    await probed(desk, 17)
+    await probed(desk, "100%")
+    assert [line["size"] for line in desk.ledger().of("probe_drawn")] == [1, 17, 30]
+    pepper = desk.file("pepper", "p" * 40)
+    pepper.chmod(0o600)
+    env = {"BULK_ERASER_PEPPER_FILE": str(pepper)}
+    await desk.call("pseudonymize", LEDGER, env=env)
+    for name in (LEDGER, "keys.pseudonyms.ledger.ndjson"):
+        found = told(await desk.call("verify", name, "--json"))
+        assert (found["exit_code"], found["findings"]) == (0, {}), name
+
+
+async def test_a_sample_that_its_seed_does_not_draw_is_found(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Whoever asked about people of their own choice, or about fewer, and made the digests anew."""
+    await erased(desk, service, desk.csv(keys[:30]))
+    await probed(desk, 5)
+    path = desk.folder / LEDGER
+    right, ledger = path.read_bytes(), desk.ledger()
+    [drawn] = ledger.of("probe_drawn")
+    sampled = [line["key"] for line in ledger.of("probe_key")]
+    kept = next(line for line in ledger.of("accepted") if line["key"] not in sampled)
+    first = ledger.of("probe_key")[0]
+    number = 1 + [line["type"] for line in map(json.loads, right.splitlines())].index("probe_drawn")
+    other = {"key": kept["key"], "line": kept["line"]}
+
+    def another(line: dict[str, Any]) -> dict[str, Any]:
+        of_probe = line["type"].startswith("probe_") and line.get("key") == first["key"]
+        return line | other if of_probe else line
+
+    def of_kind(kind: str, **fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda line: line | fields if line["type"] == kind else line
+
+    def chosen(line: dict[str, Any]) -> dict[str, Any]:
+        is_it = line["type"] == "probe_asked" and line["key"] == first["key"]
+        return line | other if is_it else line
+
+    changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        "another seed": of_kind("probe_drawn", seed="0" * 32),
+        "a larger population": of_kind("probe_drawn", population=31),
+        "fewer": of_kind("probe_drawn", size=4),
+        "another person": another,
+        "somebody who is not in it": chosen,
+        "people of no sample": of_kind("probe_drawn", probe="none"),
+    }
+    assert rechained(right, dict) == right
+    for change, made in changes.items():
+        path.write_bytes(rechained(right, made))
+        found = told(await desk.call("verify", LEDGER, "--json"))
+        assert (found["exit_code"], list(found["findings"])) == (79, ["wrong_sample"]), change
+        lines = [place["line"] for place in found["findings"]["wrong_sample"]["lines"]]
+        if change != "somebody who is not in it":
+            assert lines[0] == number, change
+        else:
+            assert len(lines) == 1
+    assert drawn["population"] == 30
+
+
 async def test_somebody_came_back(desk: Any, service: Any, keys: list[str]):
     """Anything but an empty result: 3. Names and sizes of the files are on record, and nothing of
     what is in them; with what it may mean and what to do."""
@@ -131,13 +203,78 @@ async def test_somebody_came_back(desk: Any, service: Any, keys: list[str]):
     assert it["files"][1]["name"].isprintable()
     [attention] = [it for it in told(ended)["attention"] if it["reason"] == "came_back"]
     assert attention["lines"] == [9]
-    assert "cookie" in ended.err + (await desk.call("status", LEDGER)).out
+    [jid] = service.jids[back]
+    for command in ("status", "verify", "report"):
+        ended = await desk.call(command, LEDGER)
+        assert "cookie" in ended.out
+        assert f"Data came back of: line 9, jid {jid}." in ended.out
+    ended = await desk.call("follow", LEDGER, "--now")
+    assert f"Data came back of: line 9, jid {jid}." in ended.out
+    assert "30 erased; data of 1 sampled person came back." in ended.err
+    assert attention in told(await desk.call("status", LEDGER, "--json"))["attention"]
     assert secret.encode() not in (desk.folder / LEDGER).read_bytes()
     ended = await desk.call("verify", LEDGER)
     assert ended.code == 3
     assert "data of 1 sampled person came back" in ended.err
     assert (await desk.call("status", LEDGER)).code == 3
     assert (await followed(desk)).code == 3
+
+
+async def test_a_lost_answer_takes_nothing_back(desk: Any, service: Any, keys: list[str]):
+    """Somebody came back by one sample, and the answer of the next one is lost: still 3."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    service.result = lambda jid: archive("clicks.jsonl") if jid in service.jids[keys[2]] else EMPTY
+    assert (await followed(desk)).code == 3
+    await probed(desk, "100%")
+    service.result = lambda jid: 404
+    ended = await followed(desk, "--max-attempts", "1")
+    assert ended.code == 3
+    probes = told(ended)["probes"]
+    assert (probes["came_back"], probes["nothing_left"], probes["lost"]) == (1, 4, 0)
+    for command in ("status", "verify"):
+        assert (await desk.call(command, LEDGER)).code == 3
+
+
+async def test_everybody_asked_about_again_is_waited_for(desk: Any, service: Any, keys: list[str]):
+    """A second sample of people who have an answer: not finished, in every command, until it is
+    answered as well."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    assert (await followed(desk)).code == 0
+    await probed(desk, "100%")
+    ended = await desk.call("status", LEDGER)
+    assert ended.code == 75
+    assert (
+        "5 of 5 sampled people: nothing left. 5 asked about again, not answered yet." in ended.out
+    )
+    assert "Next: " in ended.err
+    service.status = lambda jid: "waiting"
+    ended = await desk.call("follow", LEDGER, "--now", "--rate", "0")
+    assert ended.code == 75
+    assert "Not finished: all 5 jobs are done, 5 erased; 5 probes not answered yet." in ended.err
+    service.status = lambda jid: "done"
+    assert (await followed(desk)).code == 0
+
+
+async def test_nobody_is_certified_whose_data_is_there_again(
+    desk: Any, service: Any, keys: list[str]
+):
+    """The page would say that the data is erased, and the ledger knows better."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    await probed(desk, "100%")
+    service.result = lambda jid: archive("clicks.jsonl") if jid in service.jids[keys[2]] else EMPTY
+    await followed(desk)
+    before = (desk.folder / LEDGER).read_bytes()
+    ended = await desk.call("certificate", LEDGER, "--line", "4", "--html", "4.html", "--json")
+    assert ended.code == 3
+    [jid] = service.jids[keys[2]]
+    assert jid in told(ended)["error"]
+    assert told(ended)["attention"] == [{"reason": "came_back", "count": 1, "lines": [4]}]
+    assert not (desk.folder / "4.html").exists()
+    assert (desk.folder / LEDGER).read_bytes() == before
+    desk.may_hold_keys.add(desk.folder / "3.html")
+    assert (await desk.call("certificate", LEDGER, "--line", "3", "--html", "3.html")).code == 0
 
 
 async def test_answers_take_days(desk: Any, service: Any, keys: list[str]):
@@ -277,6 +414,16 @@ async def test_consent_is_needed(desk: Any, service: Any, keys: list[str]):
     assert len(service.calls) == 5
 
 
+async def test_the_next_command_is_enough(desk: Any, service: Any, keys: list[str]):
+    """It names the way to the API key that was typed; as it was printed, it works."""
+    await erased(desk, service, desk.csv(keys[:5]))
+    api_key = desk.file("own.key", "a-made-up-key")
+    api_key.chmod(0o600)
+    ended = await probed(desk, 5, "--api-key-file", api_key)
+    assert told(ended)["next"][-4:] == ["follow", LEDGER, "--api-key-file", str(api_key)]
+    assert f"Ask for the answers once a day with: {as_typed(told(ended)['next'])}\n" in ended.err
+
+
 async def test_whom_there_is_to_ask_about(desk: Any, service: Any, keys: list[str]):
     """Nobody erased yet, pseudonyms, an export, a rehearsal, no ledger: 2, nothing is sent."""
     source = desk.csv(keys[:5])
@@ -314,3 +461,19 @@ async def test_one_jid_for_several_people_is_no_answer(desk: Any, service: Any, 
     ended = await probed(desk, 5, "--max-attempts", "2")
     assert ended.code in (3, 76)
     assert len(desk.ledger().of("probe_asked")) == 1
+
+
+async def test_a_jid_from_an_earlier_probe_is_no_answer(desk: Any, service: Any, keys: list[str]):
+    """Another person's export job says nothing of this one, also if it was given days ago."""
+    await erased(desk, service, desk.csv(keys[:20]))
+    assert (await probed(desk, 3)).code == 0
+    first = desk.ledger().of("probe_asked")[0]
+    other = next(key for key in keys[:20] if key != first["key"])
+    service.answer = lambda call: (
+        web.json_response({"jid": first["jid"], "status": "created"}) if call.key == other else None
+    )
+    ended = await probed(desk, "100%", "--max-attempts", "2")
+    assert (ended.code, told(ended)["counts"]["failed"]) == (3, 1)
+    assert service.per_key[other] >= 2
+    asked = Counter(line["jid"] for line in desk.ledger().of("probe_asked"))
+    assert set(asked.values()) == {1}

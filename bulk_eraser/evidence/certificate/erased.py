@@ -6,11 +6,12 @@ Of each line about a key a few bytes are remembered, so memory does not grow wit
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import tee
 
 from bulk_eraser.errors import LedgerDamaged, no_temporary_room
-from bulk_eraser.evidence.certificate.statement import Statement, leaf_of, random_of
+from bulk_eraser.evidence.certificate.probed import AnsweredProbes
+from bulk_eraser.evidence.certificate.statement import Probed, Statement, leaf_of, random_of
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.ledger.jobs import accepted_lines
@@ -27,16 +28,21 @@ from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import Accepted, Record, time_text
 
-__all__ = ["ErasedKeys"]
+__all__ = ["ErasedKeys", "ReadAt"]
+
+ReadAt = Callable[[int, int], bytes]
+"""Returns up to so many bytes of the ledger from an offset on."""
 
 _SENT, _ACCEPTED, _ERASED = int(KeyState.SENT), int(KeyState.IN_PROGRESS), int(KeyState.ERASED)
 _Event = tuple[bytes, int, int, int, int]
 """Digest of the key, event, number of the jid, place of the line (only of `accepted` its own, else
 that of its group), time in milliseconds since 1970."""
-_Erased = tuple[int, int, int]
+_Row = tuple[int, int, int]
 """Place of the `accepted` line; when it was sent and when it was heard to be done, as above."""
+_Erased = tuple[bytes, int, int, int]
+"""The same behind the digest of the key."""
 _Told = tuple[LastState, int, int, int, int]
-"""What the lines of a key say: its state, the same three as above, and when it was last sent."""
+"""What the lines of a key say: its state, those three, and when it was last sent."""
 _NOTHING: _Told = (NEVER_NAMED, 0, 0, 0, 0)
 
 
@@ -49,11 +55,13 @@ class ErasedKeys:
 
     def __init__(self) -> None:
         self.facts = LedgerFacts()
+        self.probes = AnsweredProbes()
         self._events = KeyPartitions("BQQQ")
         self._bytes = 0
 
     def take(self, group: Group) -> None:
         self.facts.take(group)
+        self.probes.take(group)
         self._bytes = group.offset + len(group.lines)
         if ABOUT_KEYS.isdisjoint(group.kinds):
             return
@@ -88,37 +96,51 @@ class ErasedKeys:
             for other, event, jid, _, _ in self._events.read(partition)
         )
 
-    def leaves(
-        self, read_at: Callable[[int, int], bytes], secret: bytes, before: int
-    ) -> Iterator[tuple[int, bytes]]:
-        """A leaf for each key that is erased by the lines before the offset `before`.
+    def jobs(self, read_at: ReadAt, before: int) -> Iterator[Accepted]:
+        """The `accepted` lines of all keys that are erased by the lines before the offset `before`,
+        in their order.
 
-        They are in the order of the keys' `accepted` lines, whose places come with them. `read_at`
-        returns up to so many bytes of the ledger from an offset on. Raises `TemporaryFolderFull`.
+        Raises `TemporaryFolderFull`.
+        """
+        for _, accepted in self._in_order(read_at, partial(self._erased, before=before)):
+            yield accepted
+
+    def leaves(
+        self, read_at: ReadAt, secret: bytes, before: int, *, with_probes: bool = True
+    ) -> Iterator[tuple[int, bytes]]:
+        """A leaf for each of them, with the place of its `accepted` line.
+
+        With probes, what was answered by then is in the leaf, and whoever came back has none.
         """
         target, keys = self.facts.target or "", self.facts.keys_kind or RAW
-        with closing(_InOrder(self._bytes)) as in_order:
-            for partition in range(PARTITIONS):
-                in_order.extend(self._erased(partition, before))
-            rows, again = tee(in_order)
-            lines = accepted_lines(read_at, (place for place, _, _ in again))
-            for index, (row, accepted) in enumerate(zip(rows, lines, strict=True)):
-                place, sent_at, done_at = row
-                statement = Statement(
-                    statement="erased",
-                    key=accepted.key,
-                    keys=keys,
-                    line=accepted.line,
-                    target=target,
-                    received=accepted.received,
-                    reference=accepted.reference,
-                    sent_at=_as_text(sent_at),
-                    accepted_at=accepted.at,
-                    jid=accepted.jid,
-                    done_at=_as_text(done_at),
-                    random=random_of(secret, index),
-                )
-                yield place, leaf_of(statement)
+        probed: dict[int, Probed] = {}
+
+        def stated(partition: int) -> Iterator[_Erased]:
+            for erased in self._erased(partition, before):
+                if with_probes and (last := self.probes.last(erased[0], erased[1], before)):
+                    if (probe := last.as_stated()) is None:
+                        continue
+                    probed[erased[1]] = probe
+                yield erased
+
+        for index, (row, accepted) in enumerate(self._in_order(read_at, stated)):
+            place, sent_at, done_at = row
+            statement = Statement(
+                statement="erased",
+                key=accepted.key,
+                keys=keys,
+                line=accepted.line,
+                target=target,
+                received=accepted.received,
+                reference=accepted.reference,
+                sent_at=_as_text(sent_at),
+                accepted_at=accepted.at,
+                jid=accepted.jid,
+                done_at=_as_text(done_at),
+                probe=probed.get(place),
+                random=random_of(secret, index),
+            )
+            yield place, leaf_of(statement)
 
     def close(self) -> None:
         self._events.close()
@@ -131,9 +153,20 @@ class ErasedKeys:
         for event in self._events.read(partition):
             if event[3] < before:
                 told[event[0]] = _told_after(told.get(event[0], _NOTHING), event)
-        for (state, *_), place, sent_at, done_at, _ in told.values():
+        for digest, ((state, *_), place, sent_at, done_at, _) in told.items():
             if state is KeyState.ERASED:
-                yield place, sent_at, done_at
+                yield digest, place, sent_at, done_at
+
+    def _in_order(
+        self, read_at: ReadAt, erased_in: Callable[[int], Iterable[_Erased]]
+    ) -> Iterator[tuple[_Row, Accepted]]:
+        """What `erased_in` gives of all partitions, in the order of the `accepted` lines."""
+        with closing(_InOrder(self._bytes)) as in_order:
+            for partition in range(PARTITIONS):
+                in_order.extend(erased_in(partition))
+            rows, again = tee(in_order)
+            lines = accepted_lines(read_at, (place for place, _, _ in again))
+            yield from zip(rows, lines, strict=True)
 
 
 class _InOrder:
@@ -150,13 +183,13 @@ class _InOrder:
             self._rows.extend(
                 [
                     (bytes([place // stretch]) + place.to_bytes(8), sent_at, done_at)
-                    for place, sent_at, done_at in erased
+                    for _, place, sent_at, done_at in erased
                 ]
             )
         except OSError as error:
             raise no_temporary_room(error) from None
 
-    def __iter__(self) -> Iterator[_Erased]:
+    def __iter__(self) -> Iterator[_Row]:
         for partition in range(PARTITIONS):
             for order, sent_at, done_at in sorted(self._rows.read(partition)):
                 yield int.from_bytes(order[1:9]), sent_at, done_at

@@ -8,13 +8,14 @@ from bulk_eraser.errors import LedgerDamaged, UsageError
 from bulk_eraser.evidence.certificate.erased import ErasedKeys
 from bulk_eraser.evidence.certificate.merkle import GrowingTree
 from bulk_eraser.evidence.certificate.person import PersonFound, Sought
+from bulk_eraser.evidence.certificate.probed import ProbeAnswer
 from bulk_eraser.evidence.certificate.proof_file import Proof
 from bulk_eraser.evidence.certificate.roots import (
     CommittedRoot,
     RootLines,
     commit_root,
     is_right,
-    tree_over,
+    tree_of,
 )
 from bulk_eraser.evidence.certificate.signed_note import UNSIGNED, Signer, checkpoint_text
 from bulk_eraser.key_partitions import digest_of
@@ -41,13 +42,15 @@ class Issued:
 class NotCertified(Exception):
     """Nothing can be certified for the key on `line`, which is in this `state`.
 
-    If that is `ERASED`, the service gave the same jid to another key as well.
+    If that is `ERASED`, a probe has found data of the person since (`back`), or the service gave
+    the same jid to another key as well.
     """
 
-    def __init__(self, line: int, state: KeyState) -> None:
+    def __init__(self, line: int, state: KeyState, back: ProbeAnswer | None = None) -> None:
         super().__init__()
         self.line = line
         self.state = state
+        self.back = back
 
 
 def issue(
@@ -70,6 +73,9 @@ def issue(
         state, place = erased.state_of(digest)
         if state is not KeyState.ERASED or erased.has_others_job(digest):
             raise NotCertified(line, state)
+        last = erased.probes.last(digest, place, file.size)
+        if last is not None and last.came_back:
+            raise NotCertified(line, state, last)
         root, tree, leaf = _root_over(file, erased, lines, place)
     name = UNSIGNED if signer is None else signer.name
     checkpoint = checkpoint_text(name, root.head, tree.leaves, tree.root())
@@ -108,12 +114,12 @@ def _must_be_usable(file: LedgerFile, erased: ErasedKeys) -> None:
 def _root_over(
     file: LedgerFile, erased: ErasedKeys, lines: RootLines, place: int
 ) -> tuple[CommittedRoot, GrowingTree, bytes]:
-    """The last root if nothing about keys follows it, else a new one; with its tree and the leaf of
+    """The last root if it says what a new one would, else a new one; with its tree and the leaf of
     the key whose `accepted` line is at `place`."""
     if not lines.is_current:
         return commit_root(file, erased, place)
     root = lines.roots[-1]
-    tree, leaf = tree_over(erased, file.read_at, root.secret, root.place, place)
+    tree, leaf = tree_of(root, erased, file.read_at, place)
     if not is_right(root, tree, file.read_at):
         raise LedgerDamaged(
             f"The root on line {root.number:,} of the ledger is not that of the keys erased before "

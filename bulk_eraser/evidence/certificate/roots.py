@@ -5,42 +5,37 @@ which it names itself, and its own bytes: whoever has the line can compute the h
 other line for it. The secret stands in the group before, and so does not travel with the line.
 """
 
-import os
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from bulk_eraser.errors import LedgerDamaged
-from bulk_eraser.evidence.accounting import LedgerAccount
-from bulk_eraser.evidence.certificate.erased import ErasedKeys
+from bulk_eraser.evidence.certificate.erased import ErasedKeys, ReadAt
 from bulk_eraser.evidence.certificate.merkle import GrowingTree
-from bulk_eraser.evidence.findings import Findings
 from bulk_eraser.ledger.chain import encode_group, link
 from bulk_eraser.ledger.file import LedgerFile
 from bulk_eraser.ledger.key_state import ABOUT_KEYS
-from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
-from bulk_eraser.records import Commit, LeafSecret, Root, time_text
+from bulk_eraser.ledger.replay import Group
+from bulk_eraser.records import Commit, LeafSecret, ProbeAnswered, Root, time_text
 
 __all__ = [
     "FORMAT",
     "CommittedRoot",
     "RootLines",
-    "RootsOfLedgers",
     "commit_root",
     "is_right",
-    "tree_over",
+    "tree_of",
 ]
 
-FORMAT = 1
+FORMAT, WITHOUT_PROBES = 2, 1
+"""Of new roots, and of those that know nothing of probes, so that who came back is among them."""
 SECRET_BYTES = 32
 COMMIT_BYTES = 1 << 10
 """No commit line is longer."""
 _A_SECRET = frozenset({LeafSecret})
-ReadAt = Callable[[int, int], bytes]
+_TELLS_OF_STATEMENTS = ABOUT_KEYS | {ProbeAnswered}
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,8 @@ class RootLines:
     """A fold: the `root` lines of a ledger, oldest first, and the numbers of those that are `lone`,
     without a secret right before them or not alone in their group.
 
-    `is_current` tells whether no line about a key stands behind the last one.
+    `is_current` tells whether the last one says what a new one would: it is of the newest format,
+    and no line behind it changes a statement.
     """
 
     def __init__(self) -> None:
@@ -76,16 +72,16 @@ class RootLines:
         secret, self._secret = self._secret, None
         if Root in group.kinds:
             root, *others = group.records
-            if isinstance(root, Root) and root.format != FORMAT:
+            if isinstance(root, Root) and root.format not in (FORMAT, WITHOUT_PROBES):
                 raise LedgerDamaged("The ledger holds a root line that this version cannot read.")
             if secret is None or others or not isinstance(root, Root):
                 self.lone.append(group.line)
                 return
             self.roots.append(CommittedRoot(root, secret, group.line, group.offset, group.lines))
-            self.is_current = True
+            self.is_current = root.format == FORMAT
         elif group.kinds == _A_SECRET:
             self._secret = _secret_in(group.records[-1])
-        elif not ABOUT_KEYS.isdisjoint(group.kinds):
+        elif not _TELLS_OF_STATEMENTS.isdisjoint(group.kinds):
             self.is_current = False
 
 
@@ -96,13 +92,19 @@ def _secret_in(record: object) -> bytes | None:
         return None
 
 
-def tree_over(
-    erased: ErasedKeys, read_at: ReadAt, secret: bytes, before: int, kept: int = -1
+def tree_of(
+    root: CommittedRoot, erased: ErasedKeys, read_at: ReadAt, kept: int = -1
 ) -> tuple[GrowingTree, bytes]:
-    """The tree over all who are erased before an offset, and the leaf of the one whose `accepted`
-    line is at the place `kept`, whose path it keeps."""
+    """The tree that a root must stand for, and the leaf of the one whose `accepted` line is at the
+    place `kept`, whose path it keeps."""
+    with_probes = root.said.format != WITHOUT_PROBES
+    leaves = erased.leaves(read_at, root.secret, root.place, with_probes=with_probes)
+    return _tree_over(leaves, kept)
+
+
+def _tree_over(leaves: Iterable[tuple[int, bytes]], kept: int) -> tuple[GrowingTree, bytes]:
     tree, leaf_kept = GrowingTree(), b""
-    for place, leaf in erased.leaves(read_at, secret, before):
+    for place, leaf in leaves:
         tree.add(leaf, keep_path=place == kept)
         if place == kept:
             leaf_kept = leaf
@@ -121,54 +123,21 @@ def is_right(root: CommittedRoot, tree: GrowingTree, read_at: ReadAt) -> bool:
 def commit_root(
     file: LedgerFile, erased: ErasedKeys, kept: int
 ) -> tuple[CommittedRoot, GrowingTree, bytes]:
-    """Append a root over all who are erased by now, and return it with its tree and leaf.
+    """Append a root over all who are erased by now, but for those who came back, and return it
+    with its tree and leaf.
 
-    `kept` as for `tree_over`. Raises `LedgerWriteError`; a secret alone, which is what a crash may
+    `kept` as for `tree_of`. Raises `LedgerWriteError`; a secret alone, which is what a crash may
     leave, does no harm.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
-    tree, leaf = tree_over(erased, file.read_at, secret, file.size, kept)
+    tree, leaf = _tree_over(erased.leaves(file.read_at, secret, file.size), kept)
     at = time_text()
     file.begin()
     before, covers = encode_group(file.head, [LeafSecret(secret=secret.hex())], at)
-    said = Root(root=tree.root().hex(), leaves=tree.leaves, covers=covers)
+    said = Root(format=FORMAT, root=tree.root().hex(), leaves=tree.leaves, covers=covers)
     group, _ = encode_group(covers, [said], at)
     line = group[: group.index(b"\n") + 1]
     number, place = file.lines + 3, file.size + len(before)
     file.append(before)
     file.append(group)
     return CommittedRoot(said, secret, number, place, line), tree, leaf
-
-
-class RootsOfLedgers:
-    """The same fold over several ledgers, one after the other."""
-
-    def __init__(self) -> None:
-        self._of: dict[int, RootLines] = {}
-
-    def take(self, ledger: int, group: Group) -> None:
-        self._of.setdefault(ledger, RootLines()).take(group)
-
-    def note_wrong_ones(self, ledgers: Sequence[LedgerAccount], findings: Findings) -> None:
-        """Compute every root of the ledgers that are intact anew; one that has any is read a second
-        time for that.
-
-        Raises `TemporaryFolderFull`, and `UsageError` where it cannot be read any more.
-        """
-        for number, lines in self._of.items():
-            for line in lines.lone:
-                findings.note("wrong_root", number, line)
-            if lines.roots and ledgers[number].damage is None:
-                for root in _wrong_ones(ledgers[number].path, lines.roots):
-                    findings.note("wrong_root", number, root.number)
-
-
-def _wrong_ones(path: str, roots: Sequence[CommittedRoot]) -> list[CommittedRoot]:
-    with closing(ErasedKeys()) as erased, open(path, "rb") as file:
-        replay(LedgerScan(), ledger_blocks(path), [erased])
-
-        def read_at(offset: int, size: int) -> bytes:
-            return os.pread(file.fileno(), size, offset)
-
-        trees = ((it, tree_over(erased, read_at, it.secret, it.place)[0]) for it in roots)
-        return [root for root, tree in trees if not is_right(root, tree, read_at)]

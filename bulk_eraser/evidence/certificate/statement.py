@@ -1,8 +1,8 @@
 """What is certified of one person: the statement, and the leaf of the tree that it becomes.
 
 A leaf is the statement as JSON, UTF-8, without spaces, its members in the order below, none left
-out but `received` and `reference`, which only some rows have. The last member, `random`, keeps a
-neighbour in the tree, who sees the leaf's hash, from finding out the statement by trial.
+out but `received`, `reference` and `probe`, which only some have. The last member, `random`, keeps
+a neighbour in the tree, who sees the leaf's hash, from finding out the statement by trial.
 """
 
 import hmac
@@ -10,9 +10,19 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["RANDOM_BYTES", "Statement", "leaf_of", "random_of", "statement_in"]
+__all__ = ["RANDOM_BYTES", "Probed", "Statement", "leaf_of", "random_of", "statement_in"]
 
 RANDOM_BYTES = 16
+
+
+class Probed(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The service was asked whether anything is left, by the export job `jid`, whose result was
+    read at `answered_at`. Whoever came back gets no statement."""
+
+    asked_at: str
+    jid: str
+    answered_at: str
+    answer: Literal["nothing_left"]
 
 
 class Statement(
@@ -22,7 +32,8 @@ class Statement(
 
     `key` is the customer key, or its pseudonym if `keys` says so. `line` is that of the row in the
     input, `sent_at` when the request was announced that was `accepted_at`, `done_at` when the
-    service was first heard to say that the job is done. `random` is in hexadecimal.
+    service was first heard to say that the job is done. `probe` is the last question about this
+    person, asked since the job was accepted, that was answered. `random` is in hexadecimal.
     """
 
     statement: Literal["erased"]
@@ -36,6 +47,7 @@ class Statement(
     accepted_at: str
     jid: str
     done_at: str
+    probe: Probed | None = None
     random: str
 
 

@@ -52,6 +52,8 @@ RUNS = 200
 ROOM = 19
 """Rows of exceptions, states and remarks for which there is room on the first printed page; an
 annex has all exceptions."""
+LINE = 110
+"""Letters of a remark on one printed line."""
 FEWEST, MOST = 2, 10
 LONGEST_REASON = 80
 CHECK = "check_ledger.py"
@@ -80,14 +82,15 @@ def as_html(summary: Summary) -> str:
 def _view(summary: Summary) -> dict[str, Any]:
     now = datetime.fromisoformat(summary.made_at)
     exceptions = _exceptions(summary)
-    others = sum(map(bool, summary.states.values())) + len(remarks(summary))
+    lines = [-(-len(remark) // LINE) for remark in remarks(summary)]
+    others = sum(map(bool, summary.states.values())) + sum(lines)
     first = [_in_short(it) for it in exceptions[: max(FEWEST, min(MOST, ROOM - others))]]
     return {
         "s": summary,
         "title": title(summary),
         "mark": _mark(summary.standing),
         "headline": headline(summary),
-        "remarks": remarks(summary),
+        "remarks": [_with_commands(remark) for remark in remarks(summary)],
         "bar": bar_of(summary),
         "sums": sums(summary),
         "days": days_of(summary),

@@ -129,7 +129,8 @@ def _timing(summary: Summary) -> list[str]:
 def _run(run: RunFacts) -> str:
     when = time_in_words(run.at)
     ending = run_ending(run.outcome, run.exit_code)
-    what = f"{run.accepted:,} accepted" if run.command == "run" else "asked about jobs"
+    asked = "asked about sampled people" if run.command == "probe" else "asked about jobs"
+    what = f"{run.accepted:,} accepted" if run.command == "run" else asked
     return f"{when} {run.command}: {counted(run.requests, 'request')}, {what}; {ending}"
 
 

@@ -25,6 +25,8 @@ from bulk_eraser.records import (
     Excluded,
     Failed,
     JobStatus,
+    ProbeAnswered,
+    ProbeAsked,
     Record,
     RunStarted,
     Sent,
@@ -51,6 +53,7 @@ keys, jids = st.sampled_from(["a", "é", 'k"3', "\\"]), st.sampled_from(["j1", "
 
 @st.composite
 def lines(draw: st.DrawFn) -> Record:
+    """About a key, its job, or a probe of it."""
     of_key = {"key": draw(keys), "line": draw(st.integers(2, 9))}
     of_row = of_key | {"reference": draw(st.none() | st.just("T")), "received": None}
     jid = draw(jids)
@@ -74,8 +77,13 @@ def lines(draw: st.DrawFn) -> Record:
         JobStatus(key=of_key["key"], jid=jid, status=status, next_check_at=None)
         for status in ("done", "error", "running")
     ]
+    answer = draw(st.sampled_from(["nothing_left", "came_back", "lost"]))
+    asked = ProbeAsked(probe="p", **of_key, jid=jid)
+    answered = ProbeAnswered(probe="p", **of_key, jid=jid, answer=answer, error=None, files=[])
+    probes = [asked, answered, asked, answered]
     # Those that lead to an erased key, more often.
-    return draw(st.sampled_from([*kinds, kinds[2], kinds[2], *statuses, *[statuses[0]] * 4]))
+    often = [kinds[2], kinds[2], *statuses, *[statuses[0]] * 4]
+    return draw(st.sampled_from([*kinds, *probes, *often]))
 
 
 def written(folder: str, groups: Sequence[Sequence[Record]]) -> tuple[Path, list[int]]:
@@ -91,33 +99,130 @@ def written(folder: str, groups: Sequence[Sequence[Record]]) -> tuple[Path, list
     return path, ends
 
 
-def statements(path: Path, before: int) -> list[Statement]:
+def statements(path: Path, before: int, *, with_probes: bool = True) -> list[Statement]:
     content = path.read_bytes()
     with closing(ErasedKeys()) as erased:
         replay(LedgerScan(), ledger_blocks(str(path)), [erased])
-        leaves = erased.leaves(lambda at, size: content[at : at + size], SECRET, before)
+
+        def read_at(at: int, size: int) -> bytes:
+            return content[at : at + size]
+
+        leaves = erased.leaves(read_at, SECRET, before, with_probes=with_probes)
         return [statement_in(leaf) for _, leaf in leaves]
 
 
+def last_answer(groups: Sequence[Sequence[Record]], key: str) -> str | None:
+    """To the last question about a key that was asked in a group behind that of its job."""
+    asked: dict[str, tuple[int, int]] = {}
+    answers: dict[tuple[int, int], str] = {}
+    since = len(groups)
+    for number, group in enumerate(groups):
+        for place, record in enumerate(group):
+            if getattr(record, "key", None) != key:
+                continue
+            if isinstance(record, Accepted):
+                since = number
+            elif isinstance(record, ProbeAsked):
+                asked.setdefault(record.jid, (number, place))
+            elif isinstance(record, ProbeAnswered) and record.answer != "lost":
+                answers[asked.get(record.jid, (-1, 0))] = record.answer
+    last = max(answers, default=(-1, 0))
+    return answers[last] if last[0] > since else None
+
+
+@st.composite
+def erased_and_probed(draw: st.DrawFn) -> list[list[Record]]:
+    """The usual way of a key, each line in a group of its own."""
+    of_key, jid = {"key": draw(keys), "line": 2}, draw(jids)
+    probe, answer = draw(jids), draw(st.sampled_from(["nothing_left", "came_back", "lost"]))
+    usual: list[Record] = [
+        Accepted(**of_key, jid=jid, status="s", http_status=200, attempts=1, elapsed_ms=5),
+        JobStatus(key=of_key["key"], jid=jid, status="done", next_check_at=None),
+        ProbeAsked(probe="p", **of_key, jid=probe),
+        ProbeAnswered(probe="p", **of_key, jid=probe, answer=answer, error=None, files=[]),
+    ]
+    return [[record] for record in usual[draw(st.integers(0, 2)) :]]
+
+
+any_group = st.lists(lines(), min_size=1, max_size=5).map(lambda group: [group])
+stories = st.lists(st.one_of(any_group, erased_and_probed()), max_size=9).map(
+    lambda parts: [group for part in parts for group in part]
+)
+
+
 @settings(max_examples=examples(300))
-@given(st.lists(st.lists(lines(), min_size=1, max_size=5), max_size=12))
+@given(stories)
 def test_a_leaf_for_each_key_that_is_erased(groups: list[list[Record]]):
-    """At the end, and as of any group before, as if the ledger ended there."""
+    """At the end, and as of any group before, as if the ledger ended there; but for those who came
+    back. What else a probe has told is in the leaf."""
     with tempfile.TemporaryDirectory() as folder:
         path, ends = written(folder, groups)
         whole = path.read_bytes()
-        for end in {ends[-1], ends[len(ends) // 2]}:
+        for number in {len(ends) - 1, len(ends) // 2}:
+            end = ends[number]
             path.write_bytes(whole)
             found = statements(path, end)
+            everybody = statements(path, end, with_probes=False)
             path.write_bytes(whole[:end])
             assert found == statements(path, end)
             with closing(Audit([str(path)])) as audit:
-                assert len(found) == audit.walk()[KeyState.ERASED]
+                assert len(everybody) == audit.walk()[KeyState.ERASED]
+            answers = {it.key: last_answer(groups[:number], it.key) for it in everybody}
+            assert [(it.key, it.probe.answer if it.probe else None) for it in found] == [
+                (key, answer) for key, answer in answers.items() if answer != "came_back"
+            ]
             by_key = {it.key: it for it in found}
             assert len(by_key) == len(found)
             assert len({it.random for it in found}) == len(found)
             for it in found:
                 assert it.sent_at <= it.accepted_at <= it.done_at or it.sent_at[:4] == "1970"
+
+
+def test_the_last_question_about_the_last_job_counts():
+    """Whatever the order of the answers: not one about an older job, nor one that is lost."""
+    of_a = {"key": "a", "line": 2}
+
+    def accepted(jid: str) -> list[Record]:
+        job = {"status": "s", "http_status": 200, "attempts": 1, "elapsed_ms": 5}
+        return [Accepted(**of_a, jid=jid, **job)]
+
+    def status(jid: str, word: str = "done") -> list[Record]:
+        return [JobStatus(key="a", jid=jid, status=word, next_check_at=None)]
+
+    def asked(jid: str) -> list[Record]:
+        return [ProbeAsked(probe=jid, **of_a, jid=jid)]
+
+    def answered(jid: str, answer: str) -> list[Record]:
+        return [ProbeAnswered(probe=jid, **of_a, jid=jid, answer=answer, error=None, files=[])]
+
+    steps: list[tuple[list[Record], str | None]] = [
+        (accepted("j1"), "nobody"),
+        (status("j1"), None),
+        (asked("p1"), None),
+        (asked("p2"), None),
+        (asked("p3"), None),
+        (answered("p2", "nothing_left"), "p2"),
+        (answered("p1", "came_back"), "p2"),  # asked before
+        (answered("p3", "lost"), "p2"),
+        (asked("p4"), "p2"),
+        (answered("p4", "came_back"), "nobody"),
+        (asked("p5"), "nobody"),
+        (answered("p5", "lost"), "nobody"),
+        (status("j1", "error"), "nobody"),
+        (asked("p6"), "nobody"),
+        (accepted("j2"), "nobody"),
+        (status("j2"), None),
+        (answered("p6", "came_back"), None),  # asked about the job before
+        (asked("p7"), None),
+        (answered("p7", "nothing_left"), "p7"),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path, ends = written(folder, [group for group, _ in steps])
+        for (_, said), end in zip(steps, ends[1:], strict=True):
+            found = statements(path, end)
+            assert [it.probe.jid if it.probe else None for it in found] == (
+                [] if said == "nobody" else [said]
+            )
 
 
 def test_the_times_are_those_of_the_lines():
