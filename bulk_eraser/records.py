@@ -45,6 +45,7 @@ __all__ = [
     "RunFinished",
     "RunStarted",
     "Sent",
+    "ShardFacts",
     "Unknown",
     "Unsent",
     "time_text",
@@ -141,6 +142,17 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
         )
 
 
+class ShardFacts(msgspec.Struct, kw_only=True, frozen=True):
+    """The part of the input that a run has: shard `index` (from 1) `of` so many, and its rows."""
+
+    index: int
+    of: int
+    rows: int
+    keys: int
+    rejected: int
+    duplicate: int
+
+
 class PlanFacts(msgspec.Struct, kw_only=True, frozen=True):
     """The plan that a run carried out: SHA-256 of its file, who made it, and when (UTC)."""
 
@@ -177,6 +189,7 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     `base` is what `--base-url` named (everything before `/api/…`), None for a cluster.
     `sent_when_complete` is how many keys the ledger will have as sent, by this run or earlier, once
     this run has sent all that it is to send: what is missing there was not reached.
+    `shard` is None where the run has all of `input`; a ledger has runs of one shard only.
     """
 
     format: int = 1
@@ -198,6 +211,7 @@ class RunStarted(Record, tag="run_started", kw_only=True):
     sent_when_complete: int | None = None
     export: ExportFacts | None = None
     after_export: AfterExport | None = None
+    shard: ShardFacts | None = None
 
 
 class DerivedFrom(Record, tag="derived_from", kw_only=True):

@@ -75,6 +75,7 @@ STATE_MEANINGS = {
     "duplicate": "duplicate: the key is in an earlier row",
     "sent": "sent, without a recorded outcome: may have arrived",
     "not_reached": "not reached: never sent",
+    "missing_shard": "missing shard: of a shard without a ledger among these",
 }
 """What became of a row, by the words of `states`."""
 

@@ -19,6 +19,7 @@ from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.certificate import CertificateResult
 from bulk_eraser.cli.check import CheckResult
 from bulk_eraser.cli.pseudonymize import Converted
+from bulk_eraser.cli.seal import SealResult
 from bulk_eraser.cli.status import Batch, StatusResult
 from bulk_eraser.cli.verify_certificate import CheckedResult
 from bulk_eraser.errors import ExitCode
@@ -45,6 +46,7 @@ RESULTS: dict[str, type] = {
     "probe": ProbeResult,
     "status": StatusResult,
     "verify": VerifyResult,
+    "seal": SealResult,
     "pseudonymize": Converted,
     "certificate": CertificateResult,
     "verify-certificate": CheckedResult,
@@ -130,6 +132,8 @@ ENVIRONMENT = {
     "TMPDIR": "Where what is known of the keys is put if it does not fit into memory.",
     "GITHUB_ACTIONS, GITHUB_STEP_SUMMARY": "Set by GitHub Actions: `run`, `follow` and `verify` "
     "append to the step's summary.",
+    "JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, CI_NODE_INDEX, CI_NODE_TOTAL": "Which shard "
+    "`--shard auto` is; set by Kubernetes, AWS Batch and GitLab.",
     "NO_COLOR": "If set, nothing is printed in colour.",
 }
 """The variables that no option is named after."""
@@ -147,6 +151,9 @@ FIELDS = {
     "elapsed_s": "seconds from the first request to the last commit",
     "ledger": "path of the ledger",
     "head": "digest over the whole ledger, to be kept elsewhere",
+    "shard": "with `--shard`: its `index` `of` how many, and its own `rows`, `keys`, `rejected` "
+    "and `duplicate`; else null",
+    "missing_shards": "shards without a ledger among these, as `index` and `of`",
     "check.counts": "`rows` is the sum of `keys` (different ones), `rejected` and `duplicate`; "
     "`excluded` keys are on the hold list; around the key of `stripped` rows were spaces",
     "input": "name, `bytes`, `sha256`, how it was read, and its numbers of rows",
@@ -196,6 +203,15 @@ FIELDS = {
     "ledgers": "of each ledger: `ledger` (path), `head`, `commits`, `lines`, `bytes`, "
     "`tail_bytes` (after the last commit), `damage`, `being_written`, `derived_from`, and its "
     "`runs`",
+    "sealed": "for each ledger of a seal: `ledger`, the sealed `head`, which `commit` that is "
+    "(null if it is none), and the `commits_after` and `lines_after` it",
+    "seal.seal": "path of the seal",
+    "seal.head": "digest over the seal, to be kept elsewhere",
+    "seal.ledgers": "what the seal says of each ledger: `ledger`, `head`, `commits`, `lines`, "
+    "`bytes`, `shard`, `input_sha256`, and `counts` of its last run with an input",
+    "inputs": "each input of these runs once",
+    "accepted_twice": "keys with jobs in two of the ledgers",
+    "seal.states": "keys of the ledgers by what became of them",
     "expected_heads": "expected head → which commit of which ledger it is; null if it is none",
     "receipts": "for each `--receipt`: `receipt` (its path), its `head` and `run`, and `differs`: "
     "the fields that the ledger says otherwise",

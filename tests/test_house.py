@@ -22,7 +22,7 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    {"errors", "records", "key_partitions", "atomic_file", "simulator"},
+    {"errors", "records", "key_partitions", "atomic_file", "shard", "simulator"},
     {"pacing", "ledger", "elevate", "sources"},
     {"settings", "wording"},
     {"survey"},

@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Say at a glance what became of everybody, and what to do now. Sends nothing.",
     "report": "Write evidence for people out of ledgers: page, table, metrics. Sends nothing.",
     "verify": "Prove that ledgers are unchanged since they were written. Sends nothing.",
+    "seal": "Verify several ledgers, and write their heads and counts into one small file.",
     "pseudonymize": "Write a copy of LEDGER with pseudonyms instead of customer keys.",
     "certificate": "Write proof for one erased person, checkable without anybody else's data.",
     "verify-certificate": "Prove that a certificate is what was issued. Needs no ledger.",

@@ -41,7 +41,9 @@ class CheckResult(Result):
     """What `check` found.
 
     `rejected` and `suspects` give a number and the first lines for each word; `seconds_at_rate`
-    is what a run takes at least, None without a rate limit.
+    is what a run takes at least, None without a rate limit. With --shard, `shard` is what a run's
+    `run_started` would say, and numbers of rows and keys are its own; `input` and `suspects` are of
+    all rows.
     """
 
     input: dict[str, Any] | None = None
@@ -52,6 +54,7 @@ class CheckResult(Result):
     seconds_at_rate: float | None = None
     plan: str | None = None
     keys_sha256: str | None = None
+    shard: dict[str, int] | None = None
     survey_s: float = 0.0
 
 
@@ -133,7 +136,9 @@ def _request(
         plan = NewPlan(given.plan, target.target(), target.api_version, made_by, rate)
         must_be_free(plan.path)
     has_target = bool(target.cluster_id or target.base_url)
-    return CheckRequest(intake, source.ok_if_rejected, pace.rate, has_target, plan)
+    shard = source.part()
+    rate_of_shard = pace.rate / (shard.of if shard else 1)
+    return CheckRequest(intake, source.ok_if_rejected, rate_of_shard, has_target, plan)
 
 
 # ── what is done ────────────────────────────────────────────────────────────────────────────────
@@ -159,7 +164,7 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
             target = "" if request.has_target else " --cluster-id ID"
             run = f"{as_typed(result.next)}{target} --api-key-file FILE"
             output.say("Send it with:", command=run)
-        is_bad = survey.errors and not request.is_ok_if_rejected
+        is_bad = survey.own_errors and not request.is_ok_if_rejected
         result.exit_code = ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE
     return result
 
@@ -181,8 +186,9 @@ def _write(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
 
 
 def _note(result: CheckResult, survey: Survey, rate: float) -> None:
-    facts, held = survey.facts(), survey.hold_list
-    result.input = msgspec.to_builtins(facts)
+    facts, held = survey.own_facts(), survey.hold_list
+    result.input = msgspec.to_builtins(survey.facts())
+    result.shard = msgspec.to_builtins(survey.shard_facts())
     excluded = survey.count(action=Action.EXCLUDE)
     result.counts = {
         "rows": facts.rows,
@@ -194,11 +200,11 @@ def _note(result: CheckResult, survey: Survey, rate: float) -> None:
     }
     result.rejected = {
         word: {"rows": count, "lines": survey.error_lines[word]}
-        for word, count in survey.errors.most_common()
+        for word, count in survey.own_errors.most_common()
     }
     result.attention = [
         Attention(word, count, survey.error_lines[word])
-        for word, count in survey.errors.most_common()
+        for word, count in survey.own_errors.most_common()
     ] + [Attention(word, found.keys, found.lines) for word, found in survey.suspects.items()]
     result.suspects = {word: found._asdict() for word, found in survey.suspects.items()}
     if held is not None:
@@ -218,7 +224,7 @@ def _note(result: CheckResult, survey: Survey, rate: float) -> None:
 def _describe(output: Output, survey: Survey, rate: float) -> None:
     output.result(survey_table(survey))
     if rate > 0:
-        keys = survey.facts().keys - survey.count(action=Action.EXCLUDE)
+        keys = survey.own_facts().keys - survey.count(action=Action.EXCLUDE)
         output.result(f"\n{at_least(keys, rate)}")
     warn_of_hold_list(survey, output)
 

@@ -105,7 +105,7 @@ def export(
 
     def work() -> RunResult:
         facts = results.facts()
-        settings = settings_of(given, target.target(), target, pace)
+        settings = settings_of(given, target.target(), target, pace, source.part())
         how = HowToRun(
             api_key=SIMULATED_KEY if given.dry_run else service.api_key(output),
             consent=Consent.GIVEN if given.yes or given.dry_run else Consent.ASK,

@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 
@@ -17,6 +17,7 @@ from bulk_eraser.cli.ending import (
 )
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.export import MOST_BYTES, warn_if_unencrypted
+from bulk_eraser.cli.follow_several import follow_each
 from bulk_eraser.cli.options import (
     PaceOptions,
     TargetOptions,
@@ -35,6 +36,7 @@ from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
+from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
@@ -93,7 +95,7 @@ class FollowOptions(Bundle):
 
     heading = "What is asked"
 
-    ledger: str = argument("LEDGER", "The ledger whose jobs are followed.")
+    ledger: str = argument("LEDGER", "The ledger whose jobs are followed, or a seal of several.")
     now: bool = flag("Ask about every unfinished job, due or not.", env=False)
     wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
     received: str | None = option(
@@ -153,7 +155,7 @@ def follow(
     """
     output = told.output()
 
-    def work() -> FollowResult:
+    def follow_one(given: FollowOptions) -> FollowResult:
         with closing(FollowedLedger(given.ledger)) as ledger:  # whatever refuses it, it is unlocked
             settings = within_file_limit(settings_of(target, pace, ledger), output)
             if given.receipt is not None:
@@ -173,6 +175,25 @@ def follow(
             proofs.leave(output, pursued.run_started, result)
             result.next = _next(result)
             return result
+
+    def follow_and_tell(path: str) -> FollowResult:
+        result = follow_one(replace(given, ledger=path))
+        result.next = None  # it is for all of them
+        if result.error is None:
+            _tell(given.wait, output, result)
+        return result
+
+    def work() -> FollowResult:
+        named = named_by([given.ledger])
+        if not named.sealed:
+            return follow_one(given)
+        _must_suit_a_seal(given)
+        total = follow_each(
+            given.ledger, named.ledgers, follow_and_tell, fail_if_overdue=given.fail_if_overdue
+        )
+        output.say(f"Seal {printable(given.ledger)}: {counted(len(named.ledgers), 'ledger')}")
+        total.next = _next(total)
+        return total
 
     meanings = _STATUS_MEANINGS | {it: _EXPORT_STATES[it] for it in _OF_EXPORTS}
     tell = in_a_step("follow", partial(_tell, given.wait), meanings)
@@ -194,6 +215,16 @@ def settings_of(options: TargetOptions, pace: PaceOptions, ledger: FollowedLedge
         max_outage=pace.max_outage,
         simulated=target.name == REHEARSAL,
     )
+
+
+def _must_suit_a_seal(given: FollowOptions) -> None:
+    """Raises `UsageError` for what is of one ledger only."""
+    if given.wait or given.receipt is not None:
+        option = "--wait" if given.wait else "--receipt"
+        raise UsageError(
+            f"{option} is for one ledger, and {given.ledger} is a seal of several. Name a ledger, "
+            "or leave it out. Nothing was asked."
+        )
 
 
 def _request(given: FollowOptions, service: ServiceOptions, settings: RunSettings) -> FollowRequest:
@@ -381,7 +412,8 @@ def _without_job(result: FollowResult) -> str:
     number = sum(without.values())
     have = "has" if number == 1 else "have"
     words = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in without.items())
-    return f" {counted(number, 'key')} of this ledger {have} no job ({words})."
+    whose = "these ledgers" if result.head is None else "this ledger"
+    return f" {counted(number, 'key')} of {whose} {have} no job ({words})."
 
 
 def _tell_counts(output: Output, ending: FollowResult) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 
 from bulk_eraser.errors import UsageError
+from bulk_eraser.shard import Shard
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 
@@ -23,9 +24,10 @@ def ledger_path_of(
     is_format_given: bool,
     rehearse: bool,
     export: bool = False,
+    shard: Shard | None = None,
 ) -> str:
     """`ledger` if it is named, else beside the input; a rehearsal always has one of its own, and so
-    have an export and each sheet of a workbook with several.
+    have an export, each shard, and each sheet of a workbook with several.
 
     Raises `UsageError` for an empty name, for a pipe without one, and where the names of two sheets
     would come to the same one.
@@ -38,7 +40,8 @@ def ledger_path_of(
             raise UsageError("A pipe has no name from which to name the ledger: use --ledger.")
         stem = _stem(input_path, is_format_given=is_format_given)
         suffix = EXPORT_SUFFIX if export else LEDGER_SUFFIX
-        ledger = stem + _part_of_a_sheet(reader) + suffix
+        part = f".{shard.index}of{shard.of}" if shard else ""
+        ledger = stem + _part_of_a_sheet(reader) + part + suffix
     if not rehearse:
         return ledger
     return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX

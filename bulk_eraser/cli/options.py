@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
 from bulk_eraser.cli.output import Output, Progressing
+from bulk_eraser.cli.shard_option import shard_asked_for
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.shard import Shard
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.rows import HoldListReading, Reading
@@ -149,6 +151,18 @@ class InputOptions(ReadingOptions):
         "End with 0 instead of 3 if rejected rows, such as empty cells, are all that is wrong."
     )
 
+    # Not from the environment: forgotten there, it would leave out other people's keys for good.
+    shard: str | None = option(
+        "i/N",
+        "Only shard i of N: the keys that their digest puts there. Or auto/N: i as Kubernetes or "
+        "AWS Batch numbers this job; auto: both, from GitLab.",
+        env=False,
+    )
+
+    def part(self) -> Shard | None:
+        """Raises `UsageError` for what is no shard, or cannot be told."""
+        return None if self.shard is None else shard_asked_for(self.shard)
+
     def intake(self, *, strict: bool = False, naming: KeyNaming = RAW_KEYS) -> Intake:
         """Raises `UsageError` where the format of the input or its hold list is not known."""
         reading = self.reading()
@@ -158,6 +172,7 @@ class InputOptions(ReadingOptions):
             strict=strict,
             allowed=frozenset(self.allow),
             naming=naming,
+            part=self.part(),
         )
 
     def _hold_list(self, reading: Reading) -> InputReader | None:

@@ -47,6 +47,7 @@ def as_planned(
         received_format=reading.received_format,
         reference_field=reading.reference_field,
         allow=plan.plan.allow,
+        shard=f"{shard.index}/{shard.of}" if (shard := plan.plan.shard) else None,
         exclude=source.exclude if source.said_by("exclude") else plan.hold_list_path,
     )
     where = plan.target
@@ -88,6 +89,7 @@ def _said_of_input(source: InputOptions, no_exclude: bool) -> Iterator[Said]:
         "reference_field": ("reference_field", asked.reference_field),
         "allow": ("allow", source.allow),
         "exclude": ("hold_list", source.exclude),
+        "shard": ("shard", source.part()),
     }
     for option, (field, value) in fields.items():
         if by := source.said_by(option):

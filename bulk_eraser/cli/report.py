@@ -24,6 +24,7 @@ from bulk_eraser.evidence.report.writers import (
     write,
 )
 from bulk_eraser.evidence.row_table import AddRow, table_writer
+from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verification import VerifyRequest
@@ -38,7 +39,9 @@ class ReportOptions(Bundle):
 
     heading = "What is reported"
 
-    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to report on.", several=True)
+    ledger: tuple[str, ...] = argument(
+        "LEDGER", "The ledgers to report on, or seals of them.", several=True
+    )
     input: str | None = option("FILE", "Report on every row of this file.", env=False)
     expect_head: tuple[str, ...] = option(
         "SHA256",
@@ -138,8 +141,10 @@ def _summary_and_table(
     given: ReportOptions, source: ReadingOptions, table: str | None, output: Output
 ) -> Summary:
     """Read the ledgers once; the table's rows are written on the way."""
+    named = named_by(given.ledger)
     request = VerifyRequest(
-        ledgers=given.ledger,
+        ledgers=named.ledgers,
+        sealed=named.sealed,
         heads=[valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
         input_path=given.input,

@@ -103,6 +103,7 @@ def run(
             rehearsal if given.rehearse else where.target(),
             where,
             pace,
+            asked.part(),
             simulated=given.rehearse,
         )
         is_sent = not (given.rehearse or given.dry_run)

@@ -30,6 +30,7 @@ from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import FailureLimit, RunSettings
+from bulk_eraser.shard import Shard
 from bulk_eraser.wording import (
     a_job_of,
     attention_table,
@@ -134,15 +135,16 @@ def settings_of(
     target: Target,
     options: TargetOptions,
     pace: PaceOptions,
+    shard: Shard | None,
     *,
     simulated: bool = False,
 ) -> RunSettings:
-    """Raises `UsageError` for values that make no sense."""
+    """Of `shard`, its part of the rate. Raises `UsageError` for values that make no sense."""
     return RunSettings(
         target=target,
         api_version=options.api_version,
         concurrency=pace.concurrency,
-        rate=pace.rate,
+        rate=pace.rate / (shard.of if shard else 1),
         max_attempts=pace.max_attempts,
         timeout=pace.timeout,
         max_outage=pace.max_outage,
@@ -176,6 +178,7 @@ def request_of(
             is_format_given=source.format is not None,
             rehearse=settings.simulated,
             export="export" in more,
+            shard=source.part(),
         ),
         no_hold_list=given.no_exclude,
         is_same_batch=given.same_batch,
@@ -333,16 +336,18 @@ def _tell_how(output: Output, result: RunResult, kind: JobKind, *, is_rehearsal:
             parts.append(f"{counted(late, 'key')} came on hold too late")
         output.always(f"Reached the end, but some rows need attention: {', '.join(parts)}.")
     else:
-        output.always(_completeness(counts, kind, is_rehearsal=is_rehearsal))
+        output.always(_completeness(result, kind, is_rehearsal=is_rehearsal))
 
 
-def _completeness(counts: dict[str, int], kind: JobKind, *, is_rehearsal: bool) -> str:
+def _completeness(result: RunResult, kind: JobKind, *, is_rehearsal: bool) -> str:
     """That nothing is left to send, in words that cannot be read as everybody being erased."""
+    counts, shard = result.counts, result.shard
     complete, job = "Complete", a_job_of(kind)
+    whose = f"of shard {shard['index']} of {shard['of']}" if shard else "of this input"
     if is_rehearsal:
         complete, job = ("Rehearsal complete", "a simulated job")
     which = " that is not on hold" if counts["excluded"] else ""
     rejected = ""
     if counts["rejected"]:
         rejected = f"; {counted(counts['rejected'], 'row')} rejected (--ok-if-rejected)"
-    return f"{complete}: every key of this input{which} has {job}{rejected}."
+    return f"{complete}: every key {whose}{which} has {job}{rejected}."

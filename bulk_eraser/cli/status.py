@@ -10,6 +10,7 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.evidence.report.text import at_a_glance
 from bulk_eraser.evidence.report.words import ADVICE, headline, remarks
+from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verification import VerifyRequest
@@ -48,7 +49,9 @@ class StatusOptions(Bundle):
 
     heading = "What is looked at"
 
-    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to look at.", several=True)
+    ledger: tuple[str, ...] = argument(
+        "LEDGER", "The ledgers to look at, or seals of them.", several=True
+    )
     received: str | None = option(
         "DATE",
         "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
@@ -73,8 +76,10 @@ def status(given: StatusOptions, told: OutputOptions) -> int:
 
     def work() -> StatusResult:
         received, now = date_of("--received", given.received), datetime.now(UTC)
-        for path in given.ledger:
-            request = VerifyRequest(ledgers=[path])
+        named = named_by(given.ledger)
+        for path in named.ledgers:
+            sealed = [it for it in named.sealed if it[0] == path]
+            request = VerifyRequest(ledgers=[path], sealed=sealed, by_itself=True)
             summary = summarize(request, now, output.survey_progress, received=received)
             summaries.append((path, summary))
             _add(result, path, summary)
@@ -176,7 +181,9 @@ def _tell(output: Output, path: str, summary: Summary) -> None:
     output.result(at_a_glance(summary))
     told = probed(summary.probes) if summary.probes is not None else []  # at a glance
     others = [remark for remark in remarks(summary) if remark not in told]
-    output.always(" ".join([headline(summary), *others[:3]]))
+    shard = summary.ledgers[0].shard
+    of_shard = [f"Shard {shard} alone."] if shard else []
+    output.always(" ".join([*of_shard, headline(summary), *others[:3]]))
     states = [it.state for it in summary.failures] + ["not_reached"]
     words = [word for word in dict.fromkeys(states) if summary.states[word]]
     for word in [*words, *(["rejected"] if summary.states["rejected"] else [])]:

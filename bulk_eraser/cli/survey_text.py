@@ -27,19 +27,22 @@ __all__ = [
 def describe_input(survey: Survey, output: Output, *, why_rejected: bool) -> None:
     """How the input was read, what is not sent (and why), and what is odd about the keys."""
     facts, on_hold = survey.facts(), survey.count(action=Action.EXCLUDE)
+    errors = survey.own_errors
     output.say(
         f"Input {printable(facts.name)}: {counted(facts.rows, 'row')}, "
         f"{counted(facts.keys, 'different key')} ({how_it_was_read(facts)})"
     )
     if assumed := _assumed_column(survey):
         output.say(f"  {assumed}")
-    if survey.errors:
+    if shard := _shard_line(survey):
+        output.say(f"  {shard}")
+    if errors:
         colon = ":" if why_rejected else ""
-        output.say(f"  {counted(survey.errors.total(), 'row')} rejected (not sent){colon}")
-        for word, count in survey.errors.most_common() if why_rejected else []:
+        output.say(f"  {counted(errors.total(), 'row')} rejected (not sent){colon}")
+        for word, count in errors.most_common() if why_rejected else []:
             output.say(f"    {count:,}  {row_error(word, survey.error_lines[word], count)}")
-    if facts.duplicate:
-        output.say(f"  {counted(facts.duplicate, 'duplicate row')}: each key is sent once")
+    if duplicate := survey.own_facts().duplicate:
+        output.say(f"  {counted(duplicate, 'duplicate row')}: each key is sent once")
     if survey.stripped:
         rows = counted(survey.stripped, "row")
         output.say(f"  {rows} with spaces around the key: sent without them")
@@ -69,8 +72,8 @@ def warn_of_hold_list(survey: Survey, output: Output) -> None:
 
 def survey_table(survey: Survey) -> str:
     """All that was found, with the numbers in one column."""
-    facts, held = survey.facts(), survey.count(action=Action.EXCLUDE)
-    keys = facts.keys - held
+    facts, held = survey.own_facts(), survey.count(action=Action.EXCLUDE)
+    keys, of_input = facts.keys - held, survey.facts()
     rows: list[tuple[int, int, str]] = [
         (0, facts.rows, plural(facts.rows, "row")),
         (0, keys, f"different {plural(keys, 'key')} to send"),
@@ -80,9 +83,9 @@ def survey_table(survey: Survey) -> str:
     if facts.duplicate:
         repeated = plural(facts.duplicate, "row")
         rows.append((0, facts.duplicate, f"duplicate {repeated}: each key is sent once"))
-    if survey.errors:
+    if survey.own_errors:
         rows.append((0, facts.rejected, f"{plural(facts.rejected, 'row')} rejected: not sent"))
-        for word, count in survey.errors.most_common():
+        for word, count in survey.own_errors.most_common():
             rows.append((1, count, row_error(word, survey.error_lines[word], count)))
     if survey.stripped:
         spaced = plural(survey.stripped, "row")
@@ -90,11 +93,24 @@ def survey_table(survey: Survey) -> str:
     for word, found in survey.suspects.items():
         rows.append((0, found.keys, f"{word}: {suspect(word, found.lines, found.keys)}"))
     width = max(6, len(f"{facts.rows:,}"))
-    how = f"Input {printable(facts.name)}: {facts.bytes:,} bytes, {how_it_was_read(facts)}"
+    read = f"{of_input.bytes:,} bytes, {how_it_was_read(of_input)}"
+    how = f"Input {printable(of_input.name)}: {read}"
     if assumed := _assumed_column(survey):
         how += f"\n{assumed}"
     table = [f"{'  ' * depth}{number:>{width},}  {text}" for depth, number, text in rows]
-    return "\n".join([how, f"SHA-256 {facts.sha256}", "", *table])
+    head = [how, f"SHA-256 {of_input.sha256}", *filter(None, [_shard_line(survey)])]
+    return "\n".join([*head, "", *table])
+
+
+def _shard_line(survey: Survey) -> str | None:
+    shard, rows = survey.shard_facts(), survey.facts().rows
+    if shard is None:
+        return None
+    odd = "; what looks odd is told of all rows" if survey.suspects else ""
+    return (
+        f"Shard {shard.index} of {shard.of}: {shard.rows:,} of {counted(rows, 'row')}, "
+        f"{counted(shard.keys, 'different key')}{odd}"
+    )
 
 
 def at_least(keys: int, rate: float) -> str:

@@ -12,6 +12,7 @@ from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.cli.verify_text import tell
 from bulk_eraser.errors import UsageError
+from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult
 from bulk_eraser.evidence.verification import verify as verify_ledgers
 from bulk_eraser.wording import STATE_MEANINGS
@@ -25,7 +26,9 @@ class VerifyOptions(Bundle):
 
     heading = "What is proven"
 
-    ledger: tuple[str, ...] = argument("LEDGER", "The ledgers to verify.", several=True)
+    ledger: tuple[str, ...] = argument(
+        "LEDGER", "The ledgers to verify, or seals of them.", several=True
+    )
     expect_head: tuple[str, ...] = option(
         "SHA256",
         "A head that was kept: it must be one of the commits. Can be repeated.",
@@ -95,11 +98,13 @@ def _request(
     reading = source.reading()
     if given.rows is not None and given.input is None:
         raise UsageError("--rows lists the rows of an input. Name the input with --input.")
+    named = named_by(given.ledger)
     return VerifyRequest(
-        ledgers=given.ledger,
+        ledgers=named.ledgers,
+        sealed=named.sealed,
         heads=[valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
-        stamps=stamped.stamps(given.ledger),
+        stamps=stamped.stamps(named.ledgers),
         expect_stamps=stamped.timestamp_ca is not None,
         input_path=given.input,
         reading=reading,

@@ -8,6 +8,7 @@ from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.evidence.verification import VerifyResult
+from bulk_eraser.shard import Shard, shards_in_words
 from bulk_eraser.wording import (
     STATE_MEANINGS,
     counted,
@@ -40,6 +41,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_ledger_lines(ledger)))
         for head, place in verified.expected_heads.items():
             output.result(_head_line(head, place))
+        for sealed in verified.sealed:
+            output.result(_sealed_line(sealed))
         for receipt in verified.receipts:
             output.result(_receipt_line(receipt))
         for stamp in sorted(verified.timestamps, key=lambda it: it["commit"] or 0):
@@ -48,6 +51,8 @@ def tell(output: Output, verified: VerifyResult) -> None:
             output.result("\n".join(_row_lines(verified)))
         elif verified.states:
             output.result("\n".join(_key_lines(verified)))
+        if verified.missing_shards:
+            output.result(f"No ledger of {_missing(verified)} is among these")
         for word, found in verified.findings.items():
             where = lines_of([place["line"] for place in found["lines"]], found["count"])
             output.result(f"{word}: {found['count']:,}; {FINDINGS[word]} ({where} of the ledger)")
@@ -81,6 +86,10 @@ def _erased(verified: VerifyResult) -> str:
     so_far = f"{done.title()} so far: {well:,} of {counted(keys, 'key')} to be {done}."
     rest = f" Not {done}: {', '.join(others)}." if others else ""
     return f"{so_far}{rest}{' An export erases nobody.' if is_export else ''}"
+
+
+def _missing(verified: VerifyResult) -> str:
+    return shards_in_words([Shard(**it) for it in verified.missing_shards])
 
 
 def _of_state(number: int, word: str) -> str:
@@ -130,6 +139,8 @@ def _ledger_lines(ledger: dict[str, Any]) -> list[str]:
 
 def _run_line(run: dict[str, Any], is_last_of_one_being_written: bool) -> str:
     parts = [f"API {run['api']}, target {run['target']}"]
+    if shard := run["shard"]:
+        parts.append(f"shard {shard['index']} of {shard['of']}")
     parts += [f"{name} {run[name]}" for name in ("requester", "reference") if run[name]]
     if run["plan"]:
         parts.append(f"plan by {run['plan']['made_by']}")
@@ -164,11 +175,21 @@ def _head_line(head: str, place: dict[str, Any] | None) -> str:
             f"Expected head {head}: that of the ledger from which this one was derived, as its "
             "first line says. Expect the head that `pseudonymize` printed"
         )
-    after = "nothing follows it"
-    if place["commits_after"]:
-        commits, lines = place["commits_after"], place["lines_after"]
-        after = f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
-    return f"Expected head {head}: commit {place['commit']:,}, {after}"
+    return f"Expected head {head}: commit {place['commit']:,}, {_what_follows(place)}"
+
+
+def _sealed_line(sealed: dict[str, Any]) -> str:
+    of = f"Sealed head of {printable(sealed['ledger'])}"
+    if sealed["commit"] is None:
+        return f"{of}: not among its commits"
+    return f"{of}: commit {sealed['commit']:,}, {_what_follows(sealed)}"
+
+
+def _what_follows(place: dict[str, Any]) -> str:
+    if not place["commits_after"]:
+        return "nothing follows it"
+    commits, lines = place["commits_after"], place["lines_after"]
+    return f"{counted(commits, 'commit')} ({counted(lines, 'line')}) after it"
 
 
 def _receipt_line(receipt: dict[str, Any]) -> str:
@@ -232,6 +253,9 @@ def _what_is_open(verified: VerifyResult) -> list[str]:
         found.append("this is a rehearsal, in which nothing was erased")
     if any(place and place["commit"] is None for place in verified.expected_heads.values()):
         found.append("an expected head is that of the ledger before")
+    if verified.input is not None and verified.missing_shards:
+        rows = counted(verified.states["missing_shard"], "row")
+        found.append(f"{rows} of which nothing is said, for want of {_missing(verified)}")
     if verified.unaccounted:
         found.append(f"{counted(verified.unaccounted, 'row')} unaccounted for")
     if any(ledger["tail_bytes"] for ledger in verified.ledgers):

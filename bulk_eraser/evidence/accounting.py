@@ -49,7 +49,7 @@ class RunAccount:
         if self.finished is None or self.started.input is None:
             return True
         counts = Counter(self.finished.counts)  # what is missing there is 0
-        lines, survey = self.lines, self.started.input
+        lines, survey = self.lines, self.started.shard or self.started.input
         states = sum(counts[name] for name in SUMMED)
         at_end = self.finished.outcome == "complete"
         return (

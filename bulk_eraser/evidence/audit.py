@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Protocol
 
-from bulk_eraser.errors import ConfigurationError, LedgerDamaged, no_temporary_room
+from bulk_eraser.errors import ConfigurationError, LedgerDamaged, UsageError, no_temporary_room
 from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
@@ -47,11 +47,14 @@ from bulk_eraser.records import (
     RunStarted,
     Sent,
 )
+from bulk_eraser.shard import Shards
 
 __all__ = ["Audit", "AuditFold"]
 
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
+MOST_LEDGERS = 256
+"""Their numbers are kept in a byte."""
 _HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED, KeyState.EXPORTED}
 _OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
 _COUNTS_FIRST = (
@@ -100,9 +103,10 @@ class Audit:
     asked for every partition. `ledger_of` says of several ledgers which one told the state of a
     key in the partition that was asked for last. Each of `folds` is handed what is read as well.
 
-    Raises `UsageError` when a ledger cannot be read, `ConfigurationError` when they name keys in
-    different ways, `TemporaryFolderFull` when the temporary folder is full. A broken chain raises
-    nothing: see `damage` of its account, which holds what stands before the break.
+    Raises `UsageError` when a ledger cannot be read or there are too many, `ConfigurationError`
+    when they name keys in different ways, `TemporaryFolderFull` when the temporary folder is full.
+    A broken chain raises nothing: see `damage` of its account, which holds what stands before the
+    break.
     """
 
     def __init__(
@@ -111,6 +115,10 @@ class Audit:
         expect: Sequence[str] = (),
         folds: Sequence[AuditFold] = (),
     ) -> None:
+        if len(paths) > MOST_LEDGERS:
+            raise UsageError(
+                f"{len(paths):,} ledgers are too many at once. Name {MOST_LEDGERS} at most."
+            )
         self.findings = Findings()
         self.folds = folds
         self.ledger_of: dict[bytes, int] = {}
@@ -198,8 +206,21 @@ class Audit:
         return any(run.started.simulated for account in self.ledgers for run in account.runs)
 
     def recorded_until(self, facts: InputFacts) -> int:
-        """Up to which line the rejected rows of this very input are in one of the ledgers."""
-        return max(account.facts.recorded_until(facts) for account in self.ledgers)
+        """Up to which line the rejected rows of this very input are in one of the ledgers. Other
+        shards than the first record duplicates only."""
+        have_rejected = (
+            account.facts
+            for account in self.ledgers
+            if account.facts.shard is None or account.facts.shard.has_rows_without_key
+        )
+        return max((it.recorded_until(facts) for it in have_rejected), default=0)
+
+    @property
+    def shards(self) -> Shards | None:
+        """Those that the ledgers are of; None if one of them had a whole input."""
+        with_input = [account.facts for account in self.ledgers if account.facts.last_input]
+        shards = [facts.shard for facts in with_input if facts.shard is not None]
+        return Shards(shards) if shards and len(shards) == len(with_input) else None
 
     def walk(
         self, look: Callable[[int, dict[bytes, KeyState]], None] | None = None

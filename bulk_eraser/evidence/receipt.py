@@ -11,7 +11,14 @@ import msgspec
 from bulk_eraser.atomic_file import write_document
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.evidence.accounting import RunAccount
-from bulk_eraser.records import ExportFacts, InputFacts, PlanFacts, RunStarted, time_text
+from bulk_eraser.records import (
+    ExportFacts,
+    InputFacts,
+    PlanFacts,
+    RunStarted,
+    ShardFacts,
+    time_text,
+)
 from bulk_eraser.sending.request import FollowResult, ProbeResult, RunResult
 
 __all__ = [
@@ -27,7 +34,7 @@ __all__ = [
 MOST_BYTES = 1 << 20
 _AS_IT_BEGAN = (
     *("command", "target", "base", "api", "simulated"),
-    *("input", "exclude_sha256", "plan", "export"),
+    *("input", "exclude_sha256", "plan", "export", "shard"),
 )
 _WHO_ORDERED = ("requester", "reference")
 _AS_IT_ENDED = ("outcome", "exit_code", "counts", "elapsed_s")
@@ -62,6 +69,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="
     reference: str | None
     timestamp: str | None = None
     export: ExportFacts | None = None
+    shard: ShardFacts | None = None
 
 
 def receipt_of(started: RunStarted, result: RunResult | FollowResult | ProbeResult) -> Receipt:
@@ -90,6 +98,7 @@ def receipt_of(started: RunStarted, result: RunResult | FollowResult | ProbeResu
         requester=started.requester,
         reference=started.reference,
         export=started.export,
+        shard=started.shard,
         timestamp=os.path.basename(result.timestamp) if result.timestamp else None,
     )
 

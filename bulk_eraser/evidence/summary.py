@@ -4,7 +4,7 @@ Numbers, words and times only; what people read is made of them by the writers i
 number stands here once, and comes from the reading that `verify` does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -53,7 +53,8 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class LedgerProof:
-    """One ledger: its name, what its chain proves, and from which other it was derived."""
+    """One ledger: its name, what its chain proves, from which other it was derived, and of which
+    `shard` it is (“2 of 4”)."""
 
     ledger: str
     head: str
@@ -64,6 +65,7 @@ class LedgerProof:
     damage: str | None
     being_written: bool
     derived_from: str | None
+    shard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,9 @@ class ListedRow:
 class Summary:
     """See the classes above. `states` counts rows of the input by what became of them (without one,
     keys of the ledgers), `to_be_erased` all of them that are to be erased. `rejected_is_fine` says
-    that the run was told so. `expected_heads`, `receipts`, `findings` and `unaccounted` are those
-    of `verify`. `received` is the date that was given for requests without one. Times are UTC."""
+    that the run was told so. `expected_heads`, `receipts`, `findings`, `unaccounted` and
+    `missing_shards` are those of `verify`. `received` is the date that was given for requests
+    without one. Times are UTC."""
 
     made_at: str
     tool: str
@@ -232,6 +235,7 @@ class Summary:
     receipts: list[dict[str, Any]]
     unaccounted: int
     extra: int
+    missing_shards: list[dict[str, int]] = field(default_factory=list)
     probes: Probes | None = None
 
     @property

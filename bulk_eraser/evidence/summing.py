@@ -173,6 +173,7 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         receipts=result.receipts,
         unaccounted=result.unaccounted,
         extra=result.extra,
+        missing_shards=result.missing_shards,
         probes=result.probes,
     )
     return replace(summary, standing=_standing(summary, result.exit_code))
@@ -208,6 +209,7 @@ def _ledger(account: LedgerAccount) -> LedgerProof:
         damage=account.damage,
         being_written=account.being_written,
         derived_from=account.derived_from.head if account.derived_from else None,
+        shard=str(account.facts.shard) if account.facts.shard else None,
     )
 
 
@@ -260,6 +262,8 @@ def _standing(summary: Summary, exit_code: int) -> Standing:
         return Standing.NEEDS_ATTENTION
     if summary.deadlines.overdue or unrecorded > 0:
         return Standing.NEEDS_ATTENTION
+    if summary.missing_shards:  # of the whole batch nothing is known
+        return Standing.OPEN
     if not summary.to_be_erased:
         return Standing.NOBODY
     return Standing.ALL_ERASED if summary.erased == summary.to_be_erased else Standing.OPEN

@@ -35,7 +35,7 @@ from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import Reading, RejectedRow
+from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
@@ -56,8 +56,12 @@ STATES = (
     "duplicate",
     "sent",
     "not_reached",
+    "missing_shard",
 )
-"""What became of a row, in the order in which it is told. The last two are not accounted for."""
+"""What became of a row, in the order in which it is told. The last three are not accounted for; the
+last one is there only where ledgers of shards are missing."""
+_OF_ROWS = ("duplicate", "missing_shard")
+"""Without an input nothing is known of such."""
 _UNACCOUNTED = ("sent", "not_reached")
 _NOTHING_TO_TELL = [
     decision
@@ -74,16 +78,19 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
+    `sealed` has ledgers with the head that each must have among its own, as a seal says it.
     `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
     those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
     `anew` has roots for certificates computed and samples drawn anew, which takes another reading.
     `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
     table of all rows is put. `expect_done` wants every row (without an input, every key) to be
     erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
+    `by_itself` looks at a shard's ledger for its own sake: none of the others is missed.
     """
 
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
+    sealed: Sequence[tuple[str, str]] = ()
     receipts: Sequence[str] = ()
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     expect_stamps: bool = False
@@ -93,6 +100,7 @@ class VerifyRequest:
     expect_done: bool = False
     anew: bool = False
     naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
+    by_itself: bool = False
 
 
 @dataclass
@@ -100,9 +108,12 @@ class VerifyResult(StampedResult):
     """What `verify` found: the object that `--json` prints.
 
     `states` counts the rows of the input by what became of them (without an input, the keys of the
-    ledgers); `erased` is one of them. `unaccounted` are the rows that were not reached, sent
+    ledgers); `erased` is one of them. `sealed` says which commit a sealed head is (None: it is
+    gone) and what follows it. `unaccounted` are the rows that were not reached, sent
     without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
     them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
+    `missing_shards` are those whose ledgers are not among these; rows of theirs are in `states` as
+    `missing_shard`, and not in `unaccounted`, since nothing can be said of them.
     `held_too_late` counts the keys that came on hold when they may have been sent already,
     `extra` the keys of the ledgers that the input does not have. `probes` is what came of samples
     of the erased people, None if there was none. `kind` is that of the jobs: by an
@@ -114,10 +125,12 @@ class VerifyResult(StampedResult):
     expect_done: bool = False
 
     expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    sealed: list[dict[str, Any]] = field(default_factory=list)
     receipts: list[dict[str, Any]] = field(default_factory=list)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
     input: dict[str, Any] | None = None
     other_sheets: list[str] = field(default_factory=list)
+    missing_shards: list[dict[str, int]] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     held_too_late: int = 0
     probes: Probes | None = None
@@ -168,13 +181,16 @@ def verify(
         if notes is not None:
             folds += [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
-        expected = [*heads, *stamped]
+        expected = [*heads, *stamped, *(head for _, head in request.sealed)]
         audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
         if notes is not None:
             notes.accounts = audit.ledgers
         again.note_wrong_ones(audit.ledgers, audit.findings)
         known = _note_ledgers(result, audit, expected)
+        if audit.shards is not None and not request.by_itself:
+            result.missing_shards = [msgspec.to_builtins(it) for it in audit.shards.missing]
         result.expected_heads = {head: known[head] for head in heads}
+        _note_sealed(result, audit, request.sealed)
         _note_receipts(result, audit, receipts)
         for path, stamp in request.stamps.items():
             result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
@@ -214,6 +230,11 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
             f"The expected head {lost[0][:12]}…{which} is not one of the commits: the ledger was "
             "cut off before it, or rewritten."
         )
+    elif gone := [it for it in result.sealed if it["commit"] is None]:
+        result.error = (
+            f"The ledger {gone[0]['ledger']} does not have the head that was sealed, "
+            f"{gone[0]['head'][:12]}…: it was cut off before it, or rewritten."
+        )
     elif wrong := [receipt for receipt in result.receipts if receipt["differs"]]:
         result.error = (
             f"The receipt {wrong[0]['receipt']} does not say what the ledger says of its run "
@@ -232,7 +253,7 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
     elif (
         result.unaccounted
         or unproven
-        or (result.rehearsal and result.input is not None)
+        or (result.input is not None and (result.rehearsal or result.missing_shards))
         or audit.findings.counts
         or audit.held_too_late
         or (result.probes is not None and result.probes.came_back)
@@ -269,6 +290,17 @@ def _note_ledgers(
                 "lines_after": account.lines - line,
             }
     return found
+
+
+def _note_sealed(result: VerifyResult, audit: Audit, sealed: Sequence[tuple[str, str]]) -> None:
+    accounts = {account.path: account for account in audit.ledgers}
+    for path, head in sealed:
+        account = accounts[path]
+        commit, line = account.kept.get(head, (None, None))
+        about = {"ledger": path, "head": head, "commit": commit}
+        about["commits_after"] = None if commit is None else account.commits - commit
+        about["lines_after"] = None if line is None else account.lines - line
+        result.sealed.append(about)
 
 
 def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
@@ -309,6 +341,7 @@ def _run(run: RunAccount) -> dict[str, Any]:
         "reference": started.reference,
         "plan": msgspec.to_builtins(started.plan),
         "input": msgspec.to_builtins(started.input),
+        "shard": msgspec.to_builtins(started.shard),
         "outcome": finished.outcome if finished else None,
         "exit_code": finished.exit_code if finished else None,
         "counts": finished.counts if finished else None,
@@ -323,8 +356,10 @@ def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]
 
 def states_of(audit: Audit) -> list[str]:
     """What may become of a row: nobody is erased by an export, nor exported by an erasure."""
-    cannot_be = "erased" if audit.is_export else "exported"
-    return [state for state in STATES if state != cannot_be]
+    cannot_be = {"erased" if audit.is_export else "exported"}
+    if audit.shards is None or not audit.shards.missing:
+        cannot_be.add("missing_shard")
+    return [state for state in STATES if state not in cannot_be]
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
@@ -338,14 +373,13 @@ def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -
             notes.keys.join(partition, states, audit.ledger_of)
 
     counts = audit.walk(look)
-    result.states = {state: 0 for state in states_of(audit) if state != "duplicate"}
+    result.states = {state: 0 for state in states_of(audit) if state not in _OF_ROWS}
     for state, count in counts.items():
         result.states[state.word] += count
     result.states["not_reached"] = 0  # of those that the ledgers name, the last runs know as well
     for account in audit.ledgers:
-        facts = account.facts
-        result.states["not_reached"] += facts.not_reached(account.states)
-        result.states["rejected"] += facts.last_input.rejected if facts.last_input else 0
+        result.states["not_reached"] += account.facts.not_reached(account.states)
+        result.states["rejected"] += account.facts.rejected
 
 
 def _account_for_rows(
@@ -359,7 +393,8 @@ def _account_for_rows(
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
     reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
-    intake = Intake(reader, naming=naming)
+    part = audit.shards if audit.shards and audit.shards.missing else None
+    intake = Intake(reader, naming=naming, part=part)
     with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
 
         def states(partition: int) -> dict[bytes, KeyState]:
@@ -379,7 +414,7 @@ def _account_for_rows(
         if notes is not None:
             notes.runs.rejected[survey.facts().identity()] = {
                 word: Reason(count, survey.error_lines[word][:EXAMPLES])
-                for word, count in survey.errors.items()
+                for word, count in survey.own_errors.items()
             }
         _note_rows(result, audit, survey, notes, row_places)
 
@@ -403,7 +438,7 @@ def _note_rows(
         # All rows are read and counted again; handed out are those about which something is told.
         but = () if add_row is not None else _NOTHING_TO_TELL
         for number, row in enumerate(survey.second_reading(but)):
-            unrecorded = isinstance(row.row, RejectedRow) and row.row.line > recorded
+            unrecorded = row.decision.action is Action.REJECT and row.row.line > recorded
             if unrecorded or row.decision.word in _UNACCOUNTED:
                 result.unaccounted += 1
                 if len(result.unaccounted_lines) < EXAMPLES:

@@ -24,7 +24,9 @@ from bulk_eraser.records import (
     RunFinished,
     RunStarted,
     Sent,
+    ShardFacts,
 )
+from bulk_eraser.shard import Shard
 
 __all__ = ["KeyHistory", "LedgerFacts"]
 
@@ -44,7 +46,8 @@ class LedgerFacts:
     last line of that kind. `is_hold_list_in_force` tells whether that last run had a hold list.
     `had_after_export` tells whether any run sent exported keys only.
     `export` is None for erasures; else the jobs of this ledger are those of an export, and this is
-    what its last run says of it.
+    what its last run says of it. `shard` is that of the first run that read an input (None: it had
+    all of it), `rejected` is how many rows without a key the last one had.
     """
 
     def __init__(self) -> None:
@@ -58,6 +61,8 @@ class LedgerFacts:
         self.is_hold_list_in_force = False
         self.had_after_export = False
         self.export: ExportFacts | None = None
+        self.shard: Shard | None = None
+        self.rejected = 0
         self._last_run = ""
         self._last_counts: dict[str, int] | None = None
         self._sent_when_complete: int | None = None
@@ -115,6 +120,10 @@ class LedgerFacts:
         if started.input is not None:
             if self.last_input and self.last_input.identity() != started.input.identity():
                 self._is_of_one_input = False
+            if self.last_input is None and started.shard is not None:
+                self.shard = Shard(started.shard.index, started.shard.of)
+            own: InputFacts | ShardFacts = started.shard or started.input
+            self.rejected = own.rejected
             self.last_input = started.input
             self._last_run, self._last_counts = started.run, None
             self._sent_when_complete = started.sent_when_complete

@@ -1,7 +1,8 @@
 """The fold of records into counts: what is displayed, printed and put into `run_finished`.
 
-A tally begins with the survey's decisions, then takes each record once it is committed. Every row
-is in exactly one count, so `rows` is their sum at any time.
+A tally begins with the survey's decisions, those about rows of other shards left out, then takes
+each record once it is committed. Every row is in exactly one count, so `rows` is their sum at any
+time.
 """
 
 from collections import Counter
@@ -45,6 +46,7 @@ class Tally:
 
     def __init__(self, decisions: Mapping[Decision, int]) -> None:
         self._counts = dict.fromkeys(COUNTS, 0)
+        decisions = {it: rows for it, rows in decisions.items() if not it.is_elsewhere}
         for decision, rows in decisions.items():
             self._counts["rows"] += rows
             self._counts[decision.counted_as] += rows

@@ -48,7 +48,7 @@ from bulk_eraser.survey.survey import DecidedRow, Survey
 
 __all__ = ["Creation"]
 
-_KEPT = [decision for decision in DECISIONS if decision.action is Action.KEEP]
+_NOTHING_TO_DO = [it for it in DECISIONS if it.action is Action.KEEP or it.is_elsewhere]
 MOST_RECORDS = 1000
 """Lines about rows that are not sent, in one group."""
 
@@ -169,7 +169,7 @@ class Creation:
         All rows are read, also behind the last key of --limit: that is the independent count.
         """
         left = self._settings.limit
-        for row in self._survey.second_reading(but=_KEPT):
+        for row in self._survey.second_reading(but=_NOTHING_TO_DO):
             if not row.decision.is_sent:
                 if self._is_to_be_recorded(row):
                     yield row

@@ -65,6 +65,7 @@ class RunResult(Result):
     """How a run ended. `survey_s` and `elapsed_s` (first request to last commit) in seconds.
 
     `timestamp` is the path of the file with the stamp of the head, if one was asked for and had.
+    `shard` is as in `run_started`.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
@@ -75,6 +76,7 @@ class RunResult(Result):
     ledger: str | None = None
     head: str | None = None
     timestamp: str | None = None
+    shard: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

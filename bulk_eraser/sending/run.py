@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bulk_eraser import __version__
 from bulk_eraser.errors import (
     Attention,
@@ -30,6 +32,7 @@ from bulk_eraser.sending.exported import ExportedKeys
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.settings import RunSettings
+from bulk_eraser.shard import Part
 from bulk_eraser.simulator.faults import FaultRates
 from bulk_eraser.survey.checks import must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
@@ -122,6 +125,7 @@ class Run:
             sent_when_complete=self.survey.keys_sent_before + self.survey.keys_never_sent,
             export=self.request.export,
             after_export=self._after_export,
+            shard=self.survey.shard_facts(),
         )
         return self.run_started
 
@@ -187,12 +191,13 @@ class Run:
         result.counts, result.survey_s = self.tally.counts(), self._survey_s
         result.attention = [item for item in self._attention() if item.count]
         result.ledger = self.file.path
+        result.shard = msgspec.to_builtins(self.survey.shard_facts())
         return result
 
     def _attention(self) -> Iterator[Attention]:
         """What somebody should look at: rows that were not sent, what failed, now or earlier."""
         survey, tally, lines = self.survey, self.tally, self.survey.kept_lines
-        for word, count in survey.errors.most_common():
+        for word, count in survey.own_errors.most_common():
             yield Attention(word, count, survey.error_lines[word])
         for word, count in tally.errors.most_common():
             yield Attention(word, count, tally.error_lines[word])
@@ -274,6 +279,7 @@ def prepare(
         _must_have_jobs_of_this_kind(file, facts, request)
         _must_be_the_same_target(file, facts, settings)
         _must_name_keys_alike(file, facts, intake.naming)
+        _must_be_the_same_shard(file, facts, intake.part)
         if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
             raise UsageError(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
@@ -342,6 +348,18 @@ def _must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: Run
             f"The ledger {file.path} belongs to the address {facts.base}, this run to {base}. "
             "A ledger has one target: name another with --ledger."
         )
+
+
+def _must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | None) -> None:
+    """A ledger has one shard of one number, or the keys of another would look new to it."""
+    if facts.last_input is None or facts.shard == part:
+        return
+    its = f"is that of shard {facts.shard}" if facts.shard else "has the whole input, not a shard"
+    mine = f"for shard {part}" if part else "for the whole input"
+    raise ConfigurationError(
+        f"The ledger {file.path} {its}, and this run is {mine}. Nothing was sent. Say --shard as "
+        "before, or name another ledger with --ledger."
+    )
 
 
 def _must_be_the_same_batch(file: LedgerFile, survey: Survey) -> None:

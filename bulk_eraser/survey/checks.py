@@ -10,6 +10,7 @@ from enum import StrEnum
 from bulk_eraser.errors import InputError, lines_of, no_temporary_room
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
+from bulk_eraser.shard import Part
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.hold_list import read_hold_list
 from bulk_eraser.survey.survey import Survey
@@ -41,13 +42,14 @@ _NO_KEYS = {
 @dataclass(frozen=True)
 class Intake:
     """What is read, and what of it is let through. `hold_list` is the reader of `--exclude`,
-    `naming` tells what keys are called in the ledger."""
+    `naming` tells what keys are called in the ledger, `part` which rows are meant (None: all)."""
 
     reader: InputReader
     hold_list: InputReader | None = None
     strict: bool = False
     allowed: frozenset[Allow] = frozenset()
     naming: KeyNaming = RAW_KEYS
+    part: Part | None = None
 
 
 def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
@@ -56,7 +58,7 @@ def read_survey(intake: Intake, progress: Callable[[int], None]) -> Survey:
     Raises `InputError` when one of them cannot be read, `TemporaryFolderFull` when the temporary
     folder is full.
     """
-    survey = Survey(intake.reader, intake.naming)
+    survey = Survey(intake.reader, intake.naming, intake.part)
     try:
         survey.read(progress)
         if intake.hold_list is not None:

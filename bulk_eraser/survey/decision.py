@@ -19,6 +19,10 @@ class Action(IntEnum):
     EXCLUDE = 4
     AWAIT = 5
     """It is to be sent once its export is downloaded."""
+    ELSEWHERE = 6
+    """Its key is of another shard."""
+    REJECT_ELSEWHERE = 7
+    """It has no key, and another shard has such rows."""
 
 
 _WORD_OF = {
@@ -26,6 +30,8 @@ _WORD_OF = {
     Action.DUPLICATE: "duplicate",
     Action.EXCLUDE: "excluded",
     Action.AWAIT: "not_exported",
+    Action.ELSEWHERE: "missing_shard",
+    Action.REJECT_ELSEWHERE: "missing_shard",
 }
 
 
@@ -38,6 +44,16 @@ class Decision(NamedTuple):
     @property
     def is_sent(self) -> bool:
         return self.action is Action.SEND
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Does another shard count the row?"""
+        return self.action in (Action.ELSEWHERE, Action.REJECT_ELSEWHERE)
+
+    @property
+    def is_reject(self) -> bool:
+        """Is it a row without a usable key, in whichever shard?"""
+        return self.action in (Action.REJECT, Action.REJECT_ELSEWHERE)
 
     @property
     def is_held_too_late(self) -> bool:

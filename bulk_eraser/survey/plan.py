@@ -18,6 +18,7 @@ from bulk_eraser.atomic_file import write_document
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
+from bulk_eraser.shard import Shard
 from bulk_eraser.sources.file import InputFile
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.survey.checks import Allow, Intake
@@ -70,7 +71,8 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="pla
     `keys_sha256` is over these keys in order, each ended by a newline. `base` is the URL that all
     calls begin with. `login` is who was logged in, whoever `made_by` names. A `path` is relative to
     the plan's folder or absolute, as it was typed, and None for a pipe or a name that is not UTF-8.
-    `reading` is what was asked for, `input` what was found.
+    `reading` is what was asked for, `input` what was found. With `shard`, `keys` and `keys_sha256`
+    are of its keys alone.
     """
 
     format: int = FORMAT
@@ -88,6 +90,7 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True, tag_field="type", tag="pla
     target: str
     base: str
     api: ApiVersion
+    shard: Shard | None = None
 
 
 class _Head(msgspec.Struct, frozen=True, tag_field="type", tag="plan"):
@@ -251,6 +254,7 @@ def made_from(
         target=target.name,
         base=target.base_of(version),
         api=version,
+        shard=survey.part if isinstance(survey.part, Shard) else None,
     )
 
 
@@ -317,7 +321,7 @@ def _must_not_be_newer(path: str, head: _Head) -> None:
 
 
 def _keys_of(survey: Survey) -> int:
-    return survey.facts().keys - survey.count(action=Action.EXCLUDE)
+    return survey.own_facts().keys - survey.count(action=Action.EXCLUDE)
 
 
 def _is_other_encoding(facts: InputFacts, asked: str) -> bool:

@@ -15,10 +15,11 @@ from itertools import count
 from typing import IO, NamedTuple
 
 from bulk_eraser.errors import BulkEraserError, InputError, no_temporary_room
-from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions
+from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import KeyState, Resend
-from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
-from bulk_eraser.records import InputFacts
+from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
+from bulk_eraser.records import InputFacts, ShardFacts
+from bulk_eraser.shard import Part, Shard
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, KeyRows, RejectedRow, Row, RowGroup, rows_of
 from bulk_eraser.survey.decision import DECISIONS, Action, Decision, decide
@@ -42,8 +43,10 @@ class DecidedRow(NamedTuple):
 _NEW = Decision(Action.SEND, KeyState.NOT_SENT)
 _REJECTED = Decision(Action.REJECT, KeyState.NOT_SENT)
 _DUPLICATE = Decision(Action.DUPLICATE, KeyState.NOT_SENT)
+_ELSEWHERE = Decision(Action.ELSEWHERE, KeyState.NOT_SENT)
+_REJECTED_ELSEWHERE = Decision(Action.REJECT_ELSEWHERE, KeyState.NOT_SENT)
 _NOT_ON_HOLD = (Action.SEND, Action.KEEP, Action.AWAIT)
-_REJECTS = {decision.code for decision in DECISIONS if decision.action is Action.REJECT}
+_REJECTS = {decision.code for decision in DECISIONS if decision.is_reject}
 _TELL = 50_000
 """Rows between two calls of `progress`."""
 
@@ -55,6 +58,10 @@ class Survey:
     of `hold_list`, which is set between the two, are not sent; nor are, if it is set, those that
     `exported` does not give for their partition.
 
+    With `part`, only its rows are decided about; all are read and looked at all the same, so that
+    what is wrong with the whole input is seen in each part. `own_errors` and `stripped`, and what
+    is counted by decision, are of the part; `errors`, `suspects` and `facts` of the whole.
+
     `errors` counts the rejected rows by word, `error_lines` names the first few lines of each;
     `decisions` counts the rows by what is done with them, once `decide` has run; `kept_lines` names
     the first lines of keys in the states that only --retry-failed sends again, and
@@ -64,9 +71,12 @@ class Survey:
     has as well.
     """
 
-    def __init__(self, reader: InputReader, naming: KeyNaming = RAW_KEYS) -> None:
+    def __init__(
+        self, reader: InputReader, naming: KeyNaming = RAW_KEYS, part: Part | None = None
+    ) -> None:
         self.reader = reader
         self.naming = naming
+        self.part = part
         self.hold_list: HoldList | None = None
         self.exported: Callable[[int], set[bytes]] | None = None
         self.rows = 0
@@ -76,6 +86,7 @@ class Survey:
         self.decisions: Counter[Decision] = Counter()
         self.kept_lines: dict[KeyState, list[int]] = {}
         self._codes = bytearray()
+        self._duplicates = 0
         self._keys = KeyPartitions("QQB")
         self._suspects = Suspects()
         self._look_alikes = LookAlikes(naming)
@@ -102,11 +113,12 @@ class Survey:
         group: RowGroup | None = None
         for group in self.reader.survey_groups():
             if isinstance(group, RejectedRow):
-                self._codes.append(_REJECTED.code)
+                is_own = self.part is None or self.part.has_rows_without_key
+                self._codes.append((_REJECTED if is_own else _REJECTED_ELSEWHERE).code)
                 self._note_rejected(group)
             elif isinstance(group, KeyRow):
                 self._remember([group.key], group.line, end)
-                self.stripped += group.stripped
+                self.stripped += group.stripped and self._codes[-1] == _NEW.code
             else:
                 self._remember(group.keys, group.line, end)
             if len(self._codes) >= told + _TELL:
@@ -125,8 +137,17 @@ class Survey:
         flags = self._suspects.flags_of_all(keys, line)
         self._keys.extend(list(zip(digests, count(place), count(line), flags, strict=False)))
         self._look_alikes.add_all(keys, digests, line)
-        self._codes += bytes([_NEW.code]) * len(keys)
+        self._codes += self._whose(keys, digests)
         end.see(keys)
+
+    def _whose(self, keys: list[str], digests: list[bytes]) -> bytes:
+        """The first code of each row: new, or of another shard."""
+        if self.part is None:
+            return bytes([_NEW.code]) * len(keys)
+        has = self.part.has
+        # By the key itself: a copy of the batch under pseudonyms has the same shards.
+        of_keys = digests if self.naming.kind == RAW else list(map(digest_of, keys))
+        return bytes([_NEW.code if has(digest) else _ELSEWHERE.code for digest in of_keys])
 
     def decide(
         self,
@@ -148,20 +169,26 @@ class Survey:
         code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
         codes, flag_counts = self._codes, self._suspects.counts
         on_request = {state for state in KeyState if state.resend is Resend.ON_REQUEST}
+        self._duplicates = len(self._keys)
         for partition in range(PARTITIONS):
             known = states(partition)
             first: dict[bytes, int] = {}
             for digest, place, line, flags in self._keys.read(partition):
+                is_elsewhere = codes[place] == _ELSEWHERE.code
                 if digest in first:
-                    codes[place] = _DUPLICATE.code
-                    self._keep_number(place, first[digest])
+                    if not is_elsewhere:
+                        codes[place] = _DUPLICATE.code
+                        self._keep_number(place, first[digest])
                     continue
                 first[digest] = line
+                flag_counts[flags] += 1
+                if is_elsewhere:
+                    continue
                 state = known.get(digest, KeyState.NOT_SENT)
                 codes[place] = code_of[state]
                 if state in on_request:
                     self._note_kept(state, line)
-                flag_counts[flags] += 1
+            self._duplicates -= len(first)
             self.keys_of_ledger += len(known)
             in_state = Counter(known.values())
             self.keys_sent_before += sum(n for state, n in in_state.items() if state.was_sent)
@@ -180,7 +207,7 @@ class Survey:
     def _exclude(self, partition: int, held: Mapping[bytes, int]) -> None:
         for digest, place, line, _flags in self._keys.read(partition):
             action, state = DECISIONS[self._codes[place]]
-            if digest in held and action is not Action.DUPLICATE:
+            if digest in held and action not in (Action.DUPLICATE, Action.ELSEWHERE):
                 if Decision(Action.EXCLUDE, state).is_held_too_late:
                     self.held_too_late_lines = sorted([*self.held_too_late_lines, line])[:EXAMPLES]
                 self._codes[place] = Decision(Action.EXCLUDE, state).code
@@ -224,6 +251,12 @@ class Survey:
         return ((entry[0], entry[1]) for entry in self._keys.read(partition))
 
     @property
+    def own_errors(self) -> Counter[str]:
+        """Those of `errors` that the part has."""
+        is_own = self.part is None or self.part.has_rows_without_key
+        return self.errors if is_own else Counter()
+
+    @property
     def suspects(self) -> dict[str, Finding]:
         """What is odd about keys, by the words of `survey.warnings`; after `decide`."""
         found = self._suspects.found()
@@ -245,8 +278,7 @@ class Survey:
     def facts(self) -> InputFacts:
         """What `run_started` says of the input."""
         reading, fingerprint = self.reader.reading, self.reader.file.fingerprint
-        rejected = self.count(action=Action.REJECT)
-        duplicate = self.count(action=Action.DUPLICATE)
+        rejected, duplicate = self.errors.total(), self._duplicates
         return InputFacts(
             name=self.reader.file.name,
             bytes=fingerprint.size,
@@ -266,6 +298,26 @@ class Survey:
             rejected=rejected,
             duplicate=duplicate,
         )
+
+    def shard_facts(self) -> ShardFacts | None:
+        """What `run_started` says of the shard, if only one is meant."""
+        if not isinstance(self.part, Shard):
+            return None
+        rejected = self.count(action=Action.REJECT)
+        duplicate = self.count(action=Action.DUPLICATE)
+        rows = sum(n for decision, n in self.decisions.items() if not decision.is_elsewhere)
+        return ShardFacts(
+            index=self.part.index,
+            of=self.part.of,
+            rows=rows,
+            keys=rows - rejected - duplicate,
+            rejected=rejected,
+            duplicate=duplicate,
+        )
+
+    def own_facts(self) -> InputFacts | ShardFacts:
+        """Rows, keys, rejected and duplicate rows of the part, or of all where there is none."""
+        return self.shard_facts() or self.facts()
 
     def second_reading(self, but: Collection[Decision] = ()) -> Iterator[DecidedRow]:
         """The rows again, each with what is done with it, counted independently of the first time.

@@ -66,6 +66,7 @@ FIELDS = {
     "ledger",
     "head",
     "timestamp",
+    "shard",
 }
 FINDINGS = {
     "outcome",
@@ -81,6 +82,7 @@ FINDINGS = {
     "seconds_at_rate",
     "plan",
     "keys_sha256",
+    "shard",
     "survey_s",
 }
 TROUBLE = re.compile(r"Traceback|Exception ignored|never (?:awaited|retrieved)|was destroyed")
@@ -419,7 +421,8 @@ class Ended:
         if counts := found["counts"]:
             assert counts["rows"] == counts["keys"] + counts["rejected"] + counts["duplicate"]
             assert counts["rejected"] == sum(word["rows"] for word in found["rejected"].values())
-            shared = {name: found["input"][name] for name in ("rows", "keys", "rejected")}
+            of = found["shard"] or found["input"]
+            shared = {name: of[name] for name in ("rows", "keys", "rejected")}
             assert shared.items() <= counts.items()
             assert self.code not in (0, 3) or self.code == (3 if counts["rejected"] else 0)
         return found
@@ -587,6 +590,7 @@ class Desk:
             "target": target,
             "base": f"{host}/api/admin/v4",
             "api": "v4",
+            "shard": None,
         }
         for field, value in other.items():
             (plan if field in plan else facts)[field] = value

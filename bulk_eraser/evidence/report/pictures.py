@@ -28,6 +28,7 @@ _COLOURS = {
     "rejected": "#8B5E3C",
     "duplicate": "#D1D5DB",
     "excluded": "#4B5563",
+    "missing_shard": "#FFFFFF",
 }
 _DARK = {"excluded", "rejected"}
 
@@ -80,7 +81,7 @@ def bar_of(summary: Summary) -> Bar:
         segments.append(
             Segment(
                 state,
-                "ABCDEFGHIJK"[number],
+                "ABCDEFGHIJKL"[number],
                 count,
                 _percent(count, total),
                 _COLOURS[state],

@@ -13,6 +13,7 @@ from bulk_eraser.evidence.summary import (
     Summary,
 )
 from bulk_eraser.records import ROW_ERRORS
+from bulk_eraser.shard import Shard, shards_in_words
 from bulk_eraser.wording import (
     attempt_meaning,
     calendar_day,
@@ -133,6 +134,8 @@ def headline(summary: Summary) -> str:
                 if erased == all_
                 else (f"Not complete: {so_far}, and some rows need attention.")
             )
+        case _ if summary.missing_shards and erased == all_:
+            return f"Of these shards alone, {so_far}."
         case _:
             return f"Not finished: {so_far}."
 
@@ -144,6 +147,9 @@ def _are(number: int) -> str:
 def remarks(summary: Summary) -> list[str]:
     """What the verdict rests on, a sentence each, the gravest first."""
     states, deadlines, found = summary.states, summary.deadlines, list[str]()
+    if summary.missing_shards:
+        missing = shards_in_words([Shard(**it) for it in summary.missing_shards])
+        found.append(f"No ledger of {missing} is among these, so nothing is said of them.")
     if summary.held_too_late:
         late = counted(summary.held_too_late, "key")
         found.append(f"{late} came on hold too late: already sent, or perhaps. Ask Voyado at once.")
@@ -197,11 +203,14 @@ def sums(summary: Summary) -> list[str]:
     """How the numbers add up to those who are to be erased, and to those who are not."""
     found = []
     to_be = [summary.states[state] for state in TO_BE_ERASED if summary.states[state]]
-    others = [n for state, n in summary.states.items() if n and state not in TO_BE_ERASED]
+    missing = summary.states.get("missing_shard", 0)
+    settled = (*TO_BE_ERASED, "missing_shard")
+    others = [n for state, n in summary.states.items() if n and state not in settled]
     keys = plural(sum(to_be), "customer key")
     for counts, what in (
         (to_be, f"{keys} to be erased"),
         (others, "on hold, without a usable key, or repeated"),
+        ([missing] if missing else [], "of shards without a ledger among these"),
     ):
         if counts:
             parts = " + ".join(f"{count:,}" for count in counts)
