@@ -90,7 +90,7 @@ def seal(path: str, ledgers: Sequence[str]) -> SealFile:
     """
     must_be_a_place(path, ledgers)
     found = VerifyResult()
-    verify(VerifyRequest(ledgers=ledgers, with_roots=True), found, lambda _rows: None)
+    verify(VerifyRequest(ledgers=ledgers, anew=True), found, lambda _rows: None)
     if found.error:
         raise LedgerDamaged(f"{found.error} Nothing was sealed.")
     sealed = [_sealed(path, ledger) for ledger in found.ledgers]
