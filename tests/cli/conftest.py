@@ -34,7 +34,7 @@ from bulk_eraser.evidence.audit import Audit
 ROOT = Path(__file__).parents[2]
 API_KEY = "ek-live-0f5b6d1c7e"
 MARK = "5e17-4b1d-8bad"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 OUTCOMES = {"complete", "incomplete", "stopped", "interrupted", "refused", "error"}
 COUNTS = [
