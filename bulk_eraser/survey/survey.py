@@ -167,22 +167,21 @@ class Survey:
 
     def _decide(self, states: Callable[[int], dict[bytes, KeyState]], retry_failed: bool) -> None:
         code_of = {state: decide(state, retry_failed=retry_failed).code for state in KeyState}
-        codes, flag_counts = self._codes, self._suspects.counts
+        codes, flag_counts, elsewhere = self._codes, self._suspects.counts, _ELSEWHERE.code
         on_request = {state for state in KeyState if state.resend is Resend.ON_REQUEST}
         self._duplicates = len(self._keys)
         for partition in range(PARTITIONS):
             known = states(partition)
             first: dict[bytes, int] = {}
             for digest, place, line, flags in self._keys.read(partition):
-                is_elsewhere = codes[place] == _ELSEWHERE.code
                 if digest in first:
-                    if not is_elsewhere:
+                    if codes[place] != elsewhere:
                         codes[place] = _DUPLICATE.code
                         self._keep_number(place, first[digest])
                     continue
                 first[digest] = line
                 flag_counts[flags] += 1
-                if is_elsewhere:
+                if codes[place] == elsewhere:
                     continue
                 state = known.get(digest, KeyState.NOT_SENT)
                 codes[place] = code_of[state]
