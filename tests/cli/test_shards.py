@@ -300,6 +300,19 @@ async def test_a_shard_is_that_of_the_key_not_of_its_pseudonym(
     assert found["unaccounted"] == 0
 
 
+async def test_a_receipt_says_which_shard(desk: Any, service: Any, keys: list[str]):
+    """Its counts are of that shard, so it names it; `verify` wants it to be the ledger's."""
+    await desk.run(desk.csv(keys[:20]), service, "--shard", "2/2", "--receipt", "receipt.json")
+    path = desk.folder / "receipt.json"
+    receipt = json.loads(path.read_text())
+    assert receipt["shard"] == desk.ledger(name(2, 2)).of("run_started")[0]["shard"]
+    assert (await desk.call("verify", name(2, 2), "--receipt", "receipt.json")).code == 0
+    path.write_text(json.dumps(receipt | {"shard": receipt["shard"] | {"index": 1}}))
+    ended = await desk.call("verify", name(2, 2), "--receipt", "receipt.json")
+    assert ended.code == 79
+    assert "(shard)" in ended.err
+
+
 async def test_an_export_has_shards_too(desk: Any, service: Any, keys: list[str]):
     """Each has a ledger of its own; a removal after it waits for the keys of its shard alone."""
     source = desk.csv(keys[:20])
