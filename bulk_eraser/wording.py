@@ -28,6 +28,7 @@ __all__ = [
     "run_ending",
     "stamped_before",
     "suspect",
+    "target_in_words",
     "time_in_words",
 ]
 
@@ -194,6 +195,11 @@ def stamped_before(text: str) -> str:
     """What a time stamp says, to the second: an auditor compares it with other clocks."""
     when = datetime.fromisoformat(text) + timedelta(seconds=1, microseconds=-1)  # rounded up
     return f"existed before {calendar_day(when)}, {when:%H:%M:%S} UTC"
+
+
+def target_in_words(target: str) -> str:
+    """A target as ledgers name it: the id of a cluster, or an address."""
+    return printable(target) if "://" in target else f"cluster {printable(target)}"
 
 
 def run_ending(outcome: str | None, exit_code: int | None) -> str:

@@ -16,7 +16,7 @@ from bulk_eraser.evidence.certificate.proof_file import proof_in
 from bulk_eraser.evidence.certificate.signed_note import public_key_in
 from bulk_eraser.evidence.timestamp import trusted_in
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS
-from bulk_eraser.wording import counted, printable, stamped_before, time_in_words
+from bulk_eraser.wording import counted, printable, stamped_before, target_in_words, time_in_words
 
 __all__ = ["CheckedResult", "verify_certificate"]
 
@@ -121,7 +121,7 @@ def _note(result: CheckedResult, found: Checked) -> None:
 
 def _tell(output: Output, result: CheckedResult) -> None:
     said = result.statement or {}
-    output.result(f"Line {said['line']:,}, cluster {printable(said['target'])}")
+    output.result(f"Line {said['line']:,}, {target_in_words(said['target'])}")
     for name in ("reference", "received"):
         if name in said:
             output.result(f"  {name} {printable(said[name])}")

@@ -19,6 +19,7 @@ from bulk_eraser.wording import (
     lines_of,
     moment,
     suspect,
+    target_in_words,
 )
 
 NOW = datetime(2026, 11, 24, 22, 15, tzinfo=UTC)
@@ -127,3 +128,10 @@ def test_counts_as_a_table():
     assert len(lines) == len(SUMMED) + 1
     assert lines[-1] == "  1,008  rows in all"
     assert "      1  accepted: the service created an export job" in lines
+
+
+def test_only_a_cluster_is_called_one():
+    """A base URL is an address; neither does anything to a terminal."""
+    assert target_in_words("w1234abcd") == "cluster w1234abcd"
+    assert target_in_words("http://127.0.0.1:8080") == "http://127.0.0.1:8080"
+    assert target_in_words("w\x1b[31m") == "cluster w�[31m"

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bulk_eraser.evidence.certificate.check import Checked
 from bulk_eraser.evidence.certificate.proof_file import Proof, text_of
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS
-from bulk_eraser.wording import printable, stamped_before, time_in_words
+from bulk_eraser.wording import printable, stamped_before, target_in_words, time_in_words
 
 __all__ = ["as_page"]
 
@@ -28,6 +28,7 @@ def as_page(proof: Proof, checked: Checked) -> str:
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "when": time_in_words,
+        "target": target_in_words,
         "text": lambda value: printable(str(value)),
     }
     return environment.get_template("page.html.jinja").render(_view(proof, checked)) + "\n"

@@ -42,6 +42,7 @@ from bulk_eraser.wording import (
     plural,
     printable,
     run_ending,
+    target_in_words,
     time_in_words,
 )
 
@@ -72,6 +73,7 @@ def as_html(summary: Summary) -> str:
         "counted": counted,
         "plural": plural,
         "when": time_in_words,
+        "target": target_in_words,
         "ending": lambda run: run_ending(run.outcome, run.exit_code),
         "text": lambda value: printable(str(value)),
         "commands": _with_commands,
