@@ -4,20 +4,15 @@ import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from functools import partial
 
 from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
 from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import (
-    as_typed,
-    command_of,
-    conclude,
-    how_to_continue,
-)
+from bulk_eraser.cli.ending import command_of, conclude
 from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.export import MOST_BYTES, warn_if_unencrypted
 from bulk_eraser.cli.follow_several import follow_each
+from bulk_eraser.cli.follow_text import STATUS_MEANINGS, describe, tell_follow
 from bulk_eraser.cli.options import (
     PaceOptions,
     TargetOptions,
@@ -25,7 +20,6 @@ from bulk_eraser.cli.options import (
     date_of,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.service import (
     SIMULATED_KEY,
@@ -34,59 +28,17 @@ from bulk_eraser.cli.service import (
 )
 from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
-from bulk_eraser.errors import ConfigurationError, ExitCode, UsageError
+from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
-from bulk_eraser.sending.request import (
-    REHEARSAL,
-    ExportFollowResult,
-    FollowRequest,
-    FollowResult,
-    ListedJob,
-)
+from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult
 from bulk_eraser.settings import RunSettings, must_be_within
-from bulk_eraser.wording import calendar_day, counted, moment, plural, printable, probed
+from bulk_eraser.wording import counted, printable
 
 __all__ = ["follow", "settings_of"]
-
-SHOWN = 5
-"""Jobs of a list that are shown to people."""
-_AGAIN = "the same command as before with --retry-failed, creates a new job for each"
-_LISTS = {
-    "error_jobs": f"ended in error; {_AGAIN}",
-    "not_found_jobs": f"not found by the service; {_AGAIN}",
-    "lost_jobs": f"whose result is lost; {_AGAIN}",
-    "expiring_jobs": "done for days and not downloaded; the service removes the result soon",
-    "slow_jobs": "pending for longer than is usual",
-    "overdue_jobs": "overdue (the month for an answer is over)",
-    "at_risk_jobs": "at risk (the month for an answer ends within a week)",
-}
-_STATES = {
-    "done": "done: erased",
-    "error": "error: job failed",
-    "not_found": "not_found: job failed",
-    "pending": "pending: in progress, not erased yet",
-}
-"""The service's words for a job, and what they mean for the person."""
-_EXPORT_STATES = {
-    "downloaded": "downloaded: the data is in its file",
-    "empty": "empty: downloaded, and there was no data",
-    "error": "error: job failed",
-    "not_found": "not_found: job failed, or its result has expired",
-    "lost": "lost: the result did not arrive, and cannot be had any more",
-    "pending": "pending: in progress, not downloaded yet",
-}
-
-_OF_EXPORTS = ("downloaded", "empty", "lost")
-_STATUS_MEANINGS = {
-    "done": "done: erased",
-    "error": "error: the job failed",
-    "not_found": "not_found: the service does not know the job",
-    "pending": "pending: not finished",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +120,7 @@ def follow(
             if pursued.export is not None:
                 how = "To encrypt them, use the same `export` command first, with --encrypt-to"
                 warn_if_unencrypted(pursued.export, output, how)
-            _describe(pursued, output, verbose=told.verbose)
+            describe(pursued, output, verbose=told.verbose)
             with event_loop_runner() as runner:
                 shown = Display(output, settings.rate)
                 result = runner.run(pursued.carry_out(api_key, shown))
@@ -180,7 +132,7 @@ def follow(
         result = follow_one(replace(given, ledger=path))
         result.next = None  # it is for all of them
         if result.error is None:
-            _tell(given.wait, output, result)
+            tell_follow(given.wait, output, result)
         return result
 
     def work() -> FollowResult:
@@ -195,8 +147,7 @@ def follow(
         total.next = _next(total)
         return total
 
-    meanings = _STATUS_MEANINGS | {it: _EXPORT_STATES[it] for it in _OF_EXPORTS}
-    tell = in_a_step("follow", partial(_tell, given.wait), meanings)
+    tell = in_a_step("follow", partial(tell_follow, given.wait), STATUS_MEANINGS)
     return conclude(output, FollowResult(ledger=given.ledger), work, tell, tell)
 
 
@@ -293,155 +244,8 @@ def _calendar(day: float | None, target: Target) -> Calendar:
     return Calendar(day)
 
 
-# ── what to do now, and what is told ──────────────────────────────────────────────────────────────
-
-
 def _next(result: FollowResult) -> list[str] | None:
     """The same command as long as jobs are pending. The `run` for what has no job is not known
     here: the ledger has its input's name, but not all options that mattered."""
     is_waiting = result.counts["pending"] or (result.probes and result.probes.waiting)
     return command_of(*sys.argv[1:]) if result.error or is_waiting else None
-
-
-def _advice(result: FollowResult) -> str:
-    """What to do about keys that nobody will erase as things are."""
-    counts, without = result.counts, result.without_job
-    command = "export" if isinstance(result, ExportFollowResult) else "run"
-    failed = counts["error"] + counts["not_found"] + counts.get("lost", 0)
-    if failed + without["refused"]:
-        return (
-            f" To send them again, use the same `{command}` command as before with --retry-failed."
-        )
-    if any(without.values()):
-        return f" To send them, use the same `{command}` command as before."
-    return ""
-
-
-def _describe(pursued: Follow, output: Output, *, verbose: bool) -> None:
-    target, version = pursued.settings.target, pursued.settings.api_version
-    due = counted(pursued.due, "job")
-    due += f" and {counted(probes, 'probe')}" if (probes := pursued.probes_due) else ""
-    output.say(
-        f"Ledger {printable(pursued.file.path)}: target {printable(target.name)}, API {version}; "
-        f"{due} to ask about now"
-    )
-    if verbose:
-        for name, value in pursued.settings.recorded().items():
-            output.say(f"  {name}: {value}")
-
-
-def _tell(wait: bool, output: Output, ending: FollowResult) -> None:
-    if ending.head is not None:
-        _tell_counts(output, ending)
-        output.say(f"Ledger {printable(ending.ledger or '')}, head {ending.head}")
-    if ending.outcome == "interrupted":
-        output.always(ending.error or "Stopped.")
-    elif ending.error is not None:
-        output.error(printable(ending.error))
-    elif ending.counts["pending"] or (ending.probes and ending.probes.waiting):
-        again = "" if wait else _when_again(ending.next_check_at)
-        output.always(
-            f"Not finished: {_erased(ending)}{_open(ending)}.{_without_job(ending)}{again}"
-        )
-        return
-    elif ending.exit_code == ExitCode.SOME_ROWS:
-        told = f"{_erased(ending)}{_came_back(ending)}"
-        output.always(f"All jobs are finished: {told}.{_without_job(ending)}{_advice(ending)}")
-    else:
-        output.always(f"Complete: {_erased(ending)}.{_without_job(ending)}")
-    if ending.next is not None and ending.outcome != "refused":
-        output.always(f"{how_to_continue(ending)}:", command=as_typed(ending.next))
-
-
-def _open(result: FollowResult) -> str:
-    """What there is to wait for."""
-    pending, probes = result.counts["pending"], result.probes
-    jobs = f", {counted(pending, 'job')} pending" if pending else ""
-    waiting = probes.waiting if probes else 0
-    return jobs + (f"; {counted(waiting, 'probe')} not answered yet" if waiting else "")
-
-
-def _came_back(result: FollowResult) -> str:
-    if result.probes is None or not result.probes.came_back:
-        return ""
-    people = "person" if result.probes.came_back == 1 else "people"
-    return f"; data of {result.probes.came_back:,} sampled {people} came back"
-
-
-def _when_again(next_check_at: str | None) -> str:
-    if next_check_at is None:
-        return ""
-    when = moment(datetime.fromisoformat(next_check_at), datetime.now(UTC))
-    return f" Ask again {when}, then once a day."
-
-
-def _erased(result: FollowResult) -> str:
-    counts = result.counts
-    if isinstance(result, ExportFollowResult):
-        return _exported(result)
-    bad = counts["error"] + counts["not_found"]
-    failed = f", {counted(bad, 'job')} failed" if bad else ""
-    if not counts["jobs"]:
-        return "this ledger has no job to follow"
-    is_all = counts["done"] == counts["jobs"]
-    done = f"all {counts['jobs']:,} jobs are done, " if is_all else ""
-    erased = f"{counts['done']:,} erased"
-    if result.rehearsal:
-        erased = "nothing erased, because this is a rehearsal"
-    return f"{done}{erased}{failed}"
-
-
-def _exported(result: ExportFollowResult) -> str:
-    """Of exports, in words that cannot be taken for an erasure."""
-    counts = result.counts
-    if not counts["jobs"]:
-        return "this ledger has no export job to follow"
-    parts = [f"{counts['downloaded']:,} exported"]
-    parts += [f"{counts['empty']:,} without data"] if counts["empty"] else []
-    parts += [f"{counts['lost']:,} lost"] if counts["lost"] else []
-    bad = counts["error"] + counts["not_found"]
-    parts += [f"{counted(bad, 'job')} failed"] if bad else []
-    return ", ".join(parts)
-
-
-def _without_job(result: FollowResult) -> str:
-    """Keys that nobody will erase as things are."""
-    without = {word: count for word, count in result.without_job.items() if count}
-    if not without:
-        return ""
-    number = sum(without.values())
-    have = "has" if number == 1 else "have"
-    words = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in without.items())
-    whose = "these ledgers" if result.head is None else "this ledger"
-    return f" {counted(number, 'key')} of {whose} {have} no job ({words})."
-
-
-def _tell_counts(output: Output, ending: FollowResult) -> None:
-    width = len(f"{ending.counts['jobs']:,}")
-    states = _EXPORT_STATES if isinstance(ending, ExportFollowResult) else _STATES
-    for state, meaning in states.items():
-        told = state if ending.rehearsal else meaning
-        if count := ending.counts[state]:
-            output.result(f"  {count:>{width},}  {told}")
-    output.result(
-        f"  {ending.counts['jobs']:>{width},}  {plural(ending.counts['jobs'], 'job')} in all"
-    )
-    if ending.probes is not None:
-        for line in probed(ending.probes):
-            output.result(line)
-    if ending.unanswered:
-        unanswered = counted(ending.unanswered, "job")
-        output.result(f"{unanswered} without an answer: asked about again next time")
-    for name, what in _LISTS.items():
-        if count := ending.listed.get(name, 0):
-            output.result(f"{counted(count, 'job')} {what}:")
-            for job in getattr(ending, name)[:SHOWN]:
-                output.result(f"  {_job(job)}")
-            if count > SHOWN:
-                output.result(f"  … {count - SHOWN:,} more; --json lists up to 1,000")
-
-
-def _job(job: ListedJob) -> str:
-    due = calendar_day(date.fromisoformat(job.deadline))
-    guess = " if received on the day of the run" if job.deadline_from == "run" else ""
-    return f"line {job.line:,}, jid {printable(job.jid)}, answer due by {due}{guess}"

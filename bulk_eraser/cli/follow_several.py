@@ -1,11 +1,9 @@
 """`follow` for the ledgers of a seal: one after the other, and what it comes to in all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from functools import reduce
 
 from bulk_eraser.errors import BulkEraserError, ExitCode, LedgerBusy, LedgerDamaged
-from bulk_eraser.ledger.probes import Probes
+from bulk_eraser.ledger.probes import added
 from bulk_eraser.sending.request import FollowResult
 from bulk_eraser.wording import counted
 
@@ -73,18 +71,11 @@ def _sum_of(seal: str, results: Sequence[FollowResult]) -> FollowResult:
         total.attention += result.attention
         total.rehearsal |= result.rehearsal
     total.next_check_at = min(filter(None, (it.next_check_at for it in results)), default=None)
-    samples = [it.probes for it in results if it.probes is not None]
-    total.probes = reduce(_both, samples) if samples else None
+    total.probes = added([it.probes for it in results if it.probes is not None])
     for it in results:
         if it.error is not None and total.error is None:
             total.outcome, total.exit_code, total.error = it.outcome, it.exit_code, it.error
     return total
-
-
-def _both(one: Probes, other: Probes) -> Probes:
-    return Probes(
-        **{it.name: getattr(one, it.name) + getattr(other, it.name) for it in fields(one)}
-    )
 
 
 def _conclude(
