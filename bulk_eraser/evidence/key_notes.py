@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from bulk_eraser.errors import no_temporary_room
 from bulk_eraser.evidence.summary import OTHER_REASONS
 from bulk_eraser.key_partitions import KeyPartitions, digest_of
-from bulk_eraser.ledger.key_state import KeyState
+from bulk_eraser.ledger.key_state import MOST_JUST_SENT, KeyState
 from bulk_eraser.ledger.replay import Group
 from bulk_eraser.records import (
     Accepted,
@@ -32,8 +32,6 @@ LISTED = 60
 """Places that are kept of the keys for which there is one reason to look at them."""
 MOST_REASONS = 100
 """Reasons of holds that are told apart; a list may give another one for each key."""
-_JUST_SENT = 1 << 14
-"""Keys whose `sent` is held back, for an outcome mostly follows."""
 _TO_LOOK_AT = frozenset(
     {KeyState.JOB_FAILED, KeyState.REFUSED, KeyState.FAILED, KeyState.UNKNOWN, KeyState.SENT}
 )
@@ -185,7 +183,7 @@ class KeyNotes:
         self._outcomes.extend(outcomes)
         self._answers.extend(answers)
         self._others.extend(others)
-        if len(just_sent) > _JUST_SENT:
+        if len(just_sent) > MOST_JUST_SENT:
             self._remember_sent()
 
     def _reason_told_apart(self, reason: str) -> str:
