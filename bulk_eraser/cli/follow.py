@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,7 @@ from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.evidence.seal import named_by
+from bulk_eraser.evidence.sealed_head import SealedHead
 from bulk_eraser.ledger.history import LedgerFacts
 from bulk_eraser.sending.deadlines import DAY_S, Calendar
 from bulk_eraser.sending.follow import Follow, FollowedLedger
@@ -128,7 +130,10 @@ def follow(
             result.next = _next(result)
             return result
 
-    def follow_and_tell(path: str) -> FollowResult:
+    def follow_and_tell(path: str, sealed: Sequence[SealedHead]) -> FollowResult:
+        for it in sealed:
+            if it.ledger == path:
+                it.must_be_there()
         result = follow_one(replace(given, ledger=path))
         result.next = None  # it is for all of them
         if result.error is None:
@@ -141,7 +146,10 @@ def follow(
             return follow_one(given)
         _must_suit_a_seal(given)
         total = follow_each(
-            given.ledger, named.ledgers, follow_and_tell, fail_if_overdue=given.fail_if_overdue
+            given.ledger,
+            named.ledgers,
+            partial(follow_and_tell, sealed=named.sealed),
+            fail_if_overdue=given.fail_if_overdue,
         )
         output.say(f"Seal {printable(given.ledger)}: {counted(len(named.ledgers), 'ledger')}")
         total.next = _next(total)

@@ -78,7 +78,7 @@ def status(given: StatusOptions, told: OutputOptions) -> int:
         received, now = date_of("--received", given.received), datetime.now(UTC)
         named = named_by(given.ledger)
         for path in named.ledgers:
-            sealed = [it for it in named.sealed if it[0] == path]
+            sealed = [it for it in named.sealed if it.ledger == path]
             request = VerifyRequest(ledgers=[path], sealed=sealed, by_itself=True)
             summary = summarize(request, now, output.survey_progress, received=received)
             summaries.append((path, summary))

@@ -19,6 +19,7 @@ from bulk_eraser.errors import (
     LedgerWriteError,
     UsageError,
 )
+from bulk_eraser.evidence.sealed_head import SealedHead
 from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult, verify
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.recovery import LedgerScan
@@ -71,11 +72,11 @@ class SealFile(NamedTuple):
 
 
 class Named(NamedTuple):
-    """Ledgers that were named, by themselves or by seals, each once; `sealed` has path and head of
-    those in seals."""
+    """Ledgers that were named, by themselves or by seals, each once; `sealed` are heads of those in
+    seals."""
 
     ledgers: list[str]
-    sealed: list[tuple[str, str]]
+    sealed: list[SealedHead]
 
 
 _decoder: "msgspec.json.Decoder[Seal | SealedLedger]" = msgspec.json.Decoder(Seal | SealedLedger)
@@ -126,7 +127,7 @@ def named_by(paths: Iterable[str]) -> Named:
     cannot be read.
     """
     ledgers: dict[str, str] = {}
-    sealed: list[tuple[str, str]] = []
+    sealed: list[SealedHead] = []
     for path in paths:
         if not _is_seal(path):
             ledgers.setdefault(os.path.realpath(path), path)
@@ -134,7 +135,7 @@ def named_by(paths: Iterable[str]) -> Named:
         for it in _read(path).ledgers:
             ledger = os.path.normpath(os.path.join(os.path.dirname(path), it.ledger))
             known = ledgers.setdefault(os.path.realpath(ledger), ledger)
-            sealed.append((known, it.head))
+            sealed.append(SealedHead(known, it.head, it.bytes))
     return Named(list(ledgers.values()), sealed)
 
 

@@ -28,6 +28,7 @@ from bulk_eraser.evidence.probe_notes import ProbeNotes
 from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
 from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
 from bulk_eraser.evidence.run_notes import Reason
+from bulk_eraser.evidence.sealed_head import SealedHead
 from bulk_eraser.evidence.second_reading import SecondReading
 from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
 from bulk_eraser.ledger.chain import GENESIS
@@ -78,7 +79,7 @@ class VerifyRequest:
     """Which ledgers to look at, which heads must be among their commits, and whose rows they must
     account for.
 
-    `sealed` has ledgers with the head that each must have among its own, as a seal says it.
+    `sealed` are heads that ledgers must have among their own, as a seal says it.
     `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
     those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
     `anew` has roots for certificates computed and samples drawn anew, which takes another reading.
@@ -90,7 +91,7 @@ class VerifyRequest:
 
     ledgers: Sequence[str]
     heads: Sequence[str] = ()
-    sealed: Sequence[tuple[str, str]] = ()
+    sealed: Sequence[SealedHead] = ()
     receipts: Sequence[str] = ()
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     expect_stamps: bool = False
@@ -181,7 +182,7 @@ def verify(
         if notes is not None:
             folds += [notes.keys, notes.runs]
         stamped = [stamp.head for stamp in request.stamps.values() if stamp.head]
-        expected = [*heads, *stamped, *(head for _, head in request.sealed)]
+        expected = [*heads, *stamped, *(it.head for it in request.sealed)]
         audit = opened.enter_context(closing(Audit(request.ledgers, expected, folds)))
         if notes is not None:
             notes.accounts = audit.ledgers
@@ -292,9 +293,9 @@ def _note_ledgers(
     return found
 
 
-def _note_sealed(result: VerifyResult, audit: Audit, sealed: Sequence[tuple[str, str]]) -> None:
+def _note_sealed(result: VerifyResult, audit: Audit, sealed: Sequence[SealedHead]) -> None:
     accounts = {account.path: account for account in audit.ledgers}
-    for path, head in sealed:
+    for path, head, _ in sealed:
         account = accounts[path]
         commit, line = account.kept.get(head, (None, None))
         about = {"ledger": path, "head": head, "commit": commit}

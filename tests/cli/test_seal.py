@@ -157,6 +157,31 @@ async def test_a_ledger_that_was_cut_off_or_replaced_is_told(
     assert (await desk.call(command, SEAL)).code == 79
 
 
+async def test_follow_asks_nothing_of_a_ledger_that_was_cut_off(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Or exchanged: 79. The others are asked about all the same, and one that grew is followed."""
+    await run_shards(desk, service, desk.csv(keys[:30]))
+    await seal(desk, SEAL, *LEDGERS)
+    path = desk.folder / name(2)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    commits = [n for n, line in enumerate(lines) if line.startswith(b'{"type":"commit"')]
+    of_second = {line["jid"] for line in desk.ledger(name(2)).of("accepted")}
+    service.status = lambda jid: "waiting"
+    for other in (b"".join(lines[: commits[-2] + 1]), (desk.folder / name(3)).read_bytes()):
+        path.write_bytes(other)
+        service.asked.clear()
+        ended = await desk.call("follow", SEAL, "--now", "--rate", "0")
+        assert (ended.code, path.read_bytes()) == (79, other)
+        assert f"The ledger {name(2)} does not have the head that was sealed" in ended.err
+        assert service.asked
+        assert not service.asked.keys() & of_second
+        path.write_bytes(whole)
+    assert (await desk.call("follow", SEAL, "--now", "--rate", "0")).code == 75
+    assert service.asked.keys() & of_second
+
+
 async def test_a_seal_that_was_changed_is_refused(desk: Any, service: Any, keys: list[str]):
     """One digit of a head changed, a line left out, something behind it: 79. One of a later
     version: 2."""
