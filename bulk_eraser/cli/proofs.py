@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from bulk_eraser.cli.service import ServiceOptions
-    from bulk_eraser.evidence.verification import VerifyResult
+    from bulk_eraser.evidence.verify_request import VerifyResult
 
 __all__ = ["Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]
 

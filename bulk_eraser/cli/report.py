@@ -27,7 +27,7 @@ from bulk_eraser.evidence.row_table import AddRow, table_writer
 from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
-from bulk_eraser.evidence.verification import VerifyRequest
+from bulk_eraser.evidence.verify_request import VerifyRequest
 from bulk_eraser.wording import printable
 
 __all__ = ["report"]

@@ -13,7 +13,7 @@ from bulk_eraser.evidence.report.words import ADVICE, headline, remarks
 from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
-from bulk_eraser.evidence.verification import VerifyRequest
+from bulk_eraser.evidence.verify_request import VerifyRequest
 from bulk_eraser.ledger.probes import attention_of
 from bulk_eraser.wording import printable, probed
 

@@ -13,8 +13,8 @@ from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.cli.verify_text import tell
 from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.seal import named_by
-from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult
 from bulk_eraser.evidence.verification import verify as verify_ledgers
+from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.wording import STATE_MEANINGS
 
 __all__ = ["valid_head", "verify"]

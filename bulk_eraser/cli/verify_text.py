@@ -7,7 +7,7 @@ from bulk_eraser.cli.output import Output
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS
-from bulk_eraser.evidence.verification import VerifyResult
+from bulk_eraser.evidence.verify_request import VerifyResult
 from bulk_eraser.shard import Shard, shards_in_words
 from bulk_eraser.wording import (
     STATE_MEANINGS,

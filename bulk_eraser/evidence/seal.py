@@ -20,7 +20,8 @@ from bulk_eraser.errors import (
     UsageError,
 )
 from bulk_eraser.evidence.sealed_head import SealedHead
-from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult, verify
+from bulk_eraser.evidence.verification import verify
+from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.records import InputFacts, Record, ShardFacts, time_text

@@ -33,7 +33,8 @@ from bulk_eraser.evidence.summary import (
     Summary,
     Timing,
 )
-from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult, verify
+from bulk_eraser.evidence.verification import verify
+from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW
 from bulk_eraser.records import (

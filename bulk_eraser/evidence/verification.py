@@ -5,35 +5,38 @@ what became of each and writes the table of rows, if one is asked for.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from hashlib import file_digest
-from typing import Any
 
 import msgspec
 
 from bulk_eraser.errors import (
     Attention,
-    BulkEraserError,
     ConfigurationError,
     ExitCode,
 )
-from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
+from bulk_eraser.evidence.accounting import LedgerAccount
 from bulk_eraser.evidence.audit import Audit, AuditFold
 from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.probe_notes import ProbeNotes
-from bulk_eraser.evidence.receipt import Receipt, differences, read_receipt
+from bulk_eraser.evidence.receipt import read_receipt
 from bulk_eraser.evidence.row_table import RowPlaces, cells_of_row, new_table
 from bulk_eraser.evidence.run_notes import Reason
-from bulk_eraser.evidence.sealed_head import SealedHead
 from bulk_eraser.evidence.second_reading import SecondReading
-from bulk_eraser.evidence.timestamp import OF_ANOTHER, Stamp, StampedResult
+from bulk_eraser.evidence.timestamp import OF_ANOTHER
+from bulk_eraser.evidence.verified_ledgers import (
+    note_ledgers,
+    note_receipts,
+    note_sealed,
+    places_in,
+)
+from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
-from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import Reading
@@ -41,7 +44,7 @@ from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
 
-__all__ = ["STATES", "VerifyRequest", "VerifyResult", "verify"]
+__all__ = ["STATES", "verify"]
 
 EXAMPLES = 5
 STATES = (
@@ -69,91 +72,7 @@ _NOTHING_TO_TELL = [
     for decision in DECISIONS
     if decision.action is not Action.REJECT and decision.word not in _UNACCOUNTED
 ]
-_FACTS = ("head", "commits", "lines", "bytes", "tail_bytes", "damage", "being_written")
 _NEEDS_ATTENTION = ("job_failed", "refused", "failed", "unknown", "rejected")
-_AS_EXPECTED = ("erased", "exported", "excluded", "duplicate")
-
-
-@dataclass(frozen=True)
-class VerifyRequest:
-    """Which ledgers to look at, which heads must be among their commits, and whose rows they must
-    account for.
-
-    `sealed` are heads that ledgers must have among their own, as a seal says it.
-    `receipts` are files that `run` and `follow` wrote: their heads are expected as well. So are
-    those of `stamps`, file → what it says; `expect_stamps` wants one for each ledger, all good.
-    `anew` has roots for certificates computed and samples drawn anew, which takes another reading.
-    `reading` is how `input_path` is to be read, as far as that was asked. `rows_path` is where a
-    table of all rows is put. `expect_done` wants every row (without an input, every key) to be
-    erased that is not on hold. `naming` gives the ledgers' pseudonyms, should they have such.
-    `by_itself` looks at a shard's ledger for its own sake: none of the others is missed.
-    """
-
-    ledgers: Sequence[str]
-    heads: Sequence[str] = ()
-    sealed: Sequence[SealedHead] = ()
-    receipts: Sequence[str] = ()
-    stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    expect_stamps: bool = False
-    input_path: str | None = None
-    reading: Reading = field(default_factory=Reading)
-    rows_path: str | None = None
-    expect_done: bool = False
-    anew: bool = False
-    naming: Callable[[], KeyNaming] = lambda: RAW_KEYS
-    by_itself: bool = False
-
-
-@dataclass
-class VerifyResult(StampedResult):
-    """What `verify` found: the object that `--json` prints.
-
-    `states` counts the rows of the input by what became of them (without an input, the keys of the
-    ledgers); `erased` is one of them. `sealed` says which commit a sealed head is (None: it is
-    gone) and what follows it. `unaccounted` are the rows that were not reached, sent
-    without an outcome, or rejected without a line that says so, `unaccounted_lines` the first of
-    them. `receipts` names in `differs` what a receipt says otherwise than the ledgers.
-    `missing_shards` are those whose ledgers are not among these; rows of theirs are in `states` as
-    `missing_shard`, and not in `unaccounted`, since nothing can be said of them.
-    `held_too_late` counts the keys that came on hold when they may have been sent already,
-    `extra` the keys of the ledgers that the input does not have. `probes` is what came of samples
-    of the erased people, None if there was none. `kind` is that of the jobs: by an
-    `export` nobody is erased.
-    """
-
-    kind: str = "removal"
-    erased: int = 0
-    expect_done: bool = False
-
-    expected_heads: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    sealed: list[dict[str, Any]] = field(default_factory=list)
-    receipts: list[dict[str, Any]] = field(default_factory=list)
-    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    input: dict[str, Any] | None = None
-    other_sheets: list[str] = field(default_factory=list)
-    missing_shards: list[dict[str, int]] = field(default_factory=list)
-    states: dict[str, int] = field(default_factory=dict)
-    held_too_late: int = 0
-    probes: Probes | None = None
-    unaccounted: int = 0
-    unaccounted_lines: list[int] = field(default_factory=list)
-    extra: int = 0
-    extra_lines: list[dict[str, Any]] = field(default_factory=list)
-    rehearsal: bool = False
-
-    def fail(self, error: BulkEraserError, *, begun: bool = False) -> None:
-        """A bug is no word about the ledger, whatever its usual text says of it."""
-        if error.exit_code is ExitCode.INTERNAL:
-            bug = type(error.__cause__ or error).__name__
-            error = BulkEraserError(
-                f"Internal error: {bug}. Nothing is proven by this; please report this line."
-            )
-        super().fail(error, begun=begun)
-
-    @property
-    def not_erased(self) -> int:
-        """How many of `states` were to be erased and are not, as far as is known."""
-        return sum(n for state, n in self.states.items() if state not in _AS_EXPECTED)
 
 
 def verify(
@@ -187,12 +106,12 @@ def verify(
         if notes is not None:
             notes.accounts = audit.ledgers
         again.note_wrong_ones(audit.ledgers, audit.findings)
-        known = _note_ledgers(result, audit, expected)
+        known = note_ledgers(result, audit, expected)
         if audit.shards is not None and not request.by_itself:
             result.missing_shards = [msgspec.to_builtins(it) for it in audit.shards.missing]
         result.expected_heads = {head: known[head] for head in heads}
-        _note_sealed(result, audit, request.sealed)
-        _note_receipts(result, audit, receipts)
+        note_sealed(result, audit, request.sealed)
+        note_receipts(result, audit, receipts)
         for path, stamp in request.stamps.items():
             result.note_stamp(path, stamp, known[stamp.head] if stamp.head else None)
         if request.input_path is None:
@@ -200,8 +119,8 @@ def verify(
         else:
             _account_for_rows(request, request.input_path, result, audit, progress, notes)
         for word, count in audit.findings.counts.items():
-            places = _places(audit, audit.findings.places[word])
-            result.findings[word] = {"count": count, "lines": places}
+            where = places_in(audit, audit.findings.places[word])
+            result.findings[word] = {"count": count, "lines": where}
         result.erased, result.held_too_late = result.states.get("erased", 0), audit.held_too_late
         result.probes = probes.summary()
         _conclude(result, audit)
@@ -262,97 +181,6 @@ def _conclude(result: VerifyResult, audit: Audit) -> None:
         or any(account.tail_bytes or not account.commits for account in audit.ledgers)
     ):
         result.outcome, result.exit_code = "incomplete", ExitCode.SOME_ROWS
-
-
-# ── ledgers ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _note_ledgers(
-    result: VerifyResult, audit: Audit, heads: Sequence[str]
-) -> dict[str, dict[str, Any] | None]:
-    """Returns where the ledgers have these heads; None for one that they do not have."""
-    found: dict[str, dict[str, Any] | None] = dict.fromkeys(heads)
-    result.rehearsal = audit.is_rehearsal
-    result.kind = "export" if audit.is_export else "removal"
-    for account in audit.ledgers:
-        facts = {name: getattr(account, name) for name in _FACTS}
-        derived = msgspec.to_builtins(account.derived_from)
-        if account.derived_from is not None and account.derived_from.head in heads:
-            found[account.derived_from.head] = _of_the_old_one(account)
-        runs = [_run(run) for run in account.runs]
-        result.ledgers.append(
-            {"ledger": account.path, **facts, "derived_from": derived, "runs": runs}
-        )
-        for head, (commit, line) in account.kept.items():
-            found[head] = {
-                "ledger": account.path,
-                "commit": commit,
-                "commits_after": account.commits - commit,
-                "lines_after": account.lines - line,
-            }
-    return found
-
-
-def _note_sealed(result: VerifyResult, audit: Audit, sealed: Sequence[SealedHead]) -> None:
-    accounts = {account.path: account for account in audit.ledgers}
-    for path, head, _ in sealed:
-        account = accounts[path]
-        commit, line = account.kept.get(head, (None, None))
-        about = {"ledger": path, "head": head, "commit": commit}
-        about["commits_after"] = None if commit is None else account.commits - commit
-        about["lines_after"] = None if line is None else account.lines - line
-        result.sealed.append(about)
-
-
-def _note_receipts(result: VerifyResult, audit: Audit, receipts: dict[str, Receipt]) -> None:
-    runs = {run.started.run: run for account in audit.ledgers for run in account.runs}
-    for path, receipt in receipts.items():
-        about = {
-            "receipt": path,
-            "head": receipt.head or GENESIS,
-            "run": receipt.run,
-            "timestamp": receipt.timestamp,
-            "differs": differences(receipt, runs.get(receipt.run)),
-        }
-        result.receipts.append(about)
-
-
-def _of_the_old_one(account: LedgerAccount) -> dict[str, Any]:
-    """The place of a head that the first line only says to be that of the ledger before."""
-    return {
-        "ledger": account.path,
-        "commit": None,
-        "commits_after": account.commits,
-        "lines_after": account.lines,
-    }
-
-
-def _run(run: RunAccount) -> dict[str, Any]:
-    started, finished = run.started, run.finished
-    return {
-        "run": started.run,
-        "command": started.command,
-        "at": started.at,
-        "finished_at": finished.at if finished else None,
-        "tool": started.tool,
-        "api": started.api,
-        "target": started.target,
-        "simulated": started.simulated,
-        "requester": started.requester,
-        "reference": started.reference,
-        "plan": msgspec.to_builtins(started.plan),
-        "input": msgspec.to_builtins(started.input),
-        "shard": msgspec.to_builtins(started.shard),
-        "outcome": finished.outcome if finished else None,
-        "exit_code": finished.exit_code if finished else None,
-        "counts": finished.counts if finished else None,
-        "lines": run.lines_by_type,
-        "conserved": run.is_conserved,
-    }
-
-
-def _places(audit: Audit, places: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    return [{"ledger": audit.ledgers[number].path, "line": line} for number, line in places]
 
 
 def states_of(audit: Audit) -> list[str]:
@@ -450,7 +278,7 @@ def _note_rows(
     for decision, count in survey.decisions.items():
         result.states[decision.word] += count
     result.extra = audit.extra
-    result.extra_lines = _places(audit, audit.extra_places)
+    result.extra_lines = places_in(audit, audit.extra_places)
 
 
 def _naming(ledgers: list[LedgerAccount], pseudonyms: Callable[[], KeyNaming]) -> KeyNaming:

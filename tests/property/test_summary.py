@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_eraser.evidence.summary import FAILURES, TO_BE_ERASED
-from bulk_eraser.evidence.verification import VerifyRequest, VerifyResult, verify
+from bulk_eraser.evidence.verification import verify
+from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from tests.unit.evidence.conftest import (
     accepted,
     excluded,

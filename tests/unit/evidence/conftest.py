@@ -9,7 +9,7 @@ import pytest
 
 from bulk_eraser.evidence.summary import Summary
 from bulk_eraser.evidence.summing import summarize
-from bulk_eraser.evidence.verification import VerifyRequest
+from bulk_eraser.evidence.verify_request import VerifyRequest
 from bulk_eraser.ledger.chain import GENESIS, encode_group
 from bulk_eraser.records import (
     Accepted,
