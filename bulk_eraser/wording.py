@@ -1,6 +1,8 @@
 """Words for people: numbers, lines, times, states. What programs read is in `--json`, exact."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention, lines_of
@@ -26,6 +28,7 @@ __all__ = [
     "probed",
     "row_error",
     "run_ending",
+    "stamp_in_words",
     "stamped_before",
     "suspect",
     "target_in_words",
@@ -195,6 +198,20 @@ def stamped_before(text: str) -> str:
     """What a time stamp says, to the second: an auditor compares it with other clocks."""
     when = datetime.fromisoformat(text) + timedelta(seconds=1, microseconds=-1)  # rounded up
     return f"existed before {calendar_day(when)}, {when:%H:%M:%S} UTC"
+
+
+def stamp_in_words(stamp: Mapping[str, Any]) -> str:
+    """What a time stamp is worth (as `verify --json` has it), of which commit, and its time."""
+    line = f"{stamp['state']}: {stamp['why']}" if stamp["why"] else str(stamp["state"])
+    if stamp["state"] in ("bad", "missing"):
+        return line
+    if stamp["commit"]:
+        after = counted(stamp["commits_after"], "commit") if stamp["commits_after"] else "nothing"
+        line += f"; it is of commit {stamp['commit']:,}, {after} after it"
+    if stamp["time"]:
+        is_checked = stamp["state"] == "good"
+        line += f"; {'' if is_checked else 'says that it '}{stamped_before(stamp['time'])}"
+    return line
 
 
 def target_in_words(target: str) -> str:

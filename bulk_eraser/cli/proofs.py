@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bulk_eraser.cli.service import ServiceOptions
     from bulk_eraser.evidence.verify_request import VerifyResult
 
-__all__ = ["Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]
+__all__ = ["KeptStampsOptions", "Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]
 
 
 Written = RunResult | FollowResult | ProbeResult
@@ -97,8 +97,8 @@ class StampOptions(Bundle):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StampsOptions(Bundle):
-    """Which stamps are looked at, and who stamps the head that was verified."""
+class KeptStampsOptions(Bundle):
+    """Which stamps are looked at."""
 
     heading = "Time stamps"
 
@@ -111,9 +111,26 @@ class StampsOptions(Bundle):
     timestamp_ca: str | None = option(
         "FILE",
         "Expect a time stamp of each ledger, and all of them signed by the authorities whose "
-        "certificates are in this PEM file: otherwise, end with 3.",
+        "certificates are in this PEM file. `verify` ends with 3 otherwise.",
         env=False,
     )
+
+    def stamps(self, ledgers: Sequence[str]) -> dict[str, Stamp]:
+        """File → what it says. Raises `UsageError` for one that cannot be read, and
+        `ConfigurationError` if --timestamp-ca cannot be used."""
+        trusted = self._trusted()
+        beside = [path for ledger in ledgers for path in stamps_beside(ledger)]
+        paths = {os.path.realpath(path): path for path in (*beside, *self.stamp)}
+        return {path: _judged(path, trusted) for path in paths.values()}
+
+    def _trusted(self) -> "Sequence[Certificate]":
+        return trusted_in(self.timestamp_ca) if self.timestamp_ca else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StampsOptions(KeptStampsOptions):
+    """And who stamps the head that was verified."""
+
     timestamp: str | None = option(
         "URL",
         "Have the head that was verified stamped by this authority (RFC 3161, https). Only the "
@@ -124,14 +141,6 @@ class StampsOptions(Bundle):
     def authority(self) -> Authority | None:
         """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
         return _authority_at(self.timestamp)
-
-    def stamps(self, ledgers: Sequence[str]) -> dict[str, Stamp]:
-        """File → what it says. Raises `UsageError` for one that cannot be read, and
-        `ConfigurationError` if --timestamp-ca cannot be used."""
-        trusted = self._trusted()
-        beside = [path for ledger in ledgers for path in stamps_beside(ledger)]
-        paths = {os.path.realpath(path): path for path in (*beside, *self.stamp)}
-        return {path: _judged(path, trusted) for path in paths.values()}
 
     def stamp_heads(
         self, output: Output, authority: Authority | None, verified: "VerifyResult"
@@ -146,9 +155,6 @@ class StampsOptions(Bundle):
                     place = {"ledger": it["ledger"], "commit": it["commits"], "commits_after": 0}
                     verified.note_stamp(path, _judged(path, self._trusted()), place)
         verified.settle_stamps(verified.receipts)
-
-    def _trusted(self) -> "Sequence[Certificate]":
-        return trusted_in(self.timestamp_ca) if self.timestamp_ca else ()
 
 
 def stamp_of_head(

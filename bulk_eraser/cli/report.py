@@ -11,6 +11,7 @@ from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
 from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.options import QuietOptions, ReadingOptions, date_of
 from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.proofs import KeptStampsOptions
 from bulk_eraser.cli.secrets import naming_of
 from bulk_eraser.cli.verify import valid_head
 from bulk_eraser.errors import ExitCode, Result, UsageError
@@ -100,7 +101,11 @@ class WriterOptions(Bundle):
     ),
 )
 def report(
-    given: ReportOptions, source: ReadingOptions, writers: WriterOptions, told: QuietOptions
+    given: ReportOptions,
+    stamped: KeptStampsOptions,
+    source: ReadingOptions,
+    writers: WriterOptions,
+    told: QuietOptions,
 ) -> int:
     """Write evidence for people out of ledgers: for the case file, a pipeline, a spreadsheet.
 
@@ -113,7 +118,7 @@ def report(
     def work() -> Result:
         named = writers.named()
         _must_be_replaceable(named, writers.csv)
-        summary = _summary_and_table(given, source, writers.csv, output)
+        summary = _summary_and_table(given, stamped, source, writers.csv, output)
         for name, path in named.items():
             write(name, path, summary)
         _tell(output, summary, [*named.values(), *([writers.csv] if writers.csv else [])])
@@ -138,7 +143,11 @@ def _must_be_replaceable(named: dict[str, str], table: str | None) -> None:
 
 
 def _summary_and_table(
-    given: ReportOptions, source: ReadingOptions, table: str | None, output: Output
+    given: ReportOptions,
+    stamped: KeptStampsOptions,
+    source: ReadingOptions,
+    table: str | None,
+    output: Output,
 ) -> Summary:
     """Read the ledgers once; the table's rows are written on the way."""
     named = named_by(given.ledger)
@@ -147,6 +156,8 @@ def _summary_and_table(
         sealed=named.sealed,
         heads=[valid_head(head) for head in given.expect_head],
         receipts=given.receipt,
+        stamps=stamped.stamps(named.ledgers),
+        expect_stamps=stamped.timestamp_ca is not None,
         input_path=given.input,
         reading=source.reading(),
         naming=lambda: naming_of(True, output),

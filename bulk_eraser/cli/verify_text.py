@@ -16,7 +16,7 @@ from bulk_eraser.wording import (
     printable,
     probed,
     run_ending,
-    stamped_before,
+    stamp_in_words,
     time_in_words,
 )
 
@@ -200,17 +200,8 @@ def _receipt_line(receipt: dict[str, Any]) -> str:
 
 
 def _stamp_line(stamp: dict[str, Any]) -> str:
-    said = f"{stamp['state']}: {stamp['why']}" if stamp["why"] else stamp["state"]
-    line = f"Time stamp {printable(stamp['stamp'])}: {said}"
-    if stamp["state"] in ("bad", "missing"):
-        return line
-    if stamp["commit"]:
-        after = counted(stamp["commits_after"], "commit") if stamp["commits_after"] else "nothing"
-        line += f"; it is of commit {stamp['commit']:,}, {after} after it"
-    is_checked = stamp["state"] == "good"
-    if stamp["time"]:
-        line += f"; {'' if is_checked else 'says that it '}{stamped_before(stamp['time'])}"
-    if stamp["head"] and not is_checked:
+    line = f"Time stamp {printable(stamp['stamp'])}: {printable(stamp_in_words(stamp))}"
+    if stamp["head"] and stamp["state"] == "unchecked":
         words = ["openssl", "ts", "-verify", "-digest", stamp["head"], "-in", stamp["stamp"]]
         line += f". Check it with: {printable(shlex.join(words))} -CAfile PEM"
     return line

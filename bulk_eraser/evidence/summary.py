@@ -196,8 +196,9 @@ class ListedRow:
 class Summary:
     """See the classes above. `states` counts rows of the input by what became of them (without one,
     keys of the ledgers), `to_be_erased` all of them that are to be erased. `rejected_is_fine` says
-    that the run was told so. `expected_heads`, `receipts`, `findings`, `unaccounted` and
-    `missing_shards` are those of `verify`. `received` is the date that was given for requests
+    that the run was told so. `expected_heads`, `receipts`, `timestamps`, `findings`,
+    `unaccounted` and `missing_shards` are those of `verify`. `not_good_stamps` counts time stamps,
+    `unstamped` ledgers where each must have one. `received` is the date that was given for requests
     without one. Times are UTC."""
 
     made_at: str
@@ -235,6 +236,9 @@ class Summary:
     receipts: list[dict[str, Any]]
     unaccounted: int
     extra: int
+    timestamps: list[dict[str, Any]] = field(default_factory=list)
+    not_good_stamps: int = 0
+    unstamped: int = 0
     missing_shards: list[dict[str, int]] = field(default_factory=list)
     probes: Probes | None = None
 

@@ -95,6 +95,7 @@ def summarize(
         if not by_key and add_row is not None:
             notes.add_row = add
         verify(request, result, progress, notes)
+        result.settle_stamps(result.receipts)
         _must_be_of_erasures(request, result)
         summary = _summary(result, notes, now)
         lines = opened.enter_context(closing(notes.lines()))
@@ -172,6 +173,9 @@ def _summary(result: VerifyResult, notes: Notes, now: datetime) -> Summary:
         findings=result.findings,
         expected_heads=result.expected_heads,
         receipts=result.receipts,
+        timestamps=result.timestamps,
+        not_good_stamps=result.not_good_stamps,
+        unstamped=result.unstamped,
         unaccounted=result.unaccounted,
         extra=result.extra,
         missing_shards=result.missing_shards,

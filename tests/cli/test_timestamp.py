@@ -666,3 +666,41 @@ async def test_a_stamp_that_a_receipt_names_must_be_there(
     first.write_bytes(b"no stamp")
     _, found = await verify(desk, *receipts)
     assert sorted(it["state"] for it in found["timestamps"]) == ["bad", "unchecked"]
+
+
+# ── report ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def reported(desk: Any, *options: object) -> tuple[int, dict[str, str]]:
+    """What every face of the report says."""
+    faces = ("html", "markdown", "json")
+    named = [word for face in faces for word in (f"--{face}", f"report.{face}")]
+    ended = await desk.call("report", LEDGER, *options, *named)
+    text = await desk.call("report", LEDGER, *options)
+    told = {face: (desk.folder / f"report.{face}").read_text() for face in faces}
+    return ended.code, told | {"text": text.out}
+
+
+async def test_a_report_shows_the_stamps(
+    desk: Any, ledger: str, authority: Authority, papers: Papers, strangers: Papers
+):
+    """Those beside the ledger, with their time; good only for who names the authority."""
+    wanted = ("--timestamp-ca", papers.root)
+    code, told = await reported(desk, *wanted)
+    assert (code, json.loads(told["json"])["unstamped"]) == (0, 1)
+    assert all("1 ledger has no time stamp." in told[face] for face in ("html", "text"))
+    assert (await verify(desk, "--timestamp", authority.url))[0] == 0
+    [path] = stamps_in(desk.folder)
+    for options, state in (((), "unchecked: no trusted authority is named"), (wanted, "good")):
+        code, told = await reported(desk, *options)
+        assert code == 0
+        assert f"time stamp {path.name}: {state}; it is of commit " in told["text"]
+        assert f"<td>{state}; it is of commit " in told["html"]
+        assert "| time stamp | " in told["markdown"]
+        assert all("existed before " in text for face, text in told.items() if face != "json")
+        assert "no time stamp" not in told["text"]
+        [stamp] = json.loads(told["json"])["timestamps"]
+        assert (stamp["state"], stamp["head"]) == (state.split(":")[0], ledger)
+    code, told = await reported(desk, "--timestamp-ca", strangers.root)
+    assert (code, json.loads(told["json"])["not_good_stamps"]) == (0, 1)
+    assert "1 time stamp is not good, or missing." in told["text"]

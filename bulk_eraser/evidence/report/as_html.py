@@ -4,6 +4,7 @@ What the page says is decided here; how it looks is in `page.html.jinja`, which 
 is given.
 """
 
+import os
 import re
 from datetime import datetime
 from importlib.resources import files
@@ -42,6 +43,7 @@ from bulk_eraser.wording import (
     plural,
     printable,
     run_ending,
+    stamp_in_words,
     target_in_words,
     time_in_words,
 )
@@ -74,6 +76,7 @@ def as_html(summary: Summary) -> str:
         "plural": plural,
         "when": time_in_words,
         "target": target_in_words,
+        "stamped": lambda stamp: (os.path.basename(stamp["stamp"]), stamp_in_words(stamp)),
         "ending": lambda run: run_ending(run.outcome, run.exit_code),
         "text": lambda value: printable(str(value)),
         "commands": _with_commands,

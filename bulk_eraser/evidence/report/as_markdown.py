@@ -24,7 +24,13 @@ from bulk_eraser.evidence.report.words import (
 )
 from bulk_eraser.evidence.summary import Summary
 from bulk_eraser.records import ROW_ERRORS
-from bulk_eraser.wording import STATE_MEANINGS, printable, run_ending, time_in_words
+from bulk_eraser.wording import (
+    STATE_MEANINGS,
+    printable,
+    run_ending,
+    stamp_in_words,
+    time_in_words,
+)
 
 __all__ = ["as_markdown", "escaped", "table"]
 
@@ -142,6 +148,7 @@ def _facts(summary: Summary) -> list[list[str]]:
         ["input", f"{it.name}, {it.rows:,} rows, SHA-256 {it.sha256}"] for it in summary.inputs[-3:]
     ]
     facts += [["head", ledger.head] for ledger in summary.ledgers[:ROWS]]
+    facts += [["time stamp", stamp_in_words(stamp)] for stamp in summary.timestamps[:ROWS]]
     return [row for row in facts if row[1]]
 
 

@@ -1,5 +1,6 @@
 """A summary for a terminal: at a glance, or in full."""
 
+import os
 from datetime import datetime
 
 from bulk_eraser.errors import lines_of
@@ -25,6 +26,7 @@ from bulk_eraser.wording import (
     printable,
     probed,
     run_ending,
+    stamp_in_words,
     time_in_words,
 )
 
@@ -143,4 +145,7 @@ def _proof(summary: Summary) -> list[str]:
     for head, place in summary.expected_heads.items():
         found = "is one of the commits" if place else "is not among the commits"
         lines.append(f"the expected head {head} {found}")
+    for stamp in summary.timestamps:
+        name = os.path.basename(stamp["stamp"])
+        lines.append(f"time stamp {name}: {stamp_in_words(stamp)}")
     return lines

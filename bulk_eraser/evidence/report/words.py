@@ -144,6 +144,10 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
 def remarks(summary: Summary) -> list[str]:
     """What the verdict rests on, a sentence each, the gravest first."""
     states, deadlines, found = summary.states, summary.deadlines, list[str]()
@@ -181,6 +185,12 @@ def remarks(summary: Summary) -> list[str]:
             "Something follows the last commit of a ledger and proves nothing: a run "
             "broke off, or is under way."
         )
+    if summary.not_good_stamps:
+        stamps = counted(summary.not_good_stamps, "time stamp")
+        found.append(f"{stamps} {_are(summary.not_good_stamps)} not good, or missing.")
+    if summary.unstamped:
+        ledgers = counted(summary.unstamped, "ledger")
+        found.append(f"{ledgers} {_have(summary.unstamped)} no time stamp.")
     if summary.findings:
         words = ", ".join(summary.findings)
         found.append(f"The lines of the ledgers do not fit in some places ({words}).")
