@@ -101,7 +101,8 @@ class Audit:
     `extra` counts the keys that the ledgers name and the input does not have, `held_too_late` those
     that came on hold when they may have been sent already; both are complete once `states` was
     asked for every partition. `ledger_of` says of several ledgers which one told the state of a
-    key in the partition that was asked for last. Each of `folds` is handed what is read as well.
+    key in the partition that was asked for last; `late` are its keys that came on hold too late.
+    Each of `folds` is handed what is read as well.
 
     Raises `UsageError` when a ledger cannot be read or there are too many, `ConfigurationError`
     when they name keys in different ways, `TemporaryFolderFull` when the temporary folder is full.
@@ -122,6 +123,7 @@ class Audit:
         self.findings = Findings()
         self.folds = folds
         self.ledger_of: dict[bytes, int] = {}
+        self.late: set[bytes] = set()
         self.extra = 0
         self.extra_places: list[tuple[int, int]] = []
         self.held_too_late = 0
@@ -146,7 +148,7 @@ class Audit:
         Where several name it, the first of `_COUNTS_FIRST` counts. Finds what is wrong with the
         keys on the way, and which of them are not among `known`, those of the input.
         """
-        self.ledger_of = {}
+        self.ledger_of, self.late = {}, set()
         states, others = self._usual_states(partition)
         for digest, events in self._events_of(partition, others).items():
             states[digest] = self._state(digest, events)
@@ -348,7 +350,9 @@ class Audit:
             if event == KeyState.EXCLUDED and now[0].may_have_arrived:
                 is_held_too_late = run == last_run
             now = state_after(now, event, jid)
-        self.held_too_late += is_held_too_late
+        if is_held_too_late:
+            self.held_too_late += 1
+            self.late.add(events[0][0])
         # 3. The hold was lifted, but the key's turn has not come.
         if now[0] is KeyState.EXCLUDED and not self.ledgers[ledger].facts.is_hold_list_in_force:
             return KeyState.NOT_SENT, 0

@@ -94,7 +94,8 @@ class KeyNotes:
 
     `alike` counts keys by what they have in common, once `join` was called for every partition;
     `places` has the first of those that somebody should look at, by why: their state and its word,
-    `overdue` or `at_risk` and their state, or `excluded` and the reason of the hold. `received` is
+    `held_too_late`, `overdue` or `at_risk` and their state, or `excluded` and the reason of the
+    hold. `received` is
     the date of requests that have none of their own. `add_rows`, if given, is told of the keys that
     are joined.
     """
@@ -223,10 +224,14 @@ class KeyNotes:
     # ── key by key ──────────────────────────────────────────────────────────────────────────
 
     def join(
-        self, partition: int, states: Mapping[bytes, KeyState], ledger_of: Mapping[bytes, int]
+        self,
+        partition: int,
+        states: Mapping[bytes, KeyState],
+        ledger_of: Mapping[bytes, int],
+        late: Iterable[bytes] = (),
     ) -> None:
         """Count the keys of a partition. `ledger_of` says of several ledgers which one tells a
-        key's state."""
+        key's state; `late` are keys that came on hold too late."""
         lines, answers = self._last_entries(partition, ledger_of)
         numbers: list[_Numbers] = [
             (
@@ -249,6 +254,9 @@ class KeyNotes:
                 for why_ in reasons.get(alike, ()):
                     places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
                     self._list(why_, places)
+        for digest in filter(states.__contains__, late):
+            places = _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE))
+            self._list(("held_too_late", states[digest].word), places)
         if self._add_rows is not None:
             self._add_rows(
                 (state, _places_of(lines.get(digest, _NONE), answers.get(digest, _NONE)))

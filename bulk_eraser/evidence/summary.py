@@ -176,7 +176,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class ListedRow:
-    """A row that somebody should look at, and why: the word of a failure, `at_risk` or `overdue`.
+    """A row that somebody should look at, and why: the word of a failure, `held_too_late`,
+    `at_risk` or `overdue`.
     `key` only if it was asked for."""
 
     why: str

@@ -388,7 +388,7 @@ def _listed_rows(
 
 def _rank(why: tuple[str, str]) -> tuple[int, str]:
     """The most urgent first."""
-    return ("overdue", "at_risk", *FAILURES).index(why[0]), why[1]
+    return ("held_too_late", "overdue", "at_risk", *FAILURES).index(why[0]), why[1]
 
 
 def _timing(runs: RunNotes) -> Timing:

@@ -199,7 +199,7 @@ def _account_for_keys(result: VerifyResult, audit: Audit, notes: Notes | None) -
 
     def look(partition: int, states: dict[bytes, KeyState]) -> None:
         if notes is not None:
-            notes.keys.join(partition, states, audit.ledger_of)
+            notes.keys.join(partition, states, audit.ledger_of, audit.late)
 
     counts = audit.walk(look)
     result.states = {state: 0 for state in states_of(audit) if state not in _OF_ROWS}
@@ -231,7 +231,7 @@ def _account_for_rows(
             known = audit.states(partition, of_input)
             if notes is not None:
                 named = {digest: state for digest, state in known.items() if digest in of_input}
-                notes.keys.join(partition, named, audit.ledger_of)
+                notes.keys.join(partition, named, audit.ledger_of, audit.late)
                 if notes.add_row is not None:
                     places = notes.keys.places_of(partition, audit.ledger_of)
                     for digest, row in survey.places(partition):

@@ -34,6 +34,7 @@ from bulk_eraser.evidence.report.words import (
     remarks,
     sums,
     title,
+    where_held_too_late,
 )
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.records import ROW_ERRORS
@@ -159,7 +160,7 @@ _Exception = tuple[int, str, str, str]
 def _exceptions(summary: Summary) -> list[_Exception]:
     """Who is not erased, why, in which lines, and what to do: an exception each."""
     late = "on hold, but already sent, or perhaps (counted under its state as well)"
-    found = [(summary.held_too_late, late, "", ADVICE["held_too_late"])]
+    found = [(summary.held_too_late, late, where_held_too_late(summary), ADVICE["held_too_late"])]
     found = found if summary.held_too_late else []
     found += [
         (

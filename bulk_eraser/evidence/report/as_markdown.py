@@ -21,6 +21,7 @@ from bulk_eraser.evidence.report.words import (
     next_check,
     remarks,
     title,
+    where_held_too_late,
 )
 from bulk_eraser.evidence.summary import Summary
 from bulk_eraser.records import ROW_ERRORS
@@ -89,7 +90,9 @@ def table(head: tuple[str, ...], rows: list[list[str]], right: int = 0) -> str:
 
 
 def _to_do(summary: Summary) -> str:
-    rows = [
+    late, where = summary.held_too_late, where_held_too_late(summary)
+    rows = [[f"{late:,}", "came on hold too late", where, _advice("held_too_late")]] if late else []
+    rows += [
         [
             f"{it.count:,}",
             f"{it.state.replace('_', ' ')}: {failure_meaning(it)}",

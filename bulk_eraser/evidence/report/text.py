@@ -16,6 +16,7 @@ from bulk_eraser.evidence.report.words import (
     hold_meaning,
     next_check,
     remarks,
+    where_held_too_late,
 )
 from bulk_eraser.evidence.summary import RunFacts, Summary
 from bulk_eraser.records import ROW_ERRORS
@@ -100,6 +101,9 @@ def _times(summary: Summary) -> list[str]:
 
 def _to_do(summary: Summary) -> list[str]:
     lines = []
+    if late := summary.held_too_late:
+        lines.append(f"{late:,} came on hold too late ({where_held_too_late(summary)})")
+        lines.append(f"  {ADVICE['held_too_late']}")
     for failure in summary.failures:
         where = f" ({lines_of(failure.lines, failure.count)})" if failure.lines else ""
         lines.append(f"{failure.count:,} {failure.state}: {failure_meaning(failure)}{where}")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from bulk_eraser.errors import lines_of
 from bulk_eraser.evidence.summary import (
     OTHER_REASONS,
     TO_BE_ERASED,
@@ -41,9 +42,11 @@ __all__ = [
     "remarks",
     "sums",
     "title",
+    "where_held_too_late",
 ]
 
 MOST_NAMES = 5
+MOST_LINES = 5
 ADVICE = {
     "job_failed": "Create new jobs: the same `run` command as before, with --retry-failed. If they "
     "fail again, ask Voyado and name the jid.",
@@ -97,7 +100,8 @@ CERTIFICATE = {
     "“done”",
 }
 """What a certificate of erasure says, beside what is in the ledger."""
-_MONTH = {
+_MORE = {
+    "held_too_late": "came on hold too late",
     "overdue": "the month is over",
     "at_risk": "a week or less left",
 }
@@ -247,8 +251,15 @@ def hold_meaning(hold: Hold) -> str:
     return f"“{printable(hold.reason)}”" if hold.reason else "the hold list gives no reason"
 
 
+def where_held_too_late(summary: Summary) -> str:
+    """The first lines of keys that came on hold too late; empty if there are none."""
+    lines = sorted(row.line for row in summary.rows if row.why == "held_too_late")
+    return lines_of(lines[:MOST_LINES], summary.held_too_late) if lines else ""
+
+
 def each_row_once(listed: list[ListedRow]) -> list[tuple[ListedRow, str]]:
-    """Each row once, with all for which it is listed: what became of it, and its month."""
+    """Each row once, with all for which it is listed: what became of it, a hold that came too late,
+    and its month."""
     found: dict[ListedRow, list[list[str]]] = {}
     for row in listed:
         of_row = found.setdefault(replace(row, why=""), [])
@@ -261,7 +272,7 @@ def each_row_once(listed: list[ListedRow]) -> list[tuple[ListedRow, str]]:
         (
             row,
             "; ".join(
-                [row.state.replace("_", " "), *(_MONTH[why] for why in reasons if why in _MONTH)]
+                [row.state.replace("_", " "), *(_MORE[why] for why in reasons if why in _MORE)]
             ),
         )
         for row, of_row in found.items()

@@ -115,7 +115,9 @@ def test_holds_are_counted_by_their_last_reason(summary_of: Any):
         ("", 1, [3]),
     ]
     assert sum(it.count for it in summary.holds) == summary.states["excluded"] == 3
-    assert summary.rows == []
+    assert [(it.why, it.state, it.line) for it in summary.rows] == [
+        ("held_too_late", "in_progress", 5)
+    ]
 
 
 def test_a_reason_for_each_of_many_holds_is_told_as_other_reasons(summary_of: Any):
@@ -299,6 +301,8 @@ def test_a_hold_that_came_too_late_needs_attention(summary_of: Any):
     again = started(run="s", exclude_sha256="f" * 64, sent_when_complete=1)
     summary = summary_of(*ends(sent("a"), accepted("a")), (LATER, [again, excluded("a")]))
     assert (summary.held_too_late, states_of(summary)) == (1, {"in_progress": 1})
+    [row] = summary.rows
+    assert (row.why, row.jid, row.line) == ("held_too_late", "jid-of-a", 2)
     assert summary.standing is Standing.NEEDS_ATTENTION
 
 
