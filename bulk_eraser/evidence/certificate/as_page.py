@@ -6,32 +6,18 @@ whatever it is given.
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from bulk_eraser.evidence.certificate.check import Checked
 from bulk_eraser.evidence.certificate.proof_file import Proof, text_of
+from bulk_eraser.evidence.html_page import rendered
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS
-from bulk_eraser.wording import printable, stamped_before, target_in_words, time_in_words
+from bulk_eraser.wording import stamped_before
 
 __all__ = ["as_page"]
 
 
 def as_page(proof: Proof, checked: Checked) -> str:
     """`checked` is what the check of `proof` has found."""
-    environment = Environment(
-        autoescape=True,
-        loader=PackageLoader("bulk_eraser.evidence.certificate", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": lambda number: f"{number:,}",
-        "when": time_in_words,
-        "target": target_in_words,
-        "text": lambda value: printable(str(value)),
-    }
-    return environment.get_template("page.html.jinja").render(_view(proof, checked)) + "\n"
+    return rendered("bulk_eraser.evidence.certificate", _view(proof, checked))
 
 
 def _view(proof: Proof, checked: Checked) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bulk_eraser.errors import lines_of
 from bulk_eraser.evidence.findings import FINDINGS
+from bulk_eraser.evidence.html_page import rendered
 from bulk_eraser.evidence.report.pictures import bar_of, days_of, timeline_of
 from bulk_eraser.evidence.report.words import (
     ADVICE,
@@ -40,13 +40,8 @@ from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.records import ROW_ERRORS
 from bulk_eraser.wording import (
     STATE_MEANINGS,
-    counted,
-    plural,
-    printable,
     run_ending,
     stamp_in_words,
-    target_in_words,
-    time_in_words,
 )
 
 __all__ = ["as_html"]
@@ -64,25 +59,13 @@ CHECK = "check_ledger.py"
 
 
 def as_html(summary: Summary) -> str:
-    environment = Environment(
-        autoescape=True,
-        loader=PackageLoader("bulk_eraser.evidence.report", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return rendered(
+        "bulk_eraser.evidence.report",
+        _view(summary),
+        stamped=lambda stamp: (os.path.basename(stamp["stamp"]), stamp_in_words(stamp)),
+        ending=lambda run: run_ending(run.outcome, run.exit_code),
+        commands=_with_commands,
     )
-    environment.filters |= {
-        "count": lambda number: f"{number:,}",
-        "counted": counted,
-        "plural": plural,
-        "when": time_in_words,
-        "target": target_in_words,
-        "stamped": lambda stamp: (os.path.basename(stamp["stamp"]), stamp_in_words(stamp)),
-        "ending": lambda run: run_ending(run.outcome, run.exit_code),
-        "text": lambda value: printable(str(value)),
-        "commands": _with_commands,
-    }
-    return environment.get_template("page.html.jinja").render(_view(summary)) + "\n"
 
 
 def _view(summary: Summary) -> dict[str, Any]:
