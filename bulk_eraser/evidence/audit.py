@@ -9,54 +9,43 @@ Read are the ledgers alone, commit by commit, and, if one is named, the input. T
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import itemgetter
-from typing import Protocol
 
 from bulk_eraser.errors import ConfigurationError, LedgerDamaged, UsageError, no_temporary_room
-from bulk_eraser.evidence.accounting import LedgerAccount, RunAccount
+from bulk_eraser.evidence.accounting import LedgerAccount
 from bulk_eraser.evidence.findings import EXAMPLES, Findings
-from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
+from bulk_eraser.evidence.key_events import (
+    SENT_AND_ACCEPTED,
+    AuditFold,
+    Event,
+    JidEntry,
+    LedgerReading,
+    apart,
+    by_ledger,
+    place_of,
+    was_accepted,
+)
+from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions
 from bulk_eraser.ledger.disk import is_being_written
 from bulk_eraser.ledger.key_state import (
     JOB_PENDING,
-    MOST_JUST_SENT,
     NEVER_NAMED,
     OUTCOMES,
     UNSENT,
     KeyState,
-    event_of,
-    jid_number,
     state_after,
 )
 from bulk_eraser.ledger.recovery import LedgerScan
-from bulk_eraser.ledger.replay import Group, ledger_blocks, replay
-from bulk_eraser.records import (
-    Accepted,
-    DerivedFrom,
-    Download,
-    Downloaded,
-    ExportStatus,
-    InputFacts,
-    JobStatus,
-    Lost,
-    Record,
-    RunFinished,
-    RunStarted,
-    Sent,
-)
+from bulk_eraser.ledger.replay import ledger_blocks, replay
+from bulk_eraser.records import InputFacts
 from bulk_eraser.shard import Shards
 
-__all__ = ["Audit", "AuditFold"]
+__all__ = ["Audit"]
 
-FORMAT = 1
-MOST_ATTEMPTS = (1 << 32) - 1
 MOST_LEDGERS = 256
 """Their numbers are kept in a byte."""
 _HAS_A_GOOD_JOB = {KeyState.IN_PROGRESS, KeyState.ERASED, KeyState.EXPORTED}
-_OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
 _COUNTS_FIRST = (
     KeyState.ERASED,
     KeyState.EXPORTED,
@@ -71,9 +60,6 @@ _COUNTS_FIRST = (
 )
 """Of what several ledgers say of a key: a job that was created, then what is least certain."""
 
-_SENT_AND_ACCEPTED = 253
-"""A key's `sent`, and then in the same run `accepted` with one attempt: kept as one event, with the
-number of lines between them in the place of the attempts."""
 _IN_PROGRESS = KeyState.IN_PROGRESS
 _STATE_OF_JOB = {
     JOB_PENDING: KeyState.IN_PROGRESS,
@@ -81,18 +67,6 @@ _STATE_OF_JOB = {
     int(KeyState.JOB_FAILED): KeyState.JOB_FAILED,
     int(KeyState.EXPORTED): KeyState.EXPORTED,
 }
-
-_Event = tuple[bytes, int, int, int, int, int, int]
-"""Digest of the key, number of the ledger, event, number of the run, attempts, number of the jid,
-line."""
-_JidEntry = tuple[bytes, bytes, int, int]
-"""Digests of a jid and of its key, number of the ledger, line."""
-
-
-class AuditFold(Protocol):
-    """Takes in the groups of several ledgers, one ledger after the other, oldest first."""
-
-    def take(self, ledger: int, group: Group) -> None: ...
 
 
 class Audit:
@@ -154,7 +128,7 @@ class Audit:
             states[digest] = self._state(digest, events)
         if known is not None and (extra := {digest for digest in states if digest not in known}):
             self.extra += len(extra)
-            places = [_place_of(events[0]) for events in self._events_of(partition, extra).values()]
+            places = [place_of(events[0]) for events in self._events_of(partition, extra).values()]
             self.extra_places = sorted([*self.extra_places, *places])[:EXAMPLES]
         return states
 
@@ -168,7 +142,7 @@ class Audit:
         jobs: dict[bytes, int] = {}
         others: set[bytes] = set()
         for digest, _, event, _, _, jid, _ in self._events.read(partition):
-            if event == _SENT_AND_ACCEPTED and digest not in jobs:
+            if event == SENT_AND_ACCEPTED and digest not in jobs:
                 states[digest], jobs[digest] = _IN_PROGRESS, jid
             elif event in _STATE_OF_JOB and jobs.get(digest) == jid:
                 states[digest] = _STATE_OF_JOB[event]
@@ -176,15 +150,14 @@ class Audit:
                 others.add(digest)
         return states, others
 
-    def _state(self, digest: bytes, events: list[_Event]) -> KeyState:
+    def _state(self, digest: bytes, events: list[Event]) -> KeyState:
         found = [
-            (self._walk(number, of_one), of_one[-1])
-            for number, of_one in _by_ledger(_apart(events))
+            (self._walk(number, of_one), of_one[-1]) for number, of_one in by_ledger(apart(events))
         ]
         # Two shards that both had the key: no harm to the person, but somebody should know.
         jids = {jid for (state, jid), _ in found if state in _HAS_A_GOOD_JOB}
         if len(jids) > 1:
-            self.findings.note("key_with_several_jids", *_place_of(found[-1][1]))
+            self.findings.note("key_with_several_jids", *place_of(found[-1][1]))
         told = min((state for (state, _), _ in found), key=_COUNTS_FIRST.index)
         if len(self.ledgers) > 1:
             for (state, _), last in found:
@@ -251,7 +224,9 @@ class Audit:
         account, scan = LedgerAccount(path), LedgerScan()
         with suppress(OSError):  # which reading it will tell
             account.being_written = is_being_written(path)
-        fold = _Reading(self, account, scan, number, expect)
+        fold = LedgerReading(
+            number, account, scan, expect, self.findings, self.folds, self._remember
+        )
         try:
             try:
                 replay(scan, ledger_blocks(path), [account.facts, fold])
@@ -269,7 +244,7 @@ class Audit:
                 self.findings.note("counts_differ", number, 0)
         return account
 
-    def remember(self, events: list[_Event], jids: list[_JidEntry]) -> None:
+    def _remember(self, events: list[Event], jids: list[JidEntry]) -> None:
         """Keep what lines say of keys, for when all lines of a key are looked at."""
         self._events.extend(events)
         self._jids.extend(jids)
@@ -308,16 +283,16 @@ class Audit:
 
     # ── the lines of one key ────────────────────────────────────────────────────────────────
 
-    def _events_of(self, partition: int, digests: Container[bytes]) -> dict[bytes, list[_Event]]:
+    def _events_of(self, partition: int, digests: Container[bytes]) -> dict[bytes, list[Event]]:
         """Digest → what the ledgers say of these keys, one ledger after the other, oldest first."""
-        found: dict[bytes, list[_Event]] = {}
+        found: dict[bytes, list[Event]] = {}
         if digests:
             for event in self._events.read(partition):
                 if event[0] in digests:
                     found.setdefault(event[0], []).append(event)
         return found
 
-    def _walk(self, ledger: int, events: list[_Event]) -> tuple[KeyState, int]:
+    def _walk(self, ledger: int, events: list[Event]) -> tuple[KeyState, int]:
         """The key's state after the events of one ledger, and the number of its jid.
 
         Notes what no run writes.
@@ -342,7 +317,7 @@ class Audit:
                 sent[run] -= 1
                 if sent[run] < 0 or now[0] is not KeyState.SENT:
                     self.findings.note("unsent_without_sent", ledger, line)
-            elif (event >= KeyState.ERASED and now[1] != jid) and not _was_accepted(
+            elif (event >= KeyState.ERASED and now[1] != jid) and not was_accepted(
                 jid, line, events
             ):
                 self.findings.note("status_without_job", ledger, line)
@@ -357,141 +332,3 @@ class Audit:
         if now[0] is KeyState.EXCLUDED and not self.ledgers[ledger].facts.is_hold_list_in_force:
             return KeyState.NOT_SENT, 0
         return now[:2]
-
-
-class _Reading:
-    """One ledger of an audit, a fold: its runs, and what its lines say of keys."""
-
-    def __init__(
-        self, audit: Audit, account: LedgerAccount, scan: LedgerScan, ledger: int, expect: set[str]
-    ) -> None:
-        self._audit = audit
-        self._account = account
-        self._scan = scan
-        self._ledger = ledger
-        self._expect = expect
-        self._run = 0
-        self._counts: Counter[type[Record]] = Counter()  # of lines before the first run: no matter
-        self._just_sent: dict[str, int] = {}
-        self._events: list[_Event] = []
-        self._jids: list[_JidEntry] = []
-
-    def take(self, group: Group) -> None:
-        scan = self._scan
-        if scan.head in self._expect:
-            self._account.kept[scan.head] = (scan.commits, scan.valid_lines)
-        for fold in self._audit.folds:
-            fold.take(self._ledger, group)
-        just_sent, ledger, run = self._just_sent, self._ledger, self._run
-        events, jids = self._events, self._jids
-        is_of_one_run = RunStarted not in group.kinds
-        if is_of_one_run:
-            self._counts.update(map(type, group.records))
-        for line, record in enumerate(group.records, group.line):
-            kind = type(record)
-            if not is_of_one_run:
-                self._counts[kind] += 1
-            # Nearly all lines are one of these two: a key is sent once, and accepted.
-            if kind is Sent and record.key not in just_sent:  # type: ignore[attr-defined] # its kind was looked at
-                just_sent[record.key] = line  # type: ignore[attr-defined] # as above
-            elif kind is Accepted and record.attempts == 1 and record.key in just_sent:  # type: ignore[attr-defined] # as above
-                since = line - just_sent.pop(record.key)  # type: ignore[attr-defined] # as above
-                digest, jid = digest_of(record.key), record.jid  # type: ignore[attr-defined] # as above
-                number = jid_number(jid)
-                events.append((digest, ledger, _SENT_AND_ACCEPTED, run, since, number, line))
-                jids.append((digest_of(jid), digest, ledger, line))
-            else:
-                self._take_other(record, line)
-                run = self._run
-        self.flush(all_sent=len(just_sent) > MOST_JUST_SENT)
-
-    def flush(self, *, all_sent: bool = True) -> None:
-        """Hand over what was taken; `all_sent` also the `sent` lines whose outcome may follow."""
-        if all_sent:
-            for key, line in self._just_sent.items():
-                self._remember(digest_of(key), KeyState.SENT, 0, "", line)
-            self._just_sent.clear()
-        self._audit.remember(self._events, self._jids)
-        self._events.clear()
-        self._jids.clear()
-
-    def _take_other(self, record: Record, line: int) -> None:
-        # 1. An export must never pass for an erasure.
-        if isinstance(record, JobStatus if self._account.facts.export else _OF_EXPORTS):
-            self._audit.findings.note("line_of_another_kind", self._ledger, line)
-        # 2. About a key. What was held back of it stands before.
-        elif (event := event_of(record)) is not None:
-            key, jid = record.key, getattr(record, "jid", "")  # type: ignore[attr-defined] # it has an event, so a key
-            if sent := self._just_sent.pop(key, 0):
-                self._remember(digest_of(key), KeyState.SENT, 0, "", sent)
-            attempts = min(max(0, getattr(record, "attempts", 0)), MOST_ATTEMPTS)
-            self._remember(digest_of(key), event, attempts, jid, line)
-        # 3. About a run.
-        elif isinstance(record, RunStarted):
-            self._begin_run(record, line)
-        elif isinstance(record, RunFinished):
-            self._end_run(record, line)
-        elif isinstance(record, DerivedFrom):
-            self._account.derived_from = record
-
-    def _remember(self, digest: bytes, event: int, attempts: int, jid: str, line: int) -> None:
-        entry = (digest, self._ledger, event, self._run, attempts, jid_number(jid), line)
-        self._events.append(entry)
-        if event == KeyState.IN_PROGRESS:
-            self._jids.append((digest_of(jid), digest, self._ledger, line))
-
-    def _end_run(self, finished: RunFinished, line: int) -> None:
-        run = self._account.runs[-1] if self._account.runs else None
-        if run is None or run.finished is not None or run.started.run != finished.run:
-            self._audit.findings.note("outside_of_run", self._ledger, line)
-        else:
-            run.finished = finished
-
-    def _begin_run(self, started: RunStarted, line: int) -> None:
-        if started.format != FORMAT:
-            raise LedgerDamaged(
-                f"The ledger {self._account.path} holds a run_started line that this version "
-                "cannot read."
-            )
-        self.flush()  # with the number of the run before
-        runs = self._account.runs
-        if runs and bool(runs[0].started.export) is not bool(started.export):
-            self._audit.findings.note("line_of_another_kind", self._ledger, line)
-        self._account.runs.append(RunAccount(started))
-        self._run, self._counts = len(self._account.runs), self._account.runs[-1].lines
-
-
-def _apart(events: list[_Event]) -> list[_Event]:
-    """The events with those apart that were kept as one."""
-    apart = list[_Event]()
-    for event in events:
-        digest, ledger, what, run, since, jid, line = event
-        if what == _SENT_AND_ACCEPTED:
-            apart.append((digest, ledger, KeyState.SENT, run, 0, 0, line - since))
-            apart.append((digest, ledger, KeyState.IN_PROGRESS, run, 1, jid, line))
-        else:
-            apart.append(event)
-    return apart
-
-
-def _place_of(event: _Event) -> tuple[int, int]:
-    """The number of the ledger and the line at which an event begins."""
-    _, ledger, what, _, since, _, line = event
-    return ledger, line - since if what == _SENT_AND_ACCEPTED else line
-
-
-def _was_accepted(jid: int, before: int, events: list[_Event]) -> bool:
-    """Do the events of a key hold the `accepted` line of a job, before a line?"""
-    return any(
-        event == KeyState.IN_PROGRESS and of_job == jid and line < before
-        for _, _, event, _, _, of_job, line in events
-    )
-
-
-def _by_ledger(events: list[_Event]) -> Iterator[tuple[int, list[_Event]]]:
-    """The events of one key, apart by ledger."""
-    if events[0][1] == events[-1][1]:  # all of one
-        yield events[0][1], events
-        return
-    for number, of_one in groupby(events, itemgetter(1)):
-        yield number, list(of_one)

@@ -19,7 +19,8 @@ from bulk_eraser.errors import (
     ExitCode,
 )
 from bulk_eraser.evidence.accounting import LedgerAccount
-from bulk_eraser.evidence.audit import Audit, AuditFold
+from bulk_eraser.evidence.audit import Audit
+from bulk_eraser.evidence.key_events import AuditFold
 from bulk_eraser.evidence.key_notes import KeyNotes
 from bulk_eraser.evidence.notes import Notes
 from bulk_eraser.evidence.probe_notes import ProbeNotes

@@ -12,7 +12,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk_eraser.evidence import audit as audit_module
+from bulk_eraser.evidence import key_events
 from bulk_eraser.evidence.audit import Audit
 from bulk_eraser.evidence.findings import FINDINGS, FORGED
 from bulk_eraser.key_partitions import PARTITIONS, digest_of
@@ -262,5 +262,5 @@ def test_what_is_kept_as_one_is_as_if_kept_apart(
     digests = set(map(digest_of, known))
     together = audited(paths, digests)
     # None is held back to the next group.
-    with mock.patch.object(audit_module, "MOST_JUST_SENT", -1):
+    with mock.patch.object(key_events, "MOST_JUST_SENT", -1):
         assert together == audited(paths, digests)
