@@ -44,7 +44,9 @@ class ReadingOptions(Bundle):
 
     heading = "How the input is read"
 
-    format: str | None = option("csv|ndjson|xlsx", "Format of the input. [default: from its name]")
+    format: str | None = option(
+        "csv|ndjson|xlsx|parquet", "Format of the input. [default: from its name]"
+    )
     key_field: str | None = option(
         "NAME",
         "Column or field with the customer key (customer.key for a field within a field); with "
@@ -79,7 +81,7 @@ class ReadingOptions(Bundle):
     def reading(self) -> Reading:
         """Raises `UsageError` for what cannot be meant."""
         if self.format not in (None, *FORMATS.values()):
-            raise UsageError("--format must be csv, ndjson or xlsx.")
+            raise UsageError("--format must be csv, ndjson, xlsx or parquet.")
         if "" in (self.key_field, self.sheet, self.received_field, self.reference_field):
             raise UsageError(
                 "--key-field, --sheet, --received-field and --reference-field each need a name. "
@@ -131,7 +133,7 @@ class InputOptions(ReadingOptions):
     heading = "Input"
 
     input_path: str = argument(
-        "INPUT", "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input."
+        "INPUT", "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, or - for standard input."
     )
     allow: tuple[Allow, ...] = option(
         "WORD",

@@ -61,8 +61,8 @@ class PlannableInputOptions(InputOptions):
 
     input_path: str = argument(
         "INPUT",
-        "CSV, NDJSON (also .gz or .zst) or .xlsx file, or - for standard input. With --plan it can "
-        "be left out.",
+        "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, or - for standard input. With "
+        "--plan it can be left out.",
         required=False,
     )
 

@@ -3,7 +3,7 @@
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import lines_of
 from bulk_eraser.records import InputFacts
-from bulk_eraser.sources.rows import KEY_NAMES
+from bulk_eraser.sources.rows import KEY_NAMES, WITHOUT_ENCODING
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
 from bulk_eraser.wording import (
@@ -127,7 +127,7 @@ def how_it_was_read(facts: InputFacts) -> str:
         how.append(f"header on line {facts.header_row}")
     if facts.delimiter is not None:
         how.append("delimiter tab" if facts.delimiter == "\t" else f"delimiter “{facts.delimiter}”")
-    if facts.format != "xlsx":
+    if facts.format not in WITHOUT_ENCODING:
         how.append(facts.encoding)
     return ", ".join(map(printable, how))
 
@@ -135,7 +135,7 @@ def how_it_was_read(facts: InputFacts) -> str:
 def _assumed_column(survey: Survey) -> str | None:
     """What to say where the first line was taken as a header for want of a known name."""
     asked, name = survey.reader.asked, survey.reader.reading.key_field
-    if asked.format == "ndjson" or not asked.header or asked.key_field is not None:
+    if asked.format in ("ndjson", "parquet") or not asked.header or asked.key_field is not None:
         return None
     if name is None or name in KEY_NAMES:
         return None

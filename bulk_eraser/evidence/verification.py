@@ -40,7 +40,7 @@ from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
 from bulk_eraser.survey.survey import Survey
@@ -317,7 +317,7 @@ def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> 
         header=known.header,
         header_row=known.header_row,
         delimiter=known.delimiter,
-        encoding=None if known.format == "xlsx" else known.encoding,
+        encoding=None if known.format in WITHOUT_ENCODING else known.encoding,
         sheet=known.sheet,
         received_field=known.received_field,
         received_format=known.received_format,

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from bulk_eraser.errors import InputError
-from bulk_eraser.sources.rows import HOLD_REASON, KEY_NAMES, KeyRow, Reading
+from bulk_eraser.sources.rows import AS_IT_IS, HOLD_REASON, KEY_NAMES, KeyRow, Reading
 
 __all__ = [
     "MOST_TITLE_LINES",
@@ -19,6 +19,7 @@ __all__ = [
     "find_columns",
     "kind_of",
     "must_not_be_a_title",
+    "no_header",
     "number_columns",
 ]
 
@@ -75,25 +76,26 @@ class Columns(NamedTuple):
         key = row.key
         if names := _key_names(re.split(_SEPARATORS, key), KEY_NAMES):
             raise _below_a_title(names[0], row.line, source)
-        if not is_first:
-            return
-        # `K-1` above `K-2` (one kind), or two of the same length as long as a hash.
+        if is_first and self.is_named_like(key):
+            raise no_header(source)
+
+    def is_named_like(self, key: str) -> bool:
+        """`K-1` above `K-2` (one kind), or two of the same length as long as a hash."""
         name = self.key_field
         same_kind = any(map(str.isdigit, name)) and kind_of(name) == kind_of(key)
-        if same_kind or len(name) == len(key) >= 16:
-            raise _no_header(source)
+        return same_kind or len(name) == len(key) >= 16
 
 
 def find_columns(header: list[str], asked: Reading, source: str) -> Columns:
     """The columns by the names of the header. Raises `InputError` where one cannot be told."""
     names = [name.strip() for name in header]
-    key, assumed = _find_key(names, asked.key_field, source)
-    reference = _find(names, asked.reference_field, "--reference-field", source)
+    key, assumed = _find_key(names, asked, source)
+    reference = _find(names, asked.reference_field, "--reference-field", asked, source)
     return Columns(
         width=len(names),
         key=key,
         key_field=names[key],
-        received=_find(names, asked.received_field, "--received-field", source),
+        received=_find(names, asked.received_field, "--received-field", asked, source),
         reference=_find_reason(names, key, source) if asked.is_hold_list else reference,
         assumed=assumed,
     )
@@ -114,8 +116,9 @@ def number_columns(width: int, asked: Reading, source: str) -> Columns:
     return Columns(width, key, str(key + 1), received, reference)
 
 
-def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int, bool]:
+def _find_key(names: list[str], asked: Reading, source: str) -> tuple[int, bool]:
     """The key's column, and whether it was taken for want of any other."""
+    key_field = asked.key_field
     wanted = key_field or next((name for name in KEY_NAMES if name in names), KEY_NAMES[0])
     places = [place for place, name in enumerate(names) if name == wanted]
     # 1. It is there, once.
@@ -126,15 +129,22 @@ def _find_key(names: list[str], key_field: str | None, source: str) -> tuple[int
     if key_field is None and not places and len(filled) == 1:
         name = names[filled[0]]
         if _may_be_a_key(name):
-            raise _no_header(source)
+            raise no_header(source, asked)
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
     # 3. Missing, twice, or one of several: the reader decides. Names of columns must not be sent
     #    as keys, so --no-header is only for a first line that looks like a row.
+    others = (
+        ""
+        if asked.has_named_columns
+        else (
+            f", {'--no-header if the first line is not a header, ' if _is_a_row(names) else ''}or "
+            "--delimiter if the columns are separated by something else"
+        )
+    )
     raise InputError(
-        f"{source} {_trouble(names, wanted)} Use --key-field to name the column with the keys, "
-        f"{'--no-header if the first line is not a header, ' if _is_a_row(names) else ''}or "
-        "--delimiter if the columns are separated by something else."
+        f"{source} {_trouble(names, wanted, asked)} Use --key-field to name the column with the "
+        f"keys{others}."
     )
 
 
@@ -178,11 +188,13 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-def _find(names: list[str], wanted: str | None, option: str, source: str) -> int | None:
+def _find(
+    names: list[str], wanted: str | None, option: str, asked: Reading, source: str
+) -> int | None:
     if wanted is None:
         return None
     if names.count(wanted) != 1:
-        raise InputError(f"{source} {_trouble(names, wanted)} Use {option} to name another.")
+        raise InputError(f"{source} {_trouble(names, wanted, asked)} Use {option} to name another.")
     return names.index(wanted)
 
 
@@ -194,11 +206,13 @@ def _find_reason(names: list[str], key: int, source: str) -> int | None:
     return found[0] if found else None
 
 
-def _trouble(names: list[str], wanted: str) -> str:
+def _trouble(names: list[str], wanted: str, asked: Reading) -> str:
     trouble = f"has the column {wanted} twice" if wanted in names else f"has no column {wanted}"
     there = f"Columns there: {', '.join(filter(None, names))}."
     if _is_a_row(names):  # it would be shown on a terminal, or in a CI log
         there = "Its first line looks like a row, not like column names, so it is not shown."
+        if asked.has_named_columns:
+            there = "Its column names look like a row, so they are not shown."
     elif wanted not in names and (meant := _meant(names, wanted)):
         there += f" Did you mean {meant}?"
     return f"{trouble}. {there}"
@@ -227,7 +241,13 @@ def _number(text: str, option: str, width: int, source: str) -> int:
     )
 
 
-def _no_header(source: str) -> InputError:
+def no_header(source: str, asked: Reading = AS_IT_IS) -> InputError:
+    if asked.has_named_columns:
+        return InputError(
+            f"{source}: the name of its only column looks like a customer key, as if a row had "
+            "been taken for the header when the file was written. Write it again with a header, "
+            "or use --key-field to name the column."
+        )
     return InputError(
         f"{source}: the first line looks like a customer key, not like a column name. "
         "Use --no-header if the file has no header, or --key-field to name the column."

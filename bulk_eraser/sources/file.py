@@ -20,12 +20,14 @@ from typing import IO, Any
 
 from bulk_eraser.errors import InputError, no_temporary_room
 
-__all__ = ["BLOCK", "Fingerprint", "InputFile", "read_whole"]
+__all__ = ["BLOCK", "Fingerprint", "InputFile", "ProvenBytes", "read_whole"]
 
 BLOCK = 1 << 20
 SIGNAL_CHECK_S = 0.25
 MOST_IN_MEMORY = 512 << 20
 """Bytes of a file that can only be read as a whole."""
+BLOCKS_KEPT = 8
+"""Of a file that is read here and there: whoever does so comes back to a block soon, or never."""
 
 SeeBlock = Callable[[int, bytearray], None]
 """Called with the index and the content of each block, and with an empty one at the end."""
@@ -94,6 +96,14 @@ class InputFile:
     def unchecked_bytes(self) -> "io.BufferedReader[Any]":
         """The bytes to find out why a reading failed; nothing of them may be sent."""
         return self._bytes(lambda _index, _block: None)
+
+    def proven_bytes(self) -> "ProvenBytes":
+        """The bytes of the surveyed file at any place, for formats that are not read from front to
+        end. Raises `InputError` as `checked_bytes`."""
+        try:
+            return ProvenBytes(self.open_raw(), self.name, self.fingerprint.size, self._compare)
+        except OSError:  # it was there when it was surveyed
+            raise self.changed() from None
 
     def _bytes(self, see: SeeBlock) -> "io.BufferedReader[Any]":
         try:
@@ -194,7 +204,6 @@ class _Blocks(io.RawIOBase):
         self._see = see
         self._left = memoryview(b"")
         self._index = 0
-        self._place = 0
 
     def readable(self) -> bool:
         return True
@@ -213,17 +222,82 @@ class _Blocks(io.RawIOBase):
         super().close()
 
     def _next(self) -> bytes:
-        block = bytearray()
-        try:
-            # One read may be short; blocks must not be, or their digests would not compare.
-            while part := os.pread(self._fd, BLOCK - len(block), self._place):
-                block += part
-                self._place += len(part)
-        except OSError as error:
-            raise InputError(_cannot_read(self._name, error)) from None
+        block = _block_at(self._fd, self._index, self._name)
         self._see(self._index, block)
         self._index += bool(block)
         return bytes(block)
+
+
+class ProvenBytes(io.RawIOBase):
+    """The raw file of `size` bytes, to be read at any place; `see` is called with each block that a
+    reading touches, before a byte of it is handed out.
+
+    Raises as `_Blocks`.
+    """
+
+    def __init__(self, fd: int, name: str, size: int, see: SeeBlock) -> None:
+        self._fd = fd
+        self._name = name
+        self._size = size
+        self._see = see
+        self._place = 0
+        self._kept: dict[int, bytes] = {}
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._place = offset + {os.SEEK_CUR: self._place, os.SEEK_END: self._size}.get(whence, 0)
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what io hands over
+        index, start = divmod(self._place, BLOCK)
+        size = max(0, min(len(buffer), BLOCK - start, self._size - self._place))
+        if size:
+            buffer[:size] = self._block(index)[start : start + size]
+            self._place += size
+        return size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """All of what is asked for, which may be in several blocks."""
+        left = self._size - self._place
+        content = bytearray(max(0, left if size is None or size < 0 else min(size, left)))
+        view, done = memoryview(content), 0
+        while done < len(content):
+            done += self.readinto(view[done:])
+        return bytes(content)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+    def _block(self, index: int) -> bytes:
+        if index not in self._kept:
+            block = _block_at(self._fd, index, self._name)
+            self._see(index, block)
+            if len(self._kept) >= BLOCKS_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[index] = bytes(block)
+        return self._kept[index]
+
+
+def _block_at(fd: int, index: int, name: str) -> bytearray:
+    """The block; empty behind the end. Raises `InputError` when the disk cannot read it."""
+    block, place = bytearray(), index * BLOCK
+    try:
+        # One read may be short; blocks must not be, or their digests would not compare.
+        while part := os.pread(fd, BLOCK - len(block), place + len(block)):
+            block += part
+    except OSError as error:
+        raise InputError(_cannot_read(name, error)) from None
+    return block
 
 
 # ── pipes ───────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from bulk_eraser.errors import InputError, UsageError
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
-from bulk_eraser.sources.file import InputFile, read_whole
+from bulk_eraser.sources.file import BLOCK, InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
 from bulk_eraser.sources.rows import Reading, Row, RowGroup, rows_of
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
@@ -23,6 +24,7 @@ FORMATS = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
     ".xlsx": "xlsx",
+    ".parquet": "parquet",
 }
 
 
@@ -38,8 +40,7 @@ class InputReader:
 
     def __init__(self, path: str, reading: Reading) -> None:
         self.asked = replace(reading, format=reading.format or format_of(path))
-        if self.asked.format == "ndjson" and self.asked.header_row is not None:
-            raise UsageError("--header-row is for CSV and workbooks: NDJSON has no header.")
+        _must_suit_the_format(self.asked, path)
         self.reading = self.asked
         self.ends_within_a_row = False
         self.other_sheets: list[str] = []
@@ -78,8 +79,12 @@ class InputReader:
         return self._groups(survey=False)
 
     def _groups(self, *, survey: bool) -> Iterator[RowGroup]:
-        is_sheet = self.asked.format == "xlsx"
-        return self._sheet_rows(survey=survey) if is_sheet else self._text_groups(survey=survey)
+        match self.asked.format:
+            case "xlsx":
+                return self._sheet_rows(survey=survey)
+            case "parquet":
+                return self._parquet_groups(survey=survey)
+        return self._text_groups(survey=survey)
 
     def _raw(self, *, survey: bool) -> "io.BufferedReader[Any]":
         return self.file.surveyed_bytes() if survey else self.file.checked_bytes()
@@ -94,6 +99,19 @@ class InputReader:
         )
         self.other_sheets = sheet.other_sheets
         yield from sheet
+
+    def _parquet_groups(self, *, survey: bool) -> Iterator[RowGroup]:
+        from bulk_eraser.sources.parquet_rows import ParquetRows  # an extra
+
+        # What is in it stands at its end, so the first reading needs the whole file twice.
+        if survey:
+            with self.file.surveyed_bytes() as raw:
+                while raw.read(BLOCK):
+                    pass
+        with self.file.proven_bytes() as content:
+            rows = ParquetRows(content, self.file.name, self.asked)
+            self.reading = replace(self.asked, key_field=rows.key_field, encoding="parquet")
+            yield from rows.groups()
 
     def _text_groups(self, *, survey: bool) -> Iterator[RowGroup]:
         asked, file = self.asked, self.file
@@ -128,6 +146,25 @@ class InputReader:
         return ndjson_rows(text.stream, key_field, self.asked, self.file.name)
 
 
+def _must_suit_the_format(asked: Reading, path: str) -> None:
+    """Raises `UsageError` for options that the format has no use for, and for a packed Parquet
+    file."""
+    if asked.format == "ndjson" and asked.header_row is not None:
+        raise UsageError("--header-row is for CSV and workbooks: NDJSON has no header.")
+    if not asked.has_named_columns:
+        return
+    if asked.header_row is not None or not asked.header:
+        raise UsageError(
+            "--header-row and --no-header are for CSV and workbooks: Parquet names its columns. "
+            "Use --key-field with the name of the column."
+        )
+    if without_packing(path) != path:
+        raise UsageError(
+            "A Parquet file is compressed within, and is not read packed once more. Unpack "
+            f"{os.path.basename(path)}, and run again."
+        )
+
+
 def format_of(path: str) -> str:
     """The format that the name tells. Raises `UsageError` if it tells none."""
     name = without_packing(path).lower()
@@ -136,5 +173,5 @@ def format_of(path: str) -> str:
             return format_
     raise UsageError(
         f"The name of the input {path!r} does not show its format. Use --format csv, "
-        "--format ndjson or --format xlsx."
+        "--format ndjson, --format xlsx or --format parquet."
     )

@@ -8,9 +8,11 @@ from datetime import date, datetime
 from typing import ClassVar, NamedTuple
 
 __all__ = [
+    "AS_IT_IS",
     "BLANKS",
     "HOLD_REASON",
     "KEY_NAMES",
+    "WITHOUT_ENCODING",
     "HoldListReading",
     "KeyRow",
     "KeyRows",
@@ -30,6 +32,8 @@ KEY_NAMES = ("customerKey", "discoveryKey")
 and taken where the first is not there."""
 HOLD_REASON = "reason"
 """The column of a hold list that says why a key is on it, in any case of letters."""
+WITHOUT_ENCODING = ("xlsx", "parquet")
+"""Formats that say themselves how their text is encoded."""
 TELLING_KEY = 8
 """So many characters of a key are no chance, wherever they stand."""
 MAX_KEY_BYTES = 2048
@@ -121,6 +125,11 @@ class Reading:
         """Does a row say more than its key?"""
         facts = (self.received_field, self.reference_field)
         return self.is_hold_list or any(field is not None for field in facts)
+
+    @property
+    def has_named_columns(self) -> bool:
+        """Do the columns' names stand apart from the rows, so that no row can be taken for them?"""
+        return self.format == "parquet"
 
 
 @dataclass(frozen=True)

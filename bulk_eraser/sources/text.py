@@ -39,6 +39,7 @@ _BOMS = (
 )
 _UNSUPPORTED = {
     b"PK\x03\x04": "is a ZIP or Excel file. Name an Excel workbook .xlsx, or unpack the ZIP",
+    b"PAR1": "is a Parquet file. Name it .parquet, or use --format parquet",
     b"BZh": "is a bzip2 file. Unpack it",
     b"\xfd7zXZ": "is an xz file. Unpack it",
     b"\xd0\xcf\x11\xe0": "is an old or encrypted Excel file. Save it as CSV or .xlsx",

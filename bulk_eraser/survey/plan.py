@@ -20,7 +20,7 @@ from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.shard import Shard
 from bulk_eraser.sources.file import InputFile
-from bulk_eraser.sources.rows import Reading
+from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
@@ -325,12 +325,12 @@ def _keys_of(survey: Survey) -> int:
 
 
 def _is_other_encoding(facts: InputFacts, asked: str) -> bool:
-    """Encodings have several names, a byte order mark says more, and a workbook needs none."""
+    """Encodings have several names, a byte order mark says more, and some formats need none."""
     try:
         name = codecs.lookup(asked).name
     except LookupError:  # which the reader tells
         return False
-    if facts.format == "xlsx" or name == facts.encoding:
+    if facts.format in WITHOUT_ENCODING or name == facts.encoding:
         return False
     by_mark = facts.encoding in ("utf-8-sig", "utf-16")
     return not (by_mark and facts.encoding.startswith(name[:6]))

@@ -379,8 +379,9 @@ class Survey:
         if not self.rows:
             return f"{name} holds no rows: there is nothing to erase."
         reasons = ", ".join(f"{word} ({count})" for word, count in self.errors.most_common())
-        advice = "Look at --key-field, --delimiter and --format."
         reading = self.reader.reading
+        others = "" if reading.has_named_columns else ", --delimiter and --format"
+        advice = f"Look at --key-field{others}."
         if self.errors.most_common(1)[0][0] == "bad_received":
             form = reading.received_format or "YYYY-MM-DD"
             advice = (

@@ -7,6 +7,8 @@ from hashlib import sha256
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from backports import zstd
 
 
@@ -26,11 +28,18 @@ def workbook_of(keys: list[str]) -> bytes:
     return content.getvalue()
 
 
+def table_of(keys: list[str]) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(pa.table({"customerKey": keys}), content)
+    return content.getvalue()
+
+
 FORMS = {
     "hold.csv": lines_of,
     "hold.csv.gz": lambda keys: gzip.compress(lines_of(keys)),
     "hold.ndjson.zst": lambda keys: zstd.compress(objects_of(keys)),
     "hold.xlsx": workbook_of,
+    "hold.parquet": table_of,
     "hold.txt": lambda keys: b"\xef\xbb\xbf" + lines_of(keys).replace(b"\n", b"\r\n"),
 }
 

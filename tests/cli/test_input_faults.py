@@ -139,7 +139,7 @@ async def test_the_samples_are_read_as_their_readme_says(desk: Any, service: Any
         (SAMPLES / "README.md").read_text(),
         re.MULTILINE,
     )
-    assert len(table) == 11
+    assert len(table) == 12
     small = [row for row in table if row[0] != "demo.csv"]
     endings = await asyncio.gather(
         *(

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from bulk_eraser.errors import InputError
 from bulk_eraser.key_partitions import PARTITIONS, KeyPartitions, digest_of
 from bulk_eraser.ledger.key_state import KeyState
-from bulk_eraser.sources import csv_rows
+from bulk_eraser.sources import csv_rows, parquet_rows
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import KeyRow, Reading, RejectedRow, clean_key
 from bulk_eraser.survey.decision import Action
@@ -105,6 +107,31 @@ def test_keys_alone_come_back(
     assert rows_of(content, "keys.csv", reading) == [
         KeyRow(key, line, stripped=False) for line, key in enumerate(rows, first)
     ]
+
+
+@MANY
+@given(
+    values=st.lists(st.none() | keys | st.integers(-(10**18), 10**18).map(str), max_size=30),
+    kind=st.sampled_from(["text", "dictionary", "bytes"]),
+    row_group=st.integers(1, 40),
+    batch=st.integers(1, 9),
+)
+@example(["a", None, "customerKey", " a", ""], "text", 2, 3)
+def test_parquet_and_csv_give_the_same(
+    values: list[str | None], kind: str, row_group: int, batch: int
+) -> None:
+    """The same rows with the same keys and rejections; only the lines are other ones."""
+    types = {"dictionary": pa.dictionary(pa.int32(), pa.string()), "bytes": pa.binary()}
+    table = {"note": ["x"] * len(values), "customerKey": pa.array(values, types.get(kind))}
+    if not values:
+        table["customerKey"] = pa.array([], pa.string())
+    packed, plain = io.BytesIO(), io.StringIO()
+    pq.write_table(pa.table(table), packed, row_group_size=row_group)
+    csv.writer(plain).writerows([["note", "customerKey"], *(["x", it] for it in values)])
+    with mock.patch.object(parquet_rows, "BATCH", batch):
+        found = rows_of(packed.getvalue(), "keys.parquet", Reading())
+    other = rows_of(plain.getvalue().encode(), "keys.csv", Reading())
+    assert found == [row._replace(line=n) for n, row in enumerate(other, 1)]
 
 
 def outcome(content: bytes, reading: Reading) -> list[KeyRow | RejectedRow] | str:

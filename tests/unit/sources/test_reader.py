@@ -33,7 +33,9 @@ def test_the_name_tells_the_format(write: Write, extension: str, suffix: str) ->
 def test_a_name_without_format_is_a_wrong_option(write: Write, name: str) -> None:
     """What the name does not tell is asked for, not found out from the content."""
     path = name if name == "-" else str(write(CSV, name))
-    with pytest.raises(UsageError, match=r"--format csv, --format ndjson or"):
+    with pytest.raises(
+        UsageError, match=r"--format csv, --format ndjson, --format xlsx or --format parquet"
+    ):
         InputReader(path, Reading())
 
 
