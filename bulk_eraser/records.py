@@ -105,7 +105,8 @@ class Record(msgspec.Struct, tag_field="type", kw_only=True):
 
 
 class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
-    """What was read: `sha256` is over the file's raw bytes, `bytes` their number."""
+    """What was read: `sha256` is over the file's raw bytes, `bytes` their number. Of a file
+    elsewhere, `address` is where it was, without secrets, `version` its version id or ETag."""
 
     name: str
     bytes: int
@@ -120,6 +121,8 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
+    address: str | None = None
+    version: str | None = None
     rows: int
     keys: int
     rejected: int

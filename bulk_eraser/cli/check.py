@@ -27,6 +27,7 @@ from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_lis
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within
+from bulk_eraser.sources.file import InputFile
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.plan import Author, Plan, made_from, must_be_free, write_plan
@@ -158,11 +159,12 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
             made = _write(plan, survey, request.intake)
             result.plan, result.keys_sha256 = plan.path, made.keys_sha256
             result.next = command_of(*_planned_arguments(plan, request.intake, made))
-            _tell_of_plan(output, plan.path, made, result.next)
+            _tell_of_plan(output, plan.path, made, result.next, request.intake.reader.file)
         else:
             result.next = command_of(*_run_arguments())
             target = "" if request.has_target else " --cluster-id ID"
-            run = f"{as_typed(result.next)}{target} --api-key-file FILE"
+            ledger = "" if request.intake.reader.file.address is None else " --ledger FILE"
+            run = f"{as_typed(result.next)}{ledger}{target} --api-key-file FILE"
             output.say("Send it with:", command=run)
         is_bad = survey.own_errors and not request.is_ok_if_rejected
         result.exit_code = ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE
@@ -229,12 +231,13 @@ def _describe(output: Output, survey: Survey, rate: float) -> None:
     warn_of_hold_list(survey, output)
 
 
-def _tell_of_plan(output: Output, path: str, plan: Plan, run: list[str]) -> None:
+def _tell_of_plan(output: Output, path: str, plan: Plan, run: list[str], file: InputFile) -> None:
     output.say(
         f"Plan {printable(path)}: {counted(plan.keys, 'key')} for {printable(plan.target)}, API "
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
-    again, ledger = (" (pipe in the same input)", " --ledger FILE") if not plan.path else ("", "")
+    again = " (pipe in the same input)" if file.is_pipe else ""
+    ledger = " --ledger FILE" if file.is_pipe or file.address else ""
     command = f"{as_typed(run)}{ledger} --api-key-file FILE"
     output.say(f"Carry it out with{again}:", command=command)
 

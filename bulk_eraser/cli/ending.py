@@ -13,6 +13,7 @@ from typing import TypeVar
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import BulkEraserError, Interrupted, Result, internal_error
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
+from bulk_eraser.sources.remote import without_secrets
 from bulk_eraser.wording import printable
 
 __all__ = [
@@ -76,7 +77,9 @@ def as_error(error: BaseException) -> BulkEraserError:
 
 
 def command_of(*arguments: str) -> list[str]:
-    """A command of this program, called as it was. There is no option for a secret to be in it."""
+    """A command of this program, called as it was. No option is for a secret; what may be one in
+    an address is left out."""
+    arguments = tuple(map(without_secrets, arguments))
     typed = sys.argv[0]
     name = os.path.basename(typed)
     if name == "__main__.py":

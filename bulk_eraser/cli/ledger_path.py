@@ -7,14 +7,30 @@ from bulk_eraser.errors import UsageError
 from bulk_eraser.shard import Shard
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
+from bulk_eraser.sources.remote import is_remote
 
-__all__ = ["LEDGER_SUFFIX", "ledger_path_of"]
+__all__ = ["LEDGER_SUFFIX", "ledger_must_be_on_disk", "ledger_path_of"]
 
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
 EXPORT_SUFFIX = ".export.ledger.ndjson"
 MOST_OF_A_SHEET = 100
 """Bytes; Excel allows 31 characters, and a file system 255 bytes."""
+
+
+def ledger_must_be_on_disk(ledger: str | None, input_path: str) -> None:
+    """Raises `UsageError` for a ledger elsewhere, and for an input elsewhere without a ledger: the
+    next run would look for it in the folder in which it happens to be started."""
+    if ledger is not None and is_remote(ledger):
+        raise UsageError(
+            "A ledger must be a file on a disk of this computer: each record is forced to the disk "
+            "(fdatasync) before a request leaves, which no object store can do. Nothing was sent."
+        )
+    if ledger is None and is_remote(input_path):
+        raise UsageError(
+            "An input elsewhere has no folder for its ledger: use --ledger to name a file on a "
+            "disk that is kept, since every later run needs it. Nothing was sent."
+        )
 
 
 def ledger_path_of(

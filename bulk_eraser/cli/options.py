@@ -13,6 +13,7 @@ from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.shard import Shard
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
+from bulk_eraser.sources.remote import object_name
 from bulk_eraser.sources.rows import HoldListReading, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.wording import calendar_day
@@ -133,7 +134,9 @@ class InputOptions(ReadingOptions):
     heading = "Input"
 
     input_path: str = argument(
-        "INPUT", "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, or - for standard input."
+        "INPUT",
+        "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, its s3://, gs://, az:// "
+        "or https:// address, or - for standard input.",
     )
     allow: tuple[Allow, ...] = option(
         "WORD",
@@ -183,7 +186,7 @@ class InputOptions(ReadingOptions):
             return None
         if not self.exclude:  # a hold list was meant
             raise UsageError("--exclude names no file. Is a variable empty? Nothing was sent.")
-        is_named = without_packing(self.exclude).lower().endswith(tuple(FORMATS))
+        is_named = without_packing(object_name(self.exclude)).lower().endswith(tuple(FORMATS))
         format_ = None if is_named else reading.format
         as_hold_list = HoldListReading(
             format=format_,

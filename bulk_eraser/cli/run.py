@@ -61,7 +61,8 @@ class PlannableInputOptions(InputOptions):
 
     input_path: str = argument(
         "INPUT",
-        "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, or - for standard input. With "
+        "CSV, NDJSON (also .gz or .zst), .xlsx or .parquet file, its s3://, gs://, az:// "
+        "or https:// address, or - for standard input. With "
         "--plan it can be left out.",
         required=False,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bulk_eraser.cli.bundles import Bundle, Number, flag, option
 from bulk_eraser.cli.consent import Consent, ask_consent, describe
 from bulk_eraser.cli.ending import as_typed, command_of, how_to_continue
-from bulk_eraser.cli.ledger_path import ledger_path_of
+from bulk_eraser.cli.ledger_path import ledger_must_be_on_disk, ledger_path_of
 from bulk_eraser.cli.options import (
     InputOptions,
     PaceOptions,
@@ -169,6 +169,7 @@ def request_of(
     if source.exclude and given.no_exclude:
         raise UsageError("--exclude and --no-exclude contradict each other: use one of them.")
     naming = naming_of(recorded.pseudonymize, output)
+    ledger_must_be_on_disk(recorded.ledger, source.input_path)
     intake = source.intake(strict=given.strict, naming=naming)
     request = RunRequest(
         intake=intake,
@@ -252,7 +253,7 @@ def _next(run: "Run", result: RunResult, follow_options: list[str]) -> list[str]
 def _must_not_be_the_input(request: RunRequest) -> None:
     path = request.intake.reader.file.path
     if (
-        path != "-"
+        os.path.exists(path)
         and os.path.exists(request.ledger_path)
         and os.path.samefile(path, request.ledger_path)
     ):

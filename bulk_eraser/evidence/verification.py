@@ -39,7 +39,9 @@ from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
+from bulk_eraser.sources.file import InputFile
 from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.remote import is_remote
 from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action
@@ -222,7 +224,9 @@ def _account_for_rows(
 ) -> None:
     audit.must_be_of_one_target()
     naming = _naming(audit.ledgers, request.naming)
-    reader = InputReader(path, _as_it_was_read(audit.ledgers, path, request.reading))
+    file = InputFile(path) if is_remote(path) else None  # which is fetched only once
+    reading = _as_it_was_read(audit.ledgers, path, file, request.reading)
+    reader = InputReader(path, reading, file)
     part = audit.shards if audit.shards and audit.shards.missing else None
     intake = Intake(reader, naming=naming, part=part)
     with closing(read_survey(intake, progress)) as survey, closing(RowPlaces()) as row_places:
@@ -296,15 +300,20 @@ def _naming(ledgers: list[LedgerAccount], pseudonyms: Callable[[], KeyNaming]) -
     return naming
 
 
-def _as_it_was_read(ledgers: list[LedgerAccount], path: str, asked: Reading) -> Reading:
+def _as_it_was_read(
+    ledgers: list[LedgerAccount], path: str, fetched: InputFile | None, asked: Reading
+) -> Reading:
     """How the last run that had this very file read it, for what is not asked otherwise."""
     read = [run.started.input for account in ledgers for run in account.runs if run.started.input]
-    if not os.path.isfile(path):  # a pipe, which is read only once, or what the reader will tell
+    # A pipe is read only once, and what is wrong otherwise the reader will tell.
+    if fetched is None and not os.path.isfile(path):
         return asked
     try:
-        if os.stat(path).st_size not in {facts.bytes for facts in read}:
-            return asked
-        with open(path, "rb") as file:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if fetched is None else fetched.open_raw()
+        with open(fd, "rb") as file:
+            if os.fstat(fd).st_size not in {facts.bytes for facts in read}:
+                return asked
+            file.seek(0)  # a copy was written through the same descriptor
             digest = file_digest(file, "sha256").hexdigest()
     except OSError:  # which the reader will tell
         return asked

@@ -4,7 +4,8 @@
                   leaves a fingerprint, one digest per block of 1 MiB
     2. checked    while sending; every block is compared before a key of it is handed out
 
-A pipe cannot be read twice, so it is copied into an unlinked temporary file first.
+A pipe cannot be read twice, and what lies elsewhere may be another one the second time, so these
+are copied into an unlinked temporary file first.
 """
 
 import errno
@@ -14,11 +15,12 @@ import select
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b, sha256
 from typing import IO, Any
 
 from bulk_eraser.errors import InputError, no_temporary_room
+from bulk_eraser.sources.remote import RemoteFile, is_remote, object_name
 
 __all__ = ["BLOCK", "Fingerprint", "InputFile", "ProvenBytes", "read_whole"]
 
@@ -52,19 +54,26 @@ class Fingerprint:
 
 
 class InputFile:
-    """A file, or stdin for the path `-`; `name` is what the ledger and messages call it.
+    """A file, stdin for the path `-`, or a file elsewhere; `name` is what the ledger and messages
+    call it. Of one elsewhere, `address` is where it is, without secrets, `version` what tells its
+    state from others.
 
     Raises `InputError` when it cannot be read, `TemporaryFolderFull` when the temporary folder
-    has no room for a pipe.
+    has no room for a copy, `UsageError` for an address that must not be used.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        name = "stdin" if path == "-" else os.path.basename(path)
+        name = "stdin" if path == "-" else object_name(path)
         self.name = name.encode(errors="replace").decode()  # it goes into the ledger
+        self.address: str | None = None
+        self.version: str | None = None
         self._spool: IO[bytes] | None = None
         try:
-            self._spool = _spool_if_pipe(path)
+            if is_remote(path):
+                self._spool = self._fetched(RemoteFile(path))
+            else:
+                self._spool = _spool_if_pipe(path)
             self._opened = self._stat()
         except OSError as error:
             raise InputError(_cannot_read(path, error)) from None
@@ -72,10 +81,16 @@ class InputFile:
 
     @property
     def is_pipe(self) -> bool:
-        return self._spool is not None
+        """Can it be named to nobody, and be read by nobody else?"""
+        return self._spool is not None and self.address is None
+
+    def _fetched(self, remote: RemoteFile) -> IO[bytes]:
+        spool = _spool(remote.blocks())
+        self.address, self.version = remote.address, remote.version
+        return spool
 
     def close(self) -> None:
-        """Give the disk space of a spooled pipe back; the file cannot be read any more."""
+        """Give the disk space of a copy back; the file cannot be read any more."""
         if self._spool is not None:
             self._spool.close()
 
@@ -143,7 +158,7 @@ class InputFile:
             raise self.changed() from None
         # Even a new time alone counts: what was counted must be one state of the file, and the
         # blocks read before the change have nothing to be compared with.
-        if not self.is_pipe and _signature(self._opened) != _signature(now):
+        if self._spool is None and _signature(self._opened) != _signature(now):
             raise self.changed()
 
     def must_be_unchanged(self) -> None:
@@ -151,7 +166,7 @@ class InputFile:
 
         Raises `InputError` when its content is no longer what was surveyed.
         """
-        if self.is_pipe:  # nobody else can write into the unlinked copy
+        if self._spool is not None:  # nobody else can write into the unlinked copy
             return
         try:
             now = self._stat()
@@ -308,20 +323,20 @@ def _spool_if_pipe(path: str) -> IO[bytes] | None:
     if path == "-":
         if sys.stdin is None:  # the shell closed it: <&-
             raise OSError(errno.EBADF, "stdin is closed")
-        return _spool(sys.stdin.fileno())
+        return _spool(_blocks_of_pipe(sys.stdin.fileno()))
     mode = os.stat(path).st_mode
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         # A regular file is opened all the same: a missing permission is to show at once.
-        return None if stat.S_ISREG(mode) else _spool(fd)
+        return None if stat.S_ISREG(mode) else _spool(_blocks_of_pipe(fd))
     finally:
         os.close(fd)
 
 
-def _spool(fd: int) -> IO[bytes]:
-    """Copy a pipe into an unlinked file, which only this process can read.
+def _spool(blocks: Iterator[bytes]) -> IO[bytes]:
+    """Copy what can be read only once into an unlinked file, which only this process can read.
 
-    Raises `OSError` for the pipe, `TemporaryFolderFull` for the file.
+    Raises what `blocks` raises, and `TemporaryFolderFull` for the file.
     """
     try:
         # Without a buffer, which would be written once more when the full file is closed.
@@ -329,7 +344,7 @@ def _spool(fd: int) -> IO[bytes]:
     except OSError as error:
         raise no_temporary_room(error) from None
     try:
-        while block := _read_or_notice_signal(fd):
+        for block in blocks:
             _write_all(spool, block)
     except BaseException:  # the copy is given back, whatever it was
         spool.close()
@@ -343,6 +358,11 @@ def _write_all(spool: IO[bytes], block: bytes) -> None:
             block = block[spool.write(block) :]
     except OSError as error:
         raise no_temporary_room(error) from None
+
+
+def _blocks_of_pipe(fd: int) -> Iterator[bytes]:
+    while block := _read_or_notice_signal(fd):
+        yield block
 
 
 def _read_or_notice_signal(fd: int) -> bytes:

@@ -1,7 +1,6 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
 import io
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import BLOCK, InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
+from bulk_eraser.sources.remote import object_name, without_secrets
 from bulk_eraser.sources.rows import Reading, Row, RowGroup, rows_of
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 
@@ -31,20 +31,21 @@ FORMATS = {
 class InputReader:
     """An input and how to read it: `asked`, and `reading`, complete once `survey_rows` was begun.
 
-    `ends_within_a_row`, known once all rows were read, tells that no line end follows the last one;
-    `other_sheets` names those of a workbook that are not read.
+    `file` is the one at `path` if it is open already. `ends_within_a_row`, known once all rows were
+    read, tells that no line end follows the last one; `other_sheets` names those of a workbook that
+    are not read.
 
     Raises `UsageError` when the format cannot be told from the name, `InputError` as the parts
     below do.
     """
 
-    def __init__(self, path: str, reading: Reading) -> None:
+    def __init__(self, path: str, reading: Reading, file: InputFile | None = None) -> None:
         self.asked = replace(reading, format=reading.format or format_of(path))
         _must_suit_the_format(self.asked, path)
         self.reading = self.asked
         self.ends_within_a_row = False
         self.other_sheets: list[str] = []
-        self.file = InputFile(path)
+        self.file = file or InputFile(path)
 
     def sheets_not_asked_for(self) -> list[str]:
         """The sheets of the workbook besides the one that was asked for; none also if it cannot be
@@ -158,20 +159,21 @@ def _must_suit_the_format(asked: Reading, path: str) -> None:
             "--header-row and --no-header are for CSV and workbooks: Parquet names its columns. "
             "Use --key-field with the name of the column."
         )
-    if without_packing(path) != path:
+    name = object_name(path)
+    if without_packing(name) != name:
         raise UsageError(
             "A Parquet file is compressed within, and is not read packed once more. Unpack "
-            f"{os.path.basename(path)}, and run again."
+            f"{name}, and run again."
         )
 
 
 def format_of(path: str) -> str:
     """The format that the name tells. Raises `UsageError` if it tells none."""
-    name = without_packing(path).lower()
+    name = without_packing(object_name(path)).lower()
     for extension, format_ in FORMATS.items():
         if name.endswith(extension):
             return format_
     raise UsageError(
-        f"The name of the input {path!r} does not show its format. Use --format csv, "
-        "--format ndjson, --format xlsx or --format parquet."
+        f"The name of the input {without_secrets(path)!r} does not show its format. Use "
+        "--format csv, --format ndjson, --format xlsx or --format parquet."
     )

@@ -20,6 +20,7 @@ from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.shard import Shard
 from bulk_eraser.sources.file import InputFile
+from bulk_eraser.sources.remote import is_remote
 from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.survey.decision import Action
@@ -158,9 +159,12 @@ class PlanFile(msgspec.Struct, frozen=True):
     def _found(self, planned: str | None, what: str, where: str) -> str:
         if planned is None:
             raise UsageError(
-                f"The plan {self.path} does not say where its {what} is: it came from a pipe. Name "
-                f"it with {where} (- stands for standard input). Nothing was sent."
+                f"The plan {self.path} does not say where its {what} is: it came from a pipe, or "
+                f"from a signed address. Name it with {where} (- stands for standard input). "
+                "Nothing was sent."
             )
+        if is_remote(planned):
+            return planned
         path = os.path.normpath(os.path.join(os.path.dirname(self.path), planned))
         if not os.path.exists(path):
             raise UsageError(
@@ -349,6 +353,8 @@ def _path_of(file: InputFile, plan_path: str) -> str | None:
     if file.is_pipe:
         return None
     path = file.path
+    if file.address is not None:
+        return path if file.address == path else None  # a secret must not be in a plan
     if not os.path.isabs(path):
         path = os.path.relpath(path, os.path.dirname(plan_path) or ".")
     return path if path == path.encode(errors="replace").decode() else None

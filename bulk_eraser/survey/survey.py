@@ -292,6 +292,8 @@ class Survey:
             received_field=reading.received_field,
             received_format=reading.received_format,
             reference_field=reading.reference_field,
+            address=self.reader.file.address,
+            version=self.reader.file.version,
             rows=self.rows,
             keys=self.rows - rejected - duplicate,
             rejected=rejected,

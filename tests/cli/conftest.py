@@ -567,6 +567,8 @@ class Desk:
             "received_field": None,
             "received_format": None,
             "reference_field": None,
+            "address": None,
+            "version": None,
             "rows": len(input_.rows),
             "keys": len(keys),
             "rejected": [key for _, key in input_.rows].count(""),
