@@ -13,7 +13,7 @@ leaves, what is in flight is waited for (drained).
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -65,7 +65,8 @@ class Pool:
         ahead = OUTSTANDING * settings.concurrency
         self._waiting = ahead - settings.concurrency  # each worker holds one more at the gate
         self._most_unsettled = ahead + REPEATING
-        self._queue: asyncio.Queue[Call] = asyncio.Queue(self._waiting)
+        self._queue: deque[Call] = deque()  # bounded by `_wait_for_room`
+        self._filled = asyncio.Event()
         self._unsettled = 0
         self._produced = False
         self._ask_at = 0.0
@@ -96,8 +97,8 @@ class Pool:
             self._unsettled += len(calls)
             self._announced = calls  # a commit goes on when who waits for it is cancelled
             await self._work.announce(calls)
-            for call in calls:
-                self._queue.put_nowait(call)
+            self._queue.extend(calls)
+            self._filled.set()
             self._announced = []
         self._produced = True
         self._end_if_all_settled()
@@ -106,7 +107,10 @@ class Pool:
         """Take keys and make their first attempt, without the cost of a retry engine."""
         task = asyncio.current_task()
         while self.stopped_by is None:
-            call = self._queue.get_nowait() if self._queue.qsize() else await self._queue.get()
+            while not self._queue:
+                self._filled.clear()
+                await self._filled.wait()
+            call = self._queue.popleft()
             self._tell_of_room()
             try:
                 verdict = await self._attempt(call, task)
@@ -242,7 +246,7 @@ class Pool:
 
     @property
     def _has_new_calls(self) -> bool:
-        return not self._produced or not self._queue.empty()
+        return not self._produced or bool(self._queue)
 
     def _spent(self, call: Call) -> bool:
         """Is this key not to be tried again in this run?"""
@@ -271,13 +275,13 @@ class Pool:
 
     def _tell_of_room(self) -> None:
         """Wake the producer when half of the waiting keys are gone, not for each one."""
-        if self._queue.qsize() <= self._waiting // 2:
+        if len(self._queue) <= self._waiting // 2:
             self._room.set()
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Until so many keys may be committed: ahead of their turn, and beside repeated ones."""
         while (
-            self._queue.qsize() + wanted > self._waiting
+            len(self._queue) + wanted > self._waiting
             or self._unsettled + wanted > self._most_unsettled
         ):
             self._room.clear()
@@ -328,9 +332,8 @@ class Pool:
 
     def _leave_what_was_not_begun(self) -> None:
         """Calls that wait in the queue, or were on their way into it."""
-        left = [*self._announced]
-        while not self._queue.empty():
-            left.append(self._queue.get_nowait())
+        left = [*self._announced, *self._queue]
+        self._queue.clear()
         with suppress(BulkEraserError):  # a ledger that can be written no more: it is told already
             for call in left:
                 self._work.leave(call, "interrupted", self.stopped_by)
