@@ -1,12 +1,13 @@
 """Calls to Elevate: each one once, an `Answer` or a `NetworkFault` as value."""
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from msgspec.structs import replace
 from yarl import URL
 
 from bulk_eraser import __version__
@@ -67,7 +68,7 @@ class ElevateClient:
             timeout=timeout,
             concurrency=concurrency,
             # A proxy would look for loopback on its own machine.
-            route=replace(route, proxy=None) if target.is_loopback else route,
+            route=dataclasses.replace(route, proxy=None) if target.is_loopback else route,
         )
 
     async def __aenter__(self) -> "ElevateClient":
@@ -146,7 +147,7 @@ class ElevateClient:
             return answer
         verdict = classify(answer)
         if verdict.kind is not Kind.ACCEPTED:
-            return answer._replace(body=self._api_key.black_out(answer.body))
+            return replace(answer, body=self._api_key.black_out(answer.body))
         # A job's answer is evidence, so it stays as it came or is none: its jid and its status go
         # into the ledger.
         if self._api_key.is_in(verdict.jid) or self._api_key.is_in(verdict.status or ""):
@@ -159,11 +160,11 @@ def _path(url: str) -> str:
 
 
 def _answer_of(came: Received) -> Answer:
-    status, headers, body, complete = came
-    encodings = values_of(headers, b"content-encoding")
+    body, complete = came.body, came.complete
+    encodings = values_of(came.headers, b"content-encoding")
     if encodings:
         body, complete = _unpack(body, ",".join(encodings).strip().lower(), complete)
-    return Answer(status, body, complete, _retry_after(came))
+    return Answer(came.status, body, complete, _retry_after(came))
 
 
 def _unpack(body: bytes, encoding: str, complete: bool) -> tuple[bytes, bool]:

@@ -4,6 +4,7 @@ import asyncio
 import select
 
 from aiohttp.connector import Connection
+from msgspec.structs import replace
 
 from bulk_eraser.elevate.received import AnswerReader, Received, Sink
 from bulk_eraser.elevate.verdict import NetworkFault
@@ -90,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
     def _tell(self, what: Received | NetworkFault) -> None:
         # Only a connection that had been idle may have been dead before the request.
         if isinstance(what, NetworkFault) and what.at_once and not self._was_kept:
-            what = what._replace(at_once=False)
+            what = replace(what, at_once=False)
         self._was_kept = True
         self._reader = None
         if not self._answer.done():  # cancelled

@@ -4,9 +4,11 @@ httptools reads them, which is llhttp as in Node, without any of its leniencies.
 the end of a connection, so what that means for a body is decided here.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from msgspec.structs import replace
 
 from bulk_eraser.elevate.verdict import NetworkFault
 
@@ -43,7 +45,7 @@ class Sink(Protocol):
         that broke off. Raises nothing."""
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """An answer as it came. `complete` is false for a body that broke off or was too long."""
 
     status: int
@@ -109,7 +111,7 @@ class AnswerReader:
         """What it comes to as the connection is over, with FIN or (not `in_good_order`) without."""
         if not self._status:
             # Only where nothing came at all may it have been dead before the request.
-            return _LOST._replace(at_once=not self._size)
+            return replace(_LOST, at_once=not self._size)
         # A body of which nothing says how long it is ends here (RFC 9112, 6.3).
         is_framed = any(name.lower() in _FRAMING for name, _ in self._head)
         return self._received(complete=in_good_order and not is_framed)

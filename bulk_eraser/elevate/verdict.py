@@ -21,7 +21,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -55,7 +55,7 @@ _IMF_DATE = re.compile(
 )
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A real response: its status decides. `complete` is false for a body cut or too long."""
 
     status: int
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     retry_after: float | None = None
 
 
-class NetworkFault(NamedTuple):
+class NetworkFault(msgspec.Struct, frozen=True, gc=False):
     """No response. `error` is a word of `records.ATTEMPT_ERRORS`.
 
     `maybe_done`: the request may have been carried out all the same. `at_once`: a connection that
@@ -88,7 +88,7 @@ class Kind(Enum):
     STOP = auto()
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """What to do next. `maybe_done`: this attempt may have been carried out (AGAIN only).
 
     `connecting`: it failed before there was a connection, which says nothing about a key. `stop`

@@ -16,7 +16,8 @@ of a second, a counter that counts the refused ones as well. So:
 
 from collections import deque
 from math import exp
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["FREE", "SendRate", "Sent"]
 
@@ -68,7 +69,7 @@ PUT_UP_WITH_S = 60.0
 """So many cuts, each so soon after the one before: the rate does not matter to the refusals."""
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """A request that left, as the how-manieth, and at what rate."""
 
     number: int
@@ -125,6 +126,8 @@ class SendRate:
     def take(self, now: float) -> Sent:
         """Note a send at `now`."""
         self._sent += 1
+        if self._limit == FREE:  # then there is no hold either
+            return Sent(self._sent, FREE)
         rate = self.allowed(now)
         if rate < FREE:
             self._next = max(self._next, now) + 1.0 / rate
@@ -138,8 +141,8 @@ class SendRate:
         """A request was answered well."""
         self._good.append(now)
         self._forget_good(now)
-        number, rate = sent or Sent(self._sent, FREE)
-        if number <= self._judged_from:
+        sent = sent or Sent(self._sent, FREE)
+        if sent.number <= self._judged_from:
             return
         self._note(now, refused=False)
         if self._limit == FREE:  # in good weather that is all
@@ -148,14 +151,15 @@ class SendRate:
             self._go_on(now, self._hold)
         elif self._growing:
             growth = min(GROWTH, exp(GROWTH_A_SECOND * (now - self._since)))
-            self._limit = max(self._limit, min(self._limit * growth, 2 * rate))
+            self._limit = max(self._limit, min(self._limit * growth, 2 * sent.rate))
             self._since = now
         if self._forgotten and self.allowed(now) > FORGOTTEN * self._flow(now):
             self._limit, self._growing = FREE, False
 
     def refused(self, now: float, sent: Sent | None = None, *, pause: float = 0.0) -> None:
         """A limiter refused a request; each refusal costs a pause of so many seconds."""
-        number, rate = sent or Sent(self._sent + 1, self.allowed(now))
+        sent = sent or Sent(self._sent + 1, self.allowed(now))
+        number, rate = sent.number, sent.rate
         if number <= self._judged_from or self._hold is not None:
             return  # it left at a rate that is given up already
         self._note(now, refused=True)

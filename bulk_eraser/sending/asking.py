@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from msgspec.structs import replace
+
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
 from bulk_eraser.errors import BulkEraserError
@@ -87,7 +89,7 @@ class Asking:
         self._not_there.add(call.key)
         if len(self._not_there) >= MANY_NOT_THERE:
             return verdict
-        return verdict._replace(kind=Kind.REFUSED, stop=None)
+        return replace(verdict, kind=Kind.REFUSED, stop=None)
 
     async def ask(self) -> None:
         """All calls are such questions already."""

@@ -25,6 +25,7 @@ import pytest
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bulk_eraser.elevate import connections
 from bulk_eraser.elevate.client import ElevateClient
@@ -135,7 +136,7 @@ async def test_a_kept_connection_that_dies_under_the_next_request(
     server = await raw_server(script)
     client = client_of(server.origin)
     assert accepted(await client.create_removal_job("one")) == "one"
-    assert await client.create_removal_job("two") == LOST._replace(at_once=True)
+    assert await client.create_removal_job("two") == replace(LOST, at_once=True)
     assert accepted(await client.create_removal_job("two")) == "two"
     assert [key_of(head) for head in server.heads] == [b"one", b"two", b"two"]
     assert len(server.peers) == 2
@@ -152,7 +153,7 @@ async def test_a_kept_connection_may_be_dead_only_once(raw_server: Start, client
     server = await raw_server(script)
     client = client_of(server.origin)
     await client.create_removal_job("one")
-    assert await client.create_removal_job("two") == LOST._replace(at_once=True)
+    assert await client.create_removal_job("two") == replace(LOST, at_once=True)
     assert await client.create_removal_job("two") == LOST
 
 
@@ -174,7 +175,7 @@ async def test_a_repeat_takes_no_other_old_connection(raw_server: Start, client_
     await asyncio.gather(*(client.create_removal_job(f"{number}") for number in range(4)))
     async with asyncio.timeout(20):
         assert accepted(await client.create_removal_job("all kept", anew=True)) == "all kept"
-        assert await client.create_removal_job("one dead") == LOST._replace(at_once=True)
+        assert await client.create_removal_job("one dead") == replace(LOST, at_once=True)
         assert accepted(await client.create_removal_job("one dead", anew=True)) == "one dead"
     assert len(server.peers) == 6
 

@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import pytest
+from msgspec.structs import replace
 
 from bulk_eraser.elevate.received import MAX_ANSWER, MAX_BODY, MAX_HEAD, AnswerReader, Received
 from bulk_eraser.elevate.verdict import NetworkFault
@@ -57,7 +58,7 @@ def test_an_answer_that_breaks_off(cut: int) -> None:
     came, late = reader.end(in_good_order=True), reader.expire()
     head = WHOLE.index(JOB)
     if cut < head:
-        assert came == LOST._replace(at_once=not cut)
+        assert came == replace(LOST, at_once=not cut)
     else:
         assert body_of(came) == (WHOLE[head:cut], False)
     assert late == TIMEOUT
