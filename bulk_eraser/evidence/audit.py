@@ -60,7 +60,8 @@ _COUNTS_FIRST = (
 )
 """Of what several ledgers say of a key: a job that was created, then what is least certain."""
 
-_IN_PROGRESS = KeyState.IN_PROGRESS
+_IN_PROGRESS, _SENT = KeyState.IN_PROGRESS, KeyState.SENT
+_ERASED, _EXCLUDED = KeyState.ERASED, KeyState.EXCLUDED
 _STATE_OF_JOB = {
     JOB_PENDING: KeyState.IN_PROGRESS,
     int(KeyState.ERASED): KeyState.ERASED,
@@ -303,7 +304,7 @@ class Audit:
         is_held_too_late, last_run = False, self.ledgers[ledger].last_input_run
         for _, _, event, run, attempts, jid, line in events:
             # 1. What no run writes.
-            if event == KeyState.SENT:
+            if event == _SENT:
                 sent[run] += 1
                 if now[0] in _HAS_A_GOOD_JOB:
                     self.findings.note("sent_after_accepted", ledger, line)
@@ -315,20 +316,18 @@ class Audit:
                 settled.add(run)
             elif event == UNSENT:
                 sent[run] -= 1
-                if sent[run] < 0 or now[0] is not KeyState.SENT:
+                if sent[run] < 0 or now[0] is not _SENT:
                     self.findings.note("unsent_without_sent", ledger, line)
-            elif (event >= KeyState.ERASED and now[1] != jid) and not was_accepted(
-                jid, line, events
-            ):
+            elif (event >= _ERASED and now[1] != jid) and not was_accepted(jid, line, events):
                 self.findings.note("status_without_job", ledger, line)
             # 2. A hold that came too late, if it is still in force.
-            if event == KeyState.EXCLUDED and now[0].may_have_arrived:
+            if event == _EXCLUDED and now[0].may_have_arrived:
                 is_held_too_late = run == last_run
             now = state_after(now, event, jid)
         if is_held_too_late:
             self.held_too_late += 1
             self.late.add(events[0][0])
         # 3. The hold was lifted, but the key's turn has not come.
-        if now[0] is KeyState.EXCLUDED and not self.ledgers[ledger].facts.is_hold_list_in_force:
+        if now[0] is _EXCLUDED and not self.ledgers[ledger].facts.is_hold_list_in_force:
             return KeyState.NOT_SENT, 0
         return now[:2]

@@ -46,6 +46,7 @@ __all__ = [
 FORMAT = 1
 MOST_ATTEMPTS = (1 << 32) - 1
 _OF_EXPORTS = (ExportStatus, Download, Downloaded, Lost)
+_SENT, _IN_PROGRESS = KeyState.SENT, KeyState.IN_PROGRESS
 SENT_AND_ACCEPTED = 253
 """A key's `sent`, and then in the same run `accepted` with one attempt: kept as one event, with the
 number of lines between them in the place of the attempts."""
@@ -151,7 +152,7 @@ class LedgerReading:
     def _remember(self, digest: bytes, event: int, attempts: int, jid: str, line: int) -> None:
         entry = (digest, self._ledger, event, self._run, attempts, jid_number(jid), line)
         self._events.append(entry)
-        if event == KeyState.IN_PROGRESS:
+        if event == _IN_PROGRESS:
             self._jids.append((digest_of(jid), digest, self._ledger, line))
 
     def _end_run(self, finished: RunFinished, line: int) -> None:
@@ -181,8 +182,8 @@ def apart(events: list[Event]) -> list[Event]:
     for event in events:
         digest, ledger, what, run, since, jid, line = event
         if what == SENT_AND_ACCEPTED:
-            apart.append((digest, ledger, KeyState.SENT, run, 0, 0, line - since))
-            apart.append((digest, ledger, KeyState.IN_PROGRESS, run, 1, jid, line))
+            apart.append((digest, ledger, _SENT, run, 0, 0, line - since))
+            apart.append((digest, ledger, _IN_PROGRESS, run, 1, jid, line))
         else:
             apart.append(event)
     return apart
@@ -197,7 +198,7 @@ def place_of(event: Event) -> tuple[int, int]:
 def was_accepted(jid: int, before: int, events: list[Event]) -> bool:
     """Do the events of a key hold the `accepted` line of a job, before a line?"""
     return any(
-        event == KeyState.IN_PROGRESS and of_job == jid and line < before
+        event == _IN_PROGRESS and of_job == jid and line < before
         for _, _, event, _, _, of_job, line in events
     )
 

@@ -31,7 +31,7 @@ from bulk_eraser.shard import Shard
 __all__ = ["KeyHistory", "LedgerFacts"]
 
 _TELL_OF_RUNS = frozenset({RunStarted, RunFinished, Rejected, Duplicate})
-_SENT, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
+_SENT, _ACCEPTED, _IN_PROGRESS = int(KeyState.SENT), int(KeyState.IN_PROGRESS), KeyState.IN_PROGRESS
 _NEVER_SENT = NEVER_NAMED[2:]
 _Event = tuple[bytes, int, int]
 """Digest of the key, event, number of the jid."""
@@ -163,7 +163,7 @@ class KeyHistory:
             elif kind is Accepted:
                 key = record.key  # type: ignore[attr-defined] # as above
                 just_sent.pop(key, None)
-                events.append((digest_of(key), _IN_PROGRESS, jid_number(record.jid)))  # type: ignore[attr-defined] # as above
+                events.append((digest_of(key), _ACCEPTED, jid_number(record.jid)))  # type: ignore[attr-defined] # as above
             elif (event := event_of(record)) is not None:
                 key = record.key  # type: ignore[attr-defined] # it has an event
                 # A `sent` just before it may be left out if it makes no difference.
@@ -181,12 +181,12 @@ class KeyHistory:
         """
         self._remember_sent()
         read = self._events.read
-        if {event for _, event, _ in read(partition)} == {_IN_PROGRESS}:  # a run without trouble
-            return dict.fromkeys((digest for digest, *_ in read(partition)), KeyState.IN_PROGRESS)
+        if {event for _, event, _ in read(partition)} == {_ACCEPTED}:  # a run without trouble
+            return dict.fromkeys((digest for digest, *_ in read(partition)), _IN_PROGRESS)
         last: dict[bytes, LastState] = {}
         for digest, event, jid in read(partition):
-            if event == _IN_PROGRESS:  # most of them, and whatever was before
-                last[digest] = KeyState.IN_PROGRESS, jid, *_NEVER_SENT
+            if event == _ACCEPTED:  # most of them, and whatever was before
+                last[digest] = _IN_PROGRESS, jid, *_NEVER_SENT
             else:
                 last[digest] = state_after(last.get(digest, NEVER_NAMED), event, jid)
         return {digest: now[0] for digest, now in last.items()}

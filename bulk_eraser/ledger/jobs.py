@@ -69,6 +69,7 @@ class JobState(IntEnum):
 
 
 _SENT, _ACCEPTED = int(KeyState.SENT), int(KeyState.IN_PROGRESS)
+_NEVER_ASKED = JobState.NEVER_ASKED  # as for `_SENT` in `key_state`
 _NOT_FOUND = 253
 """The event of a `job_status` line with that word, which is one with `error` for the key's state.
 """
@@ -198,7 +199,7 @@ class JobBook:
                     yield KnownJob(place, at, answer[3], _JOB_STATE[answer[1]], day, run)
                 else:
                     due_at = first_check_at(at)
-                    yield KnownJob(place, at, due_at, JobState.NEVER_ASKED, day, run)
+                    yield KnownJob(place, at, due_at, _NEVER_ASKED, day, run)
 
     def _states_of(
         self, digests: Container[bytes], partition: int

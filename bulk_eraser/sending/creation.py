@@ -15,9 +15,10 @@ from typing import Any, cast
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.elevate.verdict import (
+    ACCEPTED,
     NO_JOB,
+    REFUSED,
     Answer,
-    Kind,
     NetworkFault,
     Verdict,
     classify,
@@ -110,7 +111,7 @@ class Creation:
 
     def classify(self, call: Call, came: Answer | NetworkFault) -> Verdict:
         verdict = classify(came, self._settings.api_version)
-        is_job = verdict.kind is Kind.ACCEPTED
+        is_job = verdict.kind is ACCEPTED
         return NO_JOB if is_job and self._is_of_another(call, verdict.jid) else verdict
 
     def _is_of_another(self, call: Call, jid: str) -> bool:
@@ -131,10 +132,10 @@ class Creation:
         return classify_status(came, self._known_jid, self._settings.api_version)
 
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:
-        if verdict.kind is Kind.ACCEPTED:
+        if verdict.kind is ACCEPTED:
             self._known_jid = verdict.jid
             self._ledger.append(_accepted(call, verdict))
-        elif verdict.kind is Kind.REFUSED:
+        elif verdict.kind is REFUSED:
             self._ledger.append(_failed(call, verdict))
         elif stopped_by is not None:  # it would have been tried again
             self.leave(call, "interrupted", stopped_by)
@@ -241,6 +242,6 @@ def _failed(call: Call, verdict: Verdict) -> Failed:
         http_status=verdict.http_status,
         detail=call.detail,
         attempts=call.attempt,
-        permanent=verdict.kind is Kind.REFUSED,
+        permanent=verdict.kind is REFUSED,
         possible_job=call.maybe_done,
     )

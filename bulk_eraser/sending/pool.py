@@ -21,7 +21,7 @@ from typing import Any
 from bulk_eraser.elevate.blackout import printable_detail
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.retrying import AgainError, repeat_until_settled
-from bulk_eraser.elevate.verdict import Answer, Kind, Verdict
+from bulk_eraser.elevate.verdict import ACCEPTED, AGAIN, STOP, Answer, Verdict
 from bulk_eraser.errors import BulkEraserError, LedgerWriteError, internal_error
 from bulk_eraser.pacing.pace import OUTSTANDING, Pace, Slot
 from bulk_eraser.sending.work import Call, Work
@@ -115,7 +115,7 @@ class Pool:
             try:
                 verdict = await self._attempt(call, task)
                 # A repeat waits for its turn in a task of its own: this worker takes the next key.
-                if verdict.kind is Kind.AGAIN and not self._spent(call):
+                if verdict.kind is AGAIN and not self._spent(call):
                     self._start(self._repeat(call, verdict), "repeat")
                 else:
                     self._settle(call, verdict)
@@ -175,13 +175,13 @@ class Pool:
                 del self.in_flight[task]
             verdict = self._work.classify(call, came)
             slot.came_back(
-                accepted=verdict.kind is Kind.ACCEPTED,
+                accepted=verdict.kind is ACCEPTED,
                 loaded=verdict.is_load,
                 error=verdict.error,
             )
         call.maybe_done = maybe_done_before or verdict.maybe_done
         call.anew = verdict.at_once  # where one kept connection was dead, the others may be as well
-        if verdict.kind is not Kind.ACCEPTED:
+        if verdict.kind is not ACCEPTED:
             call.detail = (
                 printable_detail(came.body, call.key) if isinstance(came, Answer) else None
             )
@@ -193,9 +193,9 @@ class Pool:
         """What the attempt means for the pool, and whether it counts against the key."""
         if verdict.error:
             self.errors[verdict.error] += 1
-        if verdict.kind is Kind.STOP:
+        if verdict.kind is STOP:
             self.stop(verdict.stop or BulkEraserError("internal error: a stop without a reason"))
-        elif verdict.kind is not Kind.AGAIN:
+        elif verdict.kind is not AGAIN:
             self._good_questions = 0
             self._pace.saw_good(slot)
         elif verdict.at_once and call.attempt == 1 and not slot.is_probe:
@@ -367,7 +367,7 @@ class Pool:
         verdict = await self._work.ask()
         if verdict is None:
             return  # and it is not asked again
-        is_up = verdict.kind is Kind.ACCEPTED
+        is_up = verdict.kind is ACCEPTED
         self._good_questions = self._good_questions + 1 if is_up else 0
         if is_up:
             self._pace.saw_good()

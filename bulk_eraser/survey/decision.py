@@ -25,6 +25,7 @@ class Action(IntEnum):
     """It has no key, and another shard has such rows."""
 
 
+_SEND = Action.SEND  # as for `_SENT` in `ledger/key_state`
 _WORD_OF = {
     Action.REJECT: "rejected",
     Action.DUPLICATE: "duplicate",
@@ -43,7 +44,7 @@ class Decision(NamedTuple):
 
     @property
     def is_sent(self) -> bool:
-        return self.action is Action.SEND
+        return self.action is _SEND
 
     @property
     def is_elsewhere(self) -> bool:

@@ -36,7 +36,7 @@ class DecidedRow(NamedTuple):
 
     row: Row
     decision: Decision
-    first_line: int
+    first_line: int = 0
     reason: str | None = None
 
 
@@ -183,7 +183,7 @@ class Survey:
                 flag_counts[flags] += 1
                 if codes[place] == elsewhere:
                     continue
-                state = known.get(digest, KeyState.NOT_SENT)
+                state = known.get(digest, _NEW.state)
                 codes[place] = code_of[state]
                 if state in on_request:
                     self._note_kept(state, line)
@@ -346,6 +346,8 @@ class Survey:
 
     def _decided(self, row: Row, place: int) -> DecidedRow:
         decision = DECISIONS[self._codes[place]]
+        if decision.is_sent:  # the way of nearly every row
+            return DecidedRow(row, decision)
         if decision.action is Action.EXCLUDE and self.hold_list is not None:
             return DecidedRow(row, decision, 0, self.hold_list.reason(self._number(place)))
         is_duplicate = decision.action is Action.DUPLICATE
