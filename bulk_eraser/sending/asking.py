@@ -3,14 +3,22 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
 
 from bulk_eraser.elevate.client import ElevateClient
-from bulk_eraser.elevate.verdict import Answer, Kind, NetworkFault, Verdict, classify_status
+from bulk_eraser.elevate.verdict import (
+    ACCEPTED,
+    REFUSED,
+    Answer,
+    NetworkFault,
+    Verdict,
+    classify_status,
+)
 from bulk_eraser.errors import BulkEraserError
 from bulk_eraser.ledger.writer import LedgerWriter
 from bulk_eraser.pacing.pace import Pace
@@ -36,11 +44,12 @@ class Answers:
         self.total = 0
         self._words: Counter[str] = Counter()
 
-    def note(self, status: str) -> None:
-        self.total += 1
-        word = status[: self.MOST_CHARACTERS]
-        if word in self._words or len(self._words) < self.MOST_WORDS:
-            self._words[word] += 1
+    def note(self, statuses: Iterable[str]) -> None:
+        for status, count in Counter(statuses).items():
+            self.total += count
+            word = status[: self.MOST_CHARACTERS]
+            if word in self._words or len(self._words) < self.MOST_WORDS:
+                self._words[word] += count
 
     def most_common(self) -> list[str]:
         return [f"{count:,} {word}" for word, count in self._words.most_common(4)]
@@ -71,6 +80,7 @@ class Asking:
         self._settings = settings
         self._not_there: set[str] = set()
         self._kind = kind
+        self._time_text = lru_cache(1)(time_text)  # mostly the begin of one and the same day
 
     async def next_calls(self, most: int) -> list[Call]:
         return await asyncio.to_thread(lambda: list(islice(self._due, most)))
@@ -89,22 +99,22 @@ class Asking:
         self._not_there.add(call.key)
         if len(self._not_there) >= MANY_NOT_THERE:
             return verdict
-        return replace(verdict, kind=Kind.REFUSED, stop=None)
+        return replace(verdict, kind=REFUSED, stop=None)
 
     async def ask(self) -> None:
         """All calls are such questions already."""
 
     def record(self, call: Call, verdict: Verdict, stopped_by: BulkEraserError | None) -> None:  # noqa: ARG002 as `Work` has it
-        if verdict.kind is not Kind.ACCEPTED:
+        if verdict.kind is not ACCEPTED:
             self.errors[verdict.error] += 1
             return
         status = verdict.status or ""
-        again: float | None = self._calendar.next_check_at(time.time())
-        if status in ("error", "not_found"):
-            again = None
+        if status in ("error", "not_found") or (status == "done" and self._kind is JobStatus):
+            next_check_at = None
         elif status == "done":  # of all but a removal, a result is to be had at once
-            again = None if self._kind is JobStatus else time.time()
-        next_check_at = None if again is None else time_text(again)
+            next_check_at = time_text()
+        else:
+            next_check_at = self._time_text(self._calendar.next_check_at(time.time()))
         self._ledger.append(self._kind(**call.fields, status=status, next_check_at=next_check_at))
 
     def leave(self, call: Call, error: str, stopped_by: BulkEraserError | None) -> None:

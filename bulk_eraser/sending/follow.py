@@ -245,12 +245,14 @@ class Follow:
 
     def committed(self, records: Sequence[Record]) -> None:
         answers = [record for record in records if isinstance(record, JobAnswer)]
-        ends = [record for record in records if isinstance(record, Downloaded | Lost)]
-        self._book.note([*(it for it in answers if not isinstance(it, ProbeStatus)), *ends])
-        self._probes.note(records)
+        of_jobs, ends = answers, list[Downloaded | Lost]()
+        if len(answers) < len(records) or self._probes.drawn:
+            of_jobs = [record for record in answers if not isinstance(record, ProbeStatus)]
+            ends = [record for record in records if isinstance(record, Downloaded | Lost)]
+            self._probes.note(records)
+        self._book.note([*of_jobs, *ends])
         self.settled += len(answers)
-        for answer in answers:
-            self._answers.note(answer.status)
+        self._answers.note([answer.status for answer in answers])
         self._ended += len(ends)
         if self._folder is not None:
             for answer in answers:
