@@ -130,9 +130,10 @@ class Pace:
 
     def free_slot(self) -> Slot | None:
         """A place for a request that may leave at once, as in good weather; else None."""
-        if self._waiting or not self.window.has_room or not self._is_free(self._clock()):
+        now = self._clock()
+        if self._waiting or not self.window.has_room or not self._is_free(now):
             return None
-        return self._leaving(self.window.leave())
+        return self._leaving(self.window.leave(), now)
 
     async def slot(self) -> Slot:
         """A place for a request that is to leave now, once there is one."""
@@ -146,10 +147,9 @@ class Pace:
             except BaseException:  # whatever ended the wait, the place is given back
                 self._give_back(number, None, loaded=False)
                 raise
-        return self._leaving(number)
+        return self._leaving(number, self._clock())
 
-    def _leaving(self, number: int) -> Slot:
-        now = self._clock()
+    def _leaving(self, number: int, now: float) -> Slot:
         if self.first_request_at is None:
             self.first_request_at = now
             self.outage.begin(now)

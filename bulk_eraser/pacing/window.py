@@ -43,7 +43,7 @@ class Window:
 
     @property
     def has_room(self) -> bool:
-        return self.in_flight < self.limit
+        return self.in_flight + 1 <= self._limit
 
     def leave(self) -> int:
         """A request leaves. Returns its number, for `back`."""
