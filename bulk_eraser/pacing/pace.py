@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+import msgspec
+
 from bulk_eraser.errors import BulkEraserError, ServiceDown
 from bulk_eraser.pacing.breaker import Breaker
 from bulk_eraser.pacing.budget import RetryBudget
@@ -42,35 +44,22 @@ PUNCTUAL_BELOW_S = 0.004
 """Sends at the edge of a limit that are closer than this need a better timer than the loop's."""
 
 
-class Slot:
+class Slot(msgspec.Struct):
     """One request's place in flight, which `with` gives back.
 
     `is_probe` if it is sent to see whether the service is back. Say `came_back` before it ends;
     from then on `is_throttled` tells whether a limiter refused it.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_loaded",
-        "_pace",
-        "is_probe",
-        "is_throttled",
-        "number",
-        "sent",
-        "sent_at",
-        "took",
-    )
-
-    def __init__(
-        self, pace: "Pace", number: int, sent_at: float, sent: Sent, *, is_probe: bool
-    ) -> None:
-        self._pace = pace
-        self._accepted = self._loaded = self.is_throttled = False
-        self.is_probe = is_probe
-        self.number = number
-        self.sent = sent
-        self.sent_at = sent_at
-        self.took: float | None = None
+    _pace: "Pace"
+    number: int
+    sent_at: float
+    sent: Sent
+    is_probe: bool
+    is_throttled: bool = False
+    took: float | None = None
+    _accepted: bool = False
+    _loaded: bool = False
 
     def came_back(self, *, accepted: bool, loaded: bool, error: str = "") -> None:
         """`loaded` for 5xx and timeouts. Refusals say nothing of how long a job takes to make."""
@@ -154,7 +143,7 @@ class Pace:
             self.first_request_at = now
             self.outage.begin(now)
         is_probe = self.breaker.take(now)
-        return Slot(self, number, now, self._throttle.take(now), is_probe=is_probe)
+        return Slot(self, number, now, self._throttle.take(now), is_probe)
 
     async def afford_repeat(self, *, throttled: bool) -> None:
         """Return when the budget has paid for one repeat; that of a 429 is paid by the pause."""

@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from bulk_eraser.elevate.verdict import Answer, NetworkFault, Verdict
 from bulk_eraser.errors import BulkEraserError
@@ -13,8 +14,7 @@ from bulk_eraser.errors import BulkEraserError
 __all__ = ["Call", "Work"]
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One call on its way: about a customer key, or a jid. Its ledger lines begin with `fields`.
 
     `announced` counts the attempts of which the ledger knows or will know; `attempt` those that
