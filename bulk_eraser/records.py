@@ -106,7 +106,8 @@ class Record(msgspec.Struct, tag_field="type", kw_only=True):
 
 class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     """What was read: `sha256` is over the file's raw bytes, `bytes` their number. Of a file
-    elsewhere, `address` is where it was, without secrets, `version` its version id or ETag."""
+    elsewhere, `address` is where it was, without secrets, `version` its version id or ETag. With
+    `cluster`, `rows` and what follows are of the rows whose column `cluster_field` names it."""
 
     name: str
     bytes: int
@@ -121,6 +122,8 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
+    cluster_field: str | None = None
+    cluster: str | None = None
     address: str | None = None
     version: str | None = None
     rows: int
@@ -142,6 +145,8 @@ class InputFacts(msgspec.Struct, kw_only=True, frozen=True):
             self.received_field,
             self.received_format,
             self.reference_field,
+            self.cluster_field,
+            self.cluster,
         )
 
 

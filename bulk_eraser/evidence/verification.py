@@ -331,6 +331,8 @@ def _as_it_was_read(
         received_field=known.received_field,
         received_format=known.received_format,
         reference_field=known.reference_field,
+        cluster_field=known.cluster_field,
+        cluster=known.cluster,
     )
     # What is repeated does no harm; with anything else it is another reading of the file.
     says_otherwise = any(

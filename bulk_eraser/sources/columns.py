@@ -18,6 +18,7 @@ __all__ = [
     "blank_header_row",
     "find_columns",
     "kind_of",
+    "may_be_a_key",
     "must_not_be_a_title",
     "no_header",
     "number_columns",
@@ -49,10 +50,11 @@ class Columns(NamedTuple):
     received: int | None
     reference: int | None
     assumed: bool = False
+    cluster: int | None = None
 
     @property
     def has_facts(self) -> bool:
-        """Does a row say more than its key?"""
+        """Does a row say more than its key and its cluster?"""
         return self.received is not None or self.reference is not None
 
     def must_be_the_only_one(self, fields: list[Any], line: int, source: str) -> None:
@@ -98,6 +100,7 @@ def find_columns(header: list[str], asked: Reading, source: str) -> Columns:
         received=_find(names, asked.received_field, "--received-field", asked, source),
         reference=_find_reason(names, key, source) if asked.is_hold_list else reference,
         assumed=assumed,
+        cluster=_find(names, asked.cluster_field, "--cluster-field", asked, source),
     )
 
 
@@ -109,11 +112,12 @@ def number_columns(width: int, asked: Reading, source: str) -> Columns:
     fields = (
         ("--received-field", asked.received_field),
         ("--reference-field", asked.reference_field),
+        ("--cluster-field", asked.cluster_field),
     )
-    received, reference = (
+    received, reference, cluster = (
         None if text is None else _number(text, option, width, source) for option, text in fields
     )
-    return Columns(width, key, str(key + 1), received, reference)
+    return Columns(width, key, str(key + 1), received, reference, cluster=cluster)
 
 
 def _find_key(names: list[str], asked: Reading, source: str) -> tuple[int, bool]:
@@ -128,7 +132,7 @@ def _find_key(names: list[str], asked: Reading, source: str) -> tuple[int, bool]
     filled = [place for place, name in enumerate(names) if name]
     if key_field is None and not places and len(filled) == 1:
         name = names[filled[0]]
-        if _may_be_a_key(name):
+        if may_be_a_key(name):
             raise no_header(source, asked)
         if not _CANNOT_BE_CERTAIN.search(name):
             return filled[0], True
@@ -219,7 +223,7 @@ def _trouble(names: list[str], wanted: str, asked: Reading) -> str:
 
 
 def _is_a_row(names: list[str]) -> bool:
-    return any(map(_may_be_a_key, names))
+    return any(map(may_be_a_key, names))
 
 
 def _meant(names: list[str], wanted: str) -> str | None:
@@ -254,7 +258,7 @@ def no_header(source: str, asked: Reading = AS_IT_IS) -> InputError:
     )
 
 
-def _may_be_a_key(name: str) -> bool:
+def may_be_a_key(name: str) -> bool:
     """Is this rather a customer key than the name of a column?"""
     if len(name) > _LONGEST_NAME:  # first, for the expressions take long for long ones
         return True

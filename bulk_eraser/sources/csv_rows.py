@@ -37,6 +37,7 @@ from bulk_eraser.sources.rows import (
     RowGroup,
     are_plain_keys,
     clean_key,
+    in_cluster,
     is_numeric_like,
     rows_of,
     with_facts,
@@ -104,7 +105,9 @@ class CsvRows:
     def groups(self) -> Iterator[RowGroup]:
         """The rows: most as groups of plain ones, all others step by step."""
         reader = self._reader
-        needs_nothing_else = not (self._columns.assumed or self._columns.has_facts)
+        columns = self._columns
+        has_more = columns.has_facts or columns.cluster is not None
+        needs_nothing_else = not (columns.assumed or has_more)
         broken = 0  # the line of the row before, if that may go on in this one
         while True:
             # 1. At the begin of a group, and nothing that came before has to do with it.
@@ -190,7 +193,12 @@ class CsvRows:
             is_first = self._to_compare == MOST_TITLE_LINES
             self._columns.header_must_not_be_a_key(row, self._name, is_first=is_first)
             self._to_compare -= 1
-        return self._with_facts(row, fields) if self._columns.has_facts else row
+        if self._columns.has_facts:
+            row = self._with_facts(row, fields)
+        place = self._columns.cluster
+        if place is None:
+            return row
+        return in_cluster(row, fields[place] if place < len(fields) else None)
 
     def _is_one_number(self, fields: list[str]) -> bool:
         is_lone_column = self._undelimited and self._columns.width == 1

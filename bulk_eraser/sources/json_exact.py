@@ -31,20 +31,21 @@ class RowError(Exception):
         self.word = word
 
 
-def exact_values(line: str, fields: list[Field | None]) -> tuple[str, object, object]:
-    """Key, received and reference, the three fields in this order. Raises `RowError`."""
+def exact_values(line: str, fields: list[Field | None]) -> tuple[str, object, object, object]:
+    """Key, received, reference and cluster, fields in this order. Raises `RowError`."""
     try:
         whole = _load(line)
     except (ValueError, RecursionError):
         raise RowError("malformed_json") from None
     if not isinstance(whole, _Object):
         raise RowError("wrong_type")
-    key, received, reference = (_only_value(whole, field) for field in fields)
+    key, *facts = (_only_value(whole, field) for field in fields)
     if key is None:
         raise RowError("missing_field")
     if type(key[0]) is not str:  # `_Digits` is a str as well, and no string of JSON
         raise RowError("wrong_type")
-    return key[0], received and received[0], reference and reference[0]
+    received, reference, cluster = (fact and fact[0] for fact in facts)
+    return key[0], received, reference, cluster
 
 
 class _Object:

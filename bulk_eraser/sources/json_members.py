@@ -21,22 +21,24 @@ _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Members:
-    """Takes the values of three fields (None: there is no such field) out of a line.
+    """Takes the values of four fields (None: there is no such field) out of a line.
 
     A field with dots is a member within members, or one whose own name has dots. Raises
     `UsageError` for a field that is not a plain name.
     """
 
-    def __init__(self, key: str, received: str | None, reference: str | None) -> None:
-        names = (key, received, reference)
+    def __init__(
+        self, key: str, received: str | None, reference: str | None, cluster: str | None = None
+    ) -> None:
+        names = (key, received, reference, cluster)
         self._fields = [Field(name, tuple(name.split("."))) if name else None for name in names]
         self._has_dots = any(name and "." in name for name in names)
         self._decode = _decoder(self._fields)
         self._getters = [_getter(field.path if field else None) for field in self._fields]
         self._counts = _counts(self._fields)
 
-    def of(self, line: str) -> tuple[str, object, object]:
-        """Key, received, reference. Raises `RowError`."""
+    def of(self, line: str) -> tuple[str, object, object, object]:
+        """Key, received, reference, cluster. Raises `RowError`."""
         try:
             row = self._decode(line)
         except msgspec.ValidationError as error:
@@ -51,8 +53,8 @@ class Members:
         else:
             # 3. JSON that every parser reads alike: the line of most files.
             if self._is_plain(line):
-                key, received, reference = self._getters
-                return key(row), received(row), reference(row)
+                key, received, reference, cluster = self._getters
+                return key(row), received(row), reference(row), cluster(row)
         # 4. It may be read in two ways.
         return exact_values(line, self._fields)
 
@@ -125,9 +127,9 @@ def _decoder(fields: list[Field | None]) -> Callable[[str], Any]:
         return msgspec.json.Decoder(_struct(paths)).decode
     except ValueError:
         raise UsageError(
-            "--key-field, --received-field and --reference-field must name members of the "
-            "JSON objects, without quotes, backslashes or control characters, and none of them "
-            "inside another."
+            "--key-field, --received-field and --reference-field (of a fleet also cluster_field) "
+            "must name members of the JSON objects, without quotes, backslashes or control "
+            "characters, and none of them inside another."
         ) from None
 
 

@@ -16,6 +16,7 @@ from bulk_eraser.sources.rows import (
     RejectedRow,
     Row,
     clean_key,
+    in_cluster,
     with_facts,
 )
 from bulk_eraser.sources.text import BlankLines, physical_lines
@@ -47,7 +48,7 @@ def ndjson_rows(
     for a JSON array over several lines.
     """
     reference_field = HOLD_REASON if asked.is_hold_list else asked.reference_field
-    members = Members(key_field, asked.received_field, reference_field)
+    members = Members(key_field, asked.received_field, reference_field, asked.cluster_field)
     too_long: set[int] = set()
     blank_lines = BlankLines(name)
     is_first = True
@@ -70,13 +71,15 @@ def ndjson_rows(
             yield RejectedRow("malformed_json", number)
             continue
         try:
-            key, received, reference = members.of(line)
+            key, received, reference, cluster = members.of(line)
         except RowError as error:
             yield RejectedRow(error.word, number)
         else:
             row = clean_key(key, number)
             if asked.has_facts:
                 row = with_facts(row, received, reference, asked)
+            if asked.cluster_field is not None:
+                row = in_cluster(row, cluster)
             yield row
 
 

@@ -22,6 +22,7 @@ from bulk_eraser.sources.rows import (
     RowGroup,
     are_plain_keys,
     clean_key,
+    in_cluster,
     with_facts,
 )
 
@@ -78,20 +79,25 @@ class ParquetRows:
     def groups(self) -> Iterator[RowGroup]:
         """All rows, most of them in groups."""
         line = 1
-        for keys, received, reference in self._batches():
+        for keys, *facts in self._batches():
             if line == 1 and self._columns.assumed and keys:
                 self._name_must_not_be_a_key(keys[0])
-            if received is None and reference is None:
+            if all(it is None for it in facts):
                 yield from self._group(keys, line)
             else:
-                # Where there is no such column, no row says anything.
-                nothing = repeat(None, len(keys))
-                facts = zip(keys, received or nothing, reference or nothing, strict=True)
-                for number, (key, day, text) in enumerate(facts, line):
-                    yield with_facts(self._row(key, number), day, text, self._asked)
+                yield from self._single_rows(keys, facts, line)
             line += len(keys)
         if line - 1 != self._file.metadata.num_rows:
             self._tell(ValueError("other rows than the file says"))
+
+    def _single_rows(
+        self, keys: list[Any], facts: list[list[Any] | None], line: int
+    ) -> Iterator[Row]:
+        # Where there is no such column, no row says anything.
+        columns = (repeat(None, len(keys)) if it is None else it for it in facts)
+        for number, (key, day, text, cluster) in enumerate(zip(keys, *columns, strict=True), line):
+            row = with_facts(self._row(key, number), day, text, self._asked)
+            yield row if self._columns.cluster is None else in_cluster(row, cluster)
 
     def _group(self, keys: list[Any], line: int) -> Iterator[RowGroup]:
         # Text alone can be joined, so this also finds out that all of it is text.
@@ -113,9 +119,11 @@ class ParquetRows:
             return RejectedRow("repeated_header", line)
         return clean_key(text, line)
 
-    def _batches(self) -> Iterator[tuple[list[Any], list[Any] | None, list[Any] | None]]:
-        """The values of keys, dates and references; None for a column that is not asked for."""
-        places = [self._columns.key, self._columns.received, self._reason]
+    def _batches(self) -> Iterator[list[Any]]:
+        """The values of keys, and of dates, references and clusters; None instead for a column that
+        is not asked for."""
+        columns = self._columns
+        places = [columns.key, columns.received, self._reason, columns.cluster]
         names = [self._names[place] for place in places if place is not None]
         try:
             batches = self._file.iter_batches(batch_size=BATCH, columns=names, use_threads=False)
@@ -130,8 +138,8 @@ class ParquetRows:
                 key, *facts = (
                     None if place is None else batch.column(self._names[place]) for place in places
                 )
-                received, reference = (None if it is None else _values(it) for it in facts)
-                yield _values(key, as_text=True), received, reference
+                values = (None if it is None else _values(it) for it in facts)
+                yield [_values(key, as_text=True), *values]
         except _damage() as error:
             self._tell(error)
 
@@ -148,6 +156,7 @@ class ParquetRows:
         self._must_be(columns.key, _is_key_type, "keys", "--key-field")
         self._must_be(columns.received, _is_day_type, "dates", "--received-field")
         self._must_be(self._reason, _is_text_type, "references", "--reference-field")
+        self._must_be(columns.cluster, _is_text_type, "clusters", "--cluster-field")
 
     def _must_be(self, place: int | None, is_right: Any, what: str, option: str) -> None:
         if place is None or is_right(self._types[place]):

@@ -31,9 +31,9 @@ FORMATS = {
 class InputReader:
     """An input and how to read it: `asked`, and `reading`, complete once `survey_rows` was begun.
 
-    `file` is the one at `path` if it is open already. `ends_within_a_row`, known once all rows were
-    read, tells that no line end follows the last one; `other_sheets` names those of a workbook that
-    are not read.
+    `file` is the one at `path` if it is open already. If one cluster is asked for, its rows are the
+    only ones that there are. `ends_within_a_row`, known once all rows were read, tells that no line
+    end follows the last one; `other_sheets` names those of a workbook that are not read.
 
     Raises `UsageError` when the format cannot be told from the name, `InputError` as the parts
     below do.
@@ -82,10 +82,20 @@ class InputReader:
     def _groups(self, *, survey: bool) -> Iterator[RowGroup]:
         match self.asked.format:
             case "xlsx":
-                return self._sheet_rows(survey=survey)
+                groups: Iterator[RowGroup] = self._sheet_rows(survey=survey)
             case "parquet":
-                return self._parquet_groups(survey=survey)
-        return self._text_groups(survey=survey)
+                groups = self._parquet_groups(survey=survey)
+            case _:
+                groups = self._text_groups(survey=survey)
+        return groups if self.asked.cluster is None else self._own(rows_of(groups))
+
+    def _own(self, rows: Iterator[Row]) -> Iterator[Row]:
+        is_own = False
+        for row in rows:
+            is_own = row.cluster == self.asked.cluster
+            if is_own:
+                yield row
+        self.ends_within_a_row &= is_own  # of another's row nothing is known here
 
     def _raw(self, *, survey: bool) -> "io.BufferedReader[Any]":
         return self.file.surveyed_bytes() if survey else self.file.checked_bytes()

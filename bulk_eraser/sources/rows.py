@@ -22,6 +22,7 @@ __all__ = [
     "RowGroup",
     "are_plain_keys",
     "clean_key",
+    "in_cluster",
     "is_numeric_like",
     "rows_of",
     "with_facts",
@@ -56,7 +57,8 @@ class KeyRow(NamedTuple):
     """A row with a usable key; `line` is the 1-based physical line on which it starts.
 
     `received` is the date (YYYY-MM-DD) on which the person asked, `reference` the request's own; in
-    a hold list, `reference` is the reason of the hold.
+    a hold list, `reference` is the reason of the hold. `cluster` is the row's, where a column says
+    it.
     """
 
     key: str
@@ -64,13 +66,16 @@ class KeyRow(NamedTuple):
     stripped: bool
     received: str | None = None
     reference: str | None = None
+    cluster: str | None = None
 
 
 class RejectedRow(NamedTuple):
-    """A row without one; `error` is a word of `records.ROW_ERRORS`."""
+    """A row without one; `error` is a word of `records.ROW_ERRORS`. `cluster` is as in `KeyRow`,
+    None also where the row is too broken to tell it."""
 
     error: str
     line: int
+    cluster: str | None = None
 
 
 Row = KeyRow | RejectedRow
@@ -104,7 +109,9 @@ class Reading:
 
     `header_row` is the line of the header, from 1; None: the first that is not blank.
     For `received_field` and `reference_field` it means that there is no such column, for
-    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD.
+    `received_format` (as `strptime` has it) that dates are written YYYY-MM-DD. With
+    `cluster_field`, each row says which cluster it is for; with `cluster` as well, only the rows of
+    that one are read.
     """
 
     is_hold_list: ClassVar = False
@@ -119,6 +126,8 @@ class Reading:
     received_field: str | None = None
     received_format: str | None = None
     reference_field: str | None = None
+    cluster_field: str | None = None
+    cluster: str | None = None
 
     @property
     def has_facts(self) -> bool:
@@ -195,6 +204,15 @@ def with_facts(row: Row, received: object, reference: object, asked: Reading = A
     except ValueError:
         return RejectedRow("bad_reference", row.line)
     return row._replace(received=day or None, reference=text or None)
+
+
+def in_cluster(row: Row, value: object) -> Row:
+    """`row` with the cluster that its column names, outer blanks off; None for what is no text."""
+    try:
+        text = _text(value)
+    except ValueError:
+        text = ""
+    return row._replace(cluster=text or None)
 
 
 def _day(value: object, form: str | None) -> str:

@@ -24,6 +24,7 @@ from bulk_eraser.sources.rows import (
     RejectedRow,
     Row,
     clean_key,
+    in_cluster,
     with_facts,
 )
 from bulk_eraser.sources.xlsx_book import Book, Sheet
@@ -90,6 +91,8 @@ class XlsxRows:
                 received = self._value(cells, columns.received)
                 reference = self._value(cells, columns.reference)
                 row = with_facts(row, received, reference, self._asked)
+            if columns.cluster is not None:
+                row = in_cluster(row, self._value(cells, columns.cluster))
             yield row
 
     def _filled_rows(self, parts: Parts, sheet: Sheet) -> Iterator[tuple[int, Cells]]:

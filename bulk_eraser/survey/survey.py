@@ -127,7 +127,9 @@ class Survey:
         self.rows = len(self._codes)
         is_key_last = isinstance(group, KeyRow | KeyRows)
         self.is_end_torn = is_key_last and self.reader.ends_within_a_row and end.is_likely()
-        if not len(self._keys):
+        # Of several clusters, one may have no rows this time: then there is nothing to do for it.
+        is_empty_part = self.reader.asked.cluster is not None and not self.rows
+        if not len(self._keys) and not is_empty_part:
             raise InputError(self._no_key())
 
     def _remember(self, keys: list[str], line: int, end: TornEnd) -> None:
@@ -292,6 +294,8 @@ class Survey:
             received_field=reading.received_field,
             received_format=reading.received_format,
             reference_field=reading.reference_field,
+            cluster_field=reading.cluster_field,
+            cluster=reading.cluster,
             address=self.reader.file.address,
             version=self.reader.file.version,
             rows=self.rows,

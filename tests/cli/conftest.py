@@ -567,6 +567,8 @@ class Desk:
             "received_field": None,
             "received_format": None,
             "reference_field": None,
+            "cluster_field": None,
+            "cluster": None,
             "address": None,
             "version": None,
             "rows": len(input_.rows),
