@@ -119,7 +119,7 @@ async def _given_up_on_a_signal(authority: Authority, request: bytes) -> bytes:
 
     task = asyncio.create_task(_within_its_time(authority, request))
     asking = _Asking(task)
-    Signals().attach(asking)
+    Signals().attach(asking, asking)
     try:
         return await task
     except asyncio.CancelledError:

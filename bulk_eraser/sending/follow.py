@@ -51,6 +51,7 @@ from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.pool import Pool
 from bulk_eraser.sending.request import ExportFollowResult, FollowRequest, FollowResult
 from bulk_eraser.sending.result_folder import ResultFolder
+from bulk_eraser.sending.signals import Signals
 from bulk_eraser.sending.work import Call
 from bulk_eraser.settings import RunSettings
 
@@ -123,9 +124,13 @@ class Follow:
         """How many probes are asked about now."""
         return len(self._due_probes())
 
-    async def carry_out(self, api_key: str, observe: Observe) -> FollowResult:
+    async def carry_out(
+        self, api_key: str, observe: Observe, signals: Signals | None = None
+    ) -> FollowResult:
         """Ask, once or until all is finished. Raises what makes the start impossible."""
-        return await carry_out(self, self.file, self.settings, self.request.route, api_key, observe)
+        return await carry_out(
+            self, self.file, self.settings, self.request.route, api_key, observe, signals
+        )
 
     # ── as the lifecycle asks ───────────────────────────────────────────────────────────────
 

@@ -112,7 +112,7 @@ class Session:
         Raises `LedgerWriteError`; for whatever else stops it, see `stopped_by` of the pool.
         """
         pool = self._pool = Pool(work, self.client, pace, self._settings)
-        self._signals.attach(pool)
+        self._signals.attach(self, pool)
         try:
             with self._observe(self._batch, pool, pace):
                 await pool.run()
@@ -145,10 +145,14 @@ async def carry_out(
     route: Route,
     api_key: str,
     observe: Observe,
+    signals: Signals | None = None,
 ) -> R_co:
-    """From `begin` to the closed ledger. Raises what makes the start impossible: the errors of
-    `LedgerFile.begin`."""
-    signals = Signals()  # before anything is written: from here on they stop it in an orderly way
+    """From `begin` to the closed ledger. `signals` are those of all that run side by side.
+
+    Raises what makes the start impossible: the errors of `LedgerFile.begin`.
+    """
+    # Before anything is written: from here on they stop it in an orderly way.
+    signals = signals or Signals()
     first_lines: list[Record] = [*file.begin()]
     session = Session(batch, file, settings, observe, signals)
     ledger = session.ledger
@@ -163,6 +167,7 @@ async def carry_out(
         error = failure
     except Exception as bug:  # how it ended must be on record, whatever it was
         error = internal_error(bug)
+    signals.detach(session)
     # The result is decided before the last line, which states it.
     result = await batch.result(error, session)
     try:

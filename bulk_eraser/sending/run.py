@@ -31,6 +31,7 @@ from bulk_eraser.sending.creation import Creation
 from bulk_eraser.sending.exported import ExportedKeys
 from bulk_eraser.sending.lifecycle import Observe, Session, carry_out
 from bulk_eraser.sending.request import RunRequest, RunResult
+from bulk_eraser.sending.signals import Signals
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.shard import Part
 from bulk_eraser.simulator.faults import FaultRates
@@ -88,10 +89,14 @@ class Run:
         self.survey.close()
         self.file.close()
 
-    async def carry_out(self, api_key: str, observe: Observe) -> RunResult:
+    async def carry_out(
+        self, api_key: str, observe: Observe, signals: Signals | None = None
+    ) -> RunResult:
         """Send what is to be sent. Raises what makes the start impossible (`LedgerWriteError`,
         `LedgerBusy`)."""
-        return await carry_out(self, self.file, self.settings, self.request.route, api_key, observe)
+        return await carry_out(
+            self, self.file, self.settings, self.request.route, api_key, observe, signals
+        )
 
     def dry_result(self) -> RunResult:
         """What is so now. Keys that would be sent may still end well; what nobody would send

@@ -64,6 +64,9 @@ class Stoppable(Protocol):
 class Signals:
     """The first signal drains what is in flight, a second one gives that up at once.
 
+    It is one for all that run side by side: each is known by its `owner`, from `attach` to
+    `detach`. Whoever is attached after the first signal is stopped at once.
+
     Installed before the ledger is touched, and left in place: the loop's own handlers would end
     with the loop, and a signal between its end and the process's would kill with a wrong code.
     """
@@ -71,8 +74,8 @@ class Signals:
     def __init__(self) -> None:
         import asyncio  # which is slow to import, and not needed by commands without a loop
 
-        self._running: Stoppable | None = None
-        self._early: int | None = None
+        self._running: dict[object, Stoppable] = {}
+        self._signum: int | None = None
         handled = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
             handled.append(signal.SIGHUP)
@@ -80,18 +83,22 @@ class Signals:
         for signum in handled:
             signal.signal(signum, self._hand_over)
 
-    def attach(self, running: Stoppable) -> None:
-        self._running = running
-        if self._early is not None:
-            self._on_signal(self._early)
+    def attach(self, owner: object, running: Stoppable) -> None:
+        """What signals stop from now on, in place of what the owner had attached before."""
+        self._running[owner] = running
+        if self._signum is not None:
+            running.stop(Interrupted(self._signum))
+
+    def detach(self, owner: object) -> None:
+        self._running.pop(owner, None)
 
     def _hand_over(self, signum: int, _frame: object) -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it what could be stopped
             self._loop.call_soon_threadsafe(self._on_signal, signum)
 
     def _on_signal(self, signum: int) -> None:
-        if self._running is None:
-            self._early = signum
-        else:
-            stopping = self._running.stopped_by is not None
-            self._running.stop(Interrupted(signum), hurry=stopping)
+        self._signum = self._signum or signum
+        # If all are draining by now, for whatever reason, there is nothing else to hurry.
+        stopping = all(it.stopped_by is not None for it in self._running.values())
+        for it in list(self._running.values()):
+            it.stop(Interrupted(signum), hurry=stopping)
