@@ -24,6 +24,7 @@ import errno
 import os
 import signal
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -50,6 +51,7 @@ __all__ = [
     "lines_of",
     "must_be_damage",
     "no_temporary_room",
+    "severest",
 ]
 
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "Error -4 ")
@@ -73,6 +75,30 @@ class ExitCode(IntEnum):
     LEDGER_DAMAGED = 79
     SIGINT = 130
     SIGTERM = 143
+
+
+_SEVEREST = (
+    ExitCode.LEDGER_DAMAGED,
+    ExitCode.INTERNAL,
+    ExitCode.LEDGER_WRITE,
+    ExitCode.CREDENTIALS,
+    ExitCode.CONTRACT_BROKEN,
+    ExitCode.CONFIGURATION,
+    ExitCode.INPUT,
+    ExitCode.USAGE,
+    ExitCode.SERVICE_DOWN,
+    ExitCode.SIGINT,
+    ExitCode.SIGTERM,
+    ExitCode.NOT_FINISHED,
+    ExitCode.SOME_ROWS,
+    ExitCode.COMPLETE,
+)
+"""What needs a person comes before what the same command mends by itself later."""
+
+
+def severest(codes: Iterable[int]) -> ExitCode:
+    """The code with which a command ends whose parts end with these; COMPLETE for none."""
+    return min(map(ExitCode, codes), key=_SEVEREST.index, default=ExitCode.COMPLETE)
 
 
 class BulkEraserError(Exception):

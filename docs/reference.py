@@ -18,6 +18,10 @@ from bulk_eraser import __version__
 from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.certificate import CertificateResult
 from bulk_eraser.cli.check import CheckResult
+from bulk_eraser.cli.fleet.check import FleetCheckResult
+from bulk_eraser.cli.fleet.follow import FleetFollowResult
+from bulk_eraser.cli.fleet.result import FleetResult
+from bulk_eraser.cli.fleet.status import FleetStatusResult
 from bulk_eraser.cli.pseudonymize import Converted
 from bulk_eraser.cli.seal import SealResult
 from bulk_eraser.cli.status import Batch, StatusResult
@@ -50,6 +54,11 @@ RESULTS: dict[str, type] = {
     "pseudonymize": Converted,
     "certificate": CertificateResult,
     "verify-certificate": CheckedResult,
+    "fleet check": FleetCheckResult,
+    "fleet run": FleetResult,
+    "fleet follow": FleetFollowResult,
+    "fleet status": FleetStatusResult,
+    "fleet verify": FleetResult,
 }
 """What each command prints with --json."""
 EXIT_CODES = {
@@ -250,6 +259,11 @@ FIELDS = {
     "signer": "the name in its signature; null without one",
     "signature": "`good`, `unchecked` without `--signed-by`, or null if there is none",
     "stamp": "its time stamp's `state` (`good` or `unchecked`), `time` and `why`; null without one",
+    "clusters": "name of a cluster → the object that the command for a single one prints",
+    "fleet.counts": "sums of the `counts` (`verify`: of the `states`) of all clusters",
+    "fleet.deadlines": "sums of the `deadlines` of all clusters",
+    "fleet.next_check_at": "when the next job of any of them is due (UTC)",
+    "fleet.plan": "path of the plan that was written for all of them",
     "pseudonymize.ledger": "path of the new ledger",
     "pseudonymize.head": "digest over the whole new ledger, to be kept elsewhere",
     "lines": "lines of the new ledger, with its commits",
@@ -267,15 +281,27 @@ ABOUT_OPTIONS = (
 
 
 def command_of(name: str) -> click.Command:
-    command = app.get_command(click.Context(app), name)
+    """By the words that are typed: `fleet run` is one of the commands of `fleet`."""
+    command: click.Command | None = app
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
     if command is None:
         raise KeyError(name)
     return command
 
 
-def usage_of(command: click.Command) -> str:
+def names_of_commands() -> Iterator[str]:
+    for name in COMMANDS:
+        yield name
+        if isinstance(command := command_of(name), click.Group):
+            yield from (f"{name} {it}" for it in command.list_commands(click.Context(command)))
+
+
+def usage_of(name: str) -> str:
+    command = command_of(name)
     pieces = command.collect_usage_pieces(click.Context(command))
-    return f"bulk-eraser {command.name} {' '.join(pieces)}"
+    return f"bulk-eraser {name} {' '.join(pieces)}"
 
 
 def arguments_of(command: click.Command) -> Iterator[tuple[str, str]]:
@@ -327,7 +353,8 @@ def fields_of(result: type, command: str) -> Iterator[tuple[str, str, str]]:
     hints = get_type_hints(result)
     for each in fields(result):
         name = each.name
-        meaning = FIELDS.get(f"{command}.{name}") or FIELDS[name]
+        first = command.partition(" ")[0]
+        meaning = FIELDS.get(f"{first}.{name}") or FIELDS[name]
         yield f"`{name}`", kind_of(hints[name]), meaning
 
 
@@ -373,7 +400,7 @@ def markdown() -> str:
         *_wrapped(ABOUT_OPTIONS),
         "",
     ]
-    for name in COMMANDS:
+    for name in names_of_commands():
         lines += _command_markdown(name)
     lines += ["## Environment", "", *_table(("variable", "meaning"), _coded(ENVIRONMENT.items()))]
     lines += ["## Exit codes", ""]
@@ -387,11 +414,13 @@ def markdown() -> str:
 
 def _command_markdown(name: str) -> list[str]:
     command = command_of(name)
-    lines = [f"## `{name}`", "", "```", usage_of(command), "```", ""]
+    lines = [f"## `{name}`", "", "```", usage_of(name), "```", ""]
     for paragraph in paragraphs_of(command.help or ""):
         lines += [*_wrapped(paragraph), ""]
     if arguments := list(arguments_of(command)):
         lines += _table(("argument", "meaning"), _coded(arguments))
+    if isinstance(command, click.Group):
+        return lines
     rows = [
         (f"`{written}`", default, variable and f"`{variable}`", text)
         for written, default, variable, text in options_of(command)
@@ -441,11 +470,11 @@ def man_page() -> str:
         f"bulk-eraser \\- {_roff(about[0].lower() + about[1:].rstrip('.'))}",
         ".SH SYNOPSIS",
     ]
-    usages = (_roff(usage_of(command_of(name))) for name in COMMANDS)
+    usages = (_roff(usage_of(name)) for name in names_of_commands())
     lines += ["\n.br\n".join(f"\\fB{usage}\\fR" for usage in usages)]
     lines += [".SH DESCRIPTION", *map(_roff, more), ".PP", _roff(ABOUT_OPTIONS)]
-    for name in COMMANDS:
-        lines += _command_roff(command_of(name))
+    for name in names_of_commands():
+        lines += _command_roff(name)
     lines += [".SH EXIT STATUS"]
     for code, (meaning, again) in EXIT_CODES.items():
         lines += [".TP", f".B {int(code)}", _roff(f"{meaning} The same command again: {again}.")]
@@ -455,12 +484,15 @@ def man_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _command_roff(command: click.Command) -> list[str]:
+def _command_roff(name: str) -> list[str]:
+    command = command_of(name)
     first, *more = paragraphs_of(command.help or "")
-    lines = [f".SH {_roff(command.name or '').upper()}", _roff(first)]
+    lines = [f".SH {_roff(name).upper()}", _roff(first)]
     for paragraph in more:
         lines += [".PP", _roff(paragraph)]
     lines += _tagged(dict(arguments_of(command)))
+    if isinstance(command, click.Group):
+        return lines
     for written, default, variable, text in options_of(command):
         facts = [f"default: {default}"] if default else []
         facts += [f"variable: {variable}"] if variable else []

@@ -10,6 +10,7 @@ import pytest
 
 from bulk_eraser import errors, records
 from bulk_eraser.cli.app import COMMANDS, app
+from bulk_eraser.cli.fleet.group import COMMANDS as OF_A_FLEET
 from bulk_eraser.evidence.findings import FINDINGS
 from bulk_eraser.records import ATTEMPT_ERRORS, ROW_ERRORS
 from bulk_eraser.simulator.faults import FAULTS
@@ -37,6 +38,9 @@ NO_LINES = (records.Record, records.KeyRecord, records.JobAnswer)
 """What types of lines have in common."""
 
 
+ALL_COMMANDS = [*COMMANDS, *(f"fleet {name}" for name in OF_A_FLEET)]
+
+
 def floor_of(place: str) -> int:
     return next(number for number, names in enumerate(FLOORS) if place in names)
 
@@ -58,7 +62,10 @@ def options_of(command: str) -> set[str]:
 
 
 def command_of(name: str) -> click.Command:
-    command = app.get_command(click.Context(app), name)
+    command: click.Command | None = app
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
     assert command is not None
     return command
 
@@ -77,7 +84,7 @@ def test_imports_go_down_only(module):
         assert floor_of(other) < floor_of(place), f"{place} imports {other}"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ALL_COMMANDS)
 def test_every_option_is_in_the_reference(command):
     """An option that the reference does not name does not exist for its users."""
     missing = {o for o in options_of(command) - {"--help"} if not documented(o)}
@@ -87,7 +94,7 @@ def test_every_option_is_in_the_reference(command):
 def test_the_readme_names_no_option_that_is_not_there():
     """What the README's tables of options promise is there."""
     named = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
-    assert named <= set().union(*map(options_of, COMMANDS))
+    assert named <= set().union(*map(options_of, ALL_COMMANDS))
 
 
 @pytest.mark.parametrize("code", sorted(errors.ExitCode))
@@ -140,8 +147,18 @@ def test_every_command_is_in_the_readme(command):
     """Each command is there under its name, and its line in the help is that of its own text."""
     assert re.search(rf"bulk-eraser (?:`)?{command}\b|`{command}`", README)
     text = command_of(command).help or ""
-    words = set(COMMANDS[command].rstrip(".").split())
-    assert len(words & set(text.split())) >= len(words) // 2
+    assert says_the_same(COMMANDS[command], text)
+
+
+@pytest.mark.parametrize("command", OF_A_FLEET)
+def test_the_lines_of_a_fleets_commands_are_theirs(command):
+    """The same for each command of `fleet`."""
+    assert says_the_same(OF_A_FLEET[command], command_of(f"fleet {command}").help or "")
+
+
+def says_the_same(line: str, text: str) -> bool:
+    words = set(line.rstrip(".").split())
+    return len(words & set(text.split())) >= len(words) // 2
 
 
 def test_every_ledger_field_is_in_the_docs():

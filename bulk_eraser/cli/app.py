@@ -1,17 +1,14 @@
-"""The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user.
-
-A command's module is imported when it is asked for, so that help and command errors come at once.
-"""
+"""The command `bulk-eraser`: parse, run, exit code. No traceback ever reaches the user."""
 
 import os
 import sys
-from importlib import import_module
+from collections.abc import Iterable
 from typing import Never
 
 import click
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.help_page import write_examples
+from bulk_eraser.cli.help_page import CommandGroup
 from bulk_eraser.errors import ExitCode, UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -29,6 +26,7 @@ COMMANDS = {
     "pseudonymize": "Write a copy of LEDGER with pseudonyms instead of customer keys.",
     "certificate": "Write proof for one erased person, checkable without anybody else's data.",
     "verify-certificate": "Prove that a certificate is what was issued. Needs no ledger.",
+    "fleet": "Check, run and follow erasures in many clusters, as FLEET.toml names them.",
     "simulate": "Try bulk-eraser out: a simulated Elevate GDPR API on this computer.",
 }
 
@@ -46,29 +44,14 @@ COMPLETION = "_BULK_ERASER_COMPLETE"
 """The variable in which a shell asks for what may come next."""
 
 
-class Commands(click.Group):
-    """The commands above, each from the module of its name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click hands it over
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click hands it over
-        if cmd_name not in COMMANDS:
-            return None
-        name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"bulk_eraser.cli.{name}"), name)
-        return command
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_help_text(ctx, formatter)
-        write_examples(EXAMPLES, formatter)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 click hands it over
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group("bulk-eraser", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "bulk-eraser",
+    cls=CommandGroup,
+    commands=COMMANDS,
+    package="bulk_eraser.cli",
+    examples=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="%(prog)s %(version)s", prog_name="bulk-eraser")
 def app() -> None:
     """Bulk erasure requests to the Voyado Elevate GDPR API.
@@ -86,6 +69,7 @@ def main() -> None:
     _fill_closed_streams()
     try:
         arguments = sys.argv[1:] or ["--help"]
+        arguments += ["--help"] if arguments == ["fleet"] else []
         code: object = app.main(arguments, standalone_mode=False, complete_var=COMPLETION)
     except SystemExit as end:  # click's, after completion, or for a pipe that nobody reads
         code = ExitCode.COMPLETE if _is_help_wanted() else end.code
@@ -100,7 +84,7 @@ def main() -> None:
 
 
 def _is_help_wanted() -> bool:
-    return not sys.argv[1:] or not {"-h", "--help", "--version"}.isdisjoint(sys.argv)
+    return sys.argv[1:] in ([], ["fleet"]) or not {"-h", "--help", "--version"}.isdisjoint(sys.argv)
 
 
 def _tell_nobody() -> int:
@@ -135,13 +119,27 @@ def _is_json_wanted() -> bool:
     return "--json" in sys.argv or bool(click.types.BoolParamType.str_to_bool(said))
 
 
+def _typed_command() -> tuple[str, Iterable[str]]:
+    """The command as far as it is known, with a blank before each word, and what may follow it."""
+    typed = sys.argv[1:2]
+    if not typed or typed[0] not in COMMANDS:
+        return "", COMMANDS
+    if typed != ["fleet"]:
+        return f" {typed[0]}", ()
+    from bulk_eraser.cli.fleet.group import COMMANDS as OF_A_FLEET
+
+    known = [word for word in sys.argv[2:3] if word in OF_A_FLEET]
+    return " ".join(["", *typed, *known]), () if known else OF_A_FLEET
+
+
 def _sentence(error: click.ClickException) -> str:
     from difflib import get_close_matches  # help needs none of it
 
-    command = next((f" {word}" for word in sys.argv[1:2] if word in COMMANDS), "")
+    command, known = _typed_command()
     text = " ".join(error.format_message().split()).rstrip(".")
-    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    meant = [] if command or word in COMMANDS else get_close_matches(word, COMMANDS, 1)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    word = next(iter(words[len(command.split()) :]), "")
+    meant = [] if word in COMMANDS else get_close_matches(word, known, 1)
     hint = f" (did you mean {meant[0]}?)" if meant else ""
     if isinstance(error, click.NoSuchOption) and not command:
         before = f"No such option before the command: {error.option_name}"

@@ -17,14 +17,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
-from typing import Any, ClassVar, NoReturn, get_type_hints
+from typing import Any, ClassVar, NoReturn, TypeVar, get_type_hints
 
 import click
 from click.core import ParameterSource
 
 from bulk_eraser.cli.help_page import GroupedCommand
+from bulk_eraser.errors import UsageError
 
-__all__ = ["Bundle", "Number", "OneOf", "argument", "command", "flag", "option"]
+__all__ = [
+    "Bundle",
+    "Number",
+    "OneOf",
+    "argument",
+    "command",
+    "flag",
+    "from_table",
+    "option",
+    "parameters_of",
+]
 
 ENVIRONMENT = "BULK_ERASER_"
 _MAKE = "make"
@@ -120,7 +131,7 @@ def _as_typed(default: object) -> str:
 
 
 def _option_name(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.strip("_").replace("_", "-")  # `except_`, which is a word of Python
 
 
 def _variable(name: str, env: str | bool) -> str | None:
@@ -206,7 +217,7 @@ def command(*examples: tuple[str, str]) -> Callable[[Callable[..., int]], click.
     def decorate(execute: Callable[..., int]) -> click.Command:
         bundles: dict[str, type[Bundle]] = get_type_hints(execute)
         del bundles["return"]
-        parameters = {name: _parameters(bundle) for name, bundle in bundles.items()}
+        parameters = {name: parameters_of(bundle) for name, bundle in bundles.items()}
         groups: dict[str, list[click.Option]] = {}
         for name, bundle in bundles.items():
             if options := [each for each in parameters[name] if isinstance(each, click.Option)]:
@@ -238,7 +249,8 @@ def _call(execute: Callable[..., int], bundles: Mapping[str, type[Bundle]], **va
     return execute(**made)
 
 
-def _parameters(bundle: type[Bundle]) -> list[click.Parameter]:
+def parameters_of(bundle: type[Bundle]) -> list[click.Parameter]:
+    """Its options and arguments."""
     return [each.metadata[_MAKE](each.name) for each in fields(bundle) if _MAKE in each.metadata]
 
 
@@ -251,3 +263,41 @@ def _filled(
         variables={name: variable for name, variable in variables.items() if name in own},
         **{name: values[name] for name in own},
     )
+
+
+# ── a bundle without a command line ─────────────────────────────────────────────────────────────
+
+B = TypeVar("B", bound=Bundle)
+
+
+def from_table(bundle: type[B], table: Mapping[str, Any], **more: Any) -> B:
+    """The bundle whose options stand in a table, by their fields' names; they count as typed.
+
+    The environment says nothing. `more` are fields that are no options. Raises `UsageError` for a
+    value that the option does not take.
+    """
+    own = {it.name: it for it in parameters_of(bundle) if it.name in table}
+    values = {name: _value(parameter, table[name]) for name, parameter in own.items() if name}
+    return bundle(typed=frozenset(values), **values, **more)
+
+
+def _value(parameter: click.Parameter, value: object) -> Any:
+    """As the command line has it, from a value as a table has it."""
+    name = (parameter.name or "").removesuffix("_path")
+    if parameter.multiple:
+        several = value if isinstance(value, list) else [value]
+        return tuple(_single(parameter, name, it) for it in several)
+    return _single(parameter, name, value)
+
+
+def _single(parameter: click.Parameter, name: str, value: object) -> Any:
+    is_flag = isinstance(parameter.type, _Switch)
+    if is_flag and isinstance(value, bool):
+        return value
+    if is_flag or isinstance(value, bool) or not isinstance(value, str | int | float):
+        kind = "true or false" if is_flag else "text or a number"
+        raise UsageError(f"{name} must be {kind}.")
+    try:
+        return parameter.type.convert(str(value), None, None)
+    except click.UsageError as error:
+        raise UsageError(f"{error.message.replace('the value', name)}.") from None

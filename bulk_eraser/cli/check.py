@@ -34,7 +34,7 @@ from bulk_eraser.survey.plan import Author, Plan, made_from, must_be_free, write
 from bulk_eraser.survey.survey import Survey
 from bulk_eraser.wording import counted, printable
 
-__all__ = ["CheckResult", "check"]
+__all__ = ["CheckOptions", "CheckResult", "NewPlan", "check", "note", "plan_made"]
 
 
 @dataclass
@@ -149,14 +149,15 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
     """Fill `result`. What was found is told at once, so that it is seen if the input is refused."""
     began = time.monotonic()
     with closing(survey_of(request.intake, progress=output.survey_progress)) as survey:
-        _note(result, survey, request.rate)
+        note(result, survey, request.rate)
         result.survey_s = round(time.monotonic() - began, 3)
         _describe(output, survey, request.rate)
         must_be_usable(survey, request.intake)
         if plan := request.plan:
             warn_of_target(plan.target, output)
             warn_of_version(plan.api_version, output)
-            made = _write(plan, survey, request.intake)
+            made = plan_made(plan, survey, request.intake)
+            write_plan(plan.path, made)
             result.plan, result.keys_sha256 = plan.path, made.keys_sha256
             result.next = command_of(*_planned_arguments(plan, request.intake, made))
             _tell_of_plan(output, plan.path, made, result.next, request.intake.reader.file)
@@ -171,10 +172,11 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
     return result
 
 
-def _write(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
+def plan_made(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
+    """What is written down of a decided survey."""
     made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     login = login_name().encode(errors="replace").decode()
-    made = made_from(
+    return made_from(
         survey,
         intake,
         plan.target,
@@ -183,11 +185,10 @@ def _write(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
         tool=f"bulk-eraser {__version__}",
         author=Author(plan.made_by, login, made_at),
     )
-    write_plan(plan.path, made)
-    return made
 
 
-def _note(result: CheckResult, survey: Survey, rate: float) -> None:
+def note(result: CheckResult, survey: Survey, rate: float) -> None:
+    """Fill in what a decided survey found."""
     facts, held = survey.own_facts(), survey.hold_list
     result.input = msgspec.to_builtins(survey.facts())
     result.shard = msgspec.to_builtins(survey.shard_facts())

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, cast
 
@@ -12,11 +12,13 @@ from bulk_eraser.errors import Interrupted
 from bulk_eraser.wording import counted, duration, printable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from bulk_eraser.pacing.pace import Pace
     from bulk_eraser.sending.lifecycle import Progress
     from bulk_eraser.sending.pool import Pool
 
-__all__ = ["Display"]
+__all__ = ["LINE_S", "Display", "Speed", "draw_live"]
 
 REFRESH_S = 0.2
 LINE_S = 30.0
@@ -33,15 +35,15 @@ class Display:
     def __init__(self, output: Output, limit: float = 0.0) -> None:
         self._output = output
         self._limit = limit
-        self._seen: deque[tuple[float, int, Counter[str]]] = deque()
+        self._speed = Speed()
 
     @contextmanager
     def __call__(self, progress: "Progress", pool: "Pool", pace: "Pace") -> Iterator[None]:
         if self._output.quiet or self._output.progress is Progressing.OFF:
             yield
             return
-        self._seen.clear()
-        self._rate(progress, pool)  # from here on it is measured
+        self._speed = Speed()
+        self._speed.take(progress.settled, pool.errors)  # from here on it is measured
         show = self._live if self._output.is_live else self._lines
         task = asyncio.create_task(show(progress, pool, pace))
         try:
@@ -50,27 +52,23 @@ class Display:
             task.cancel()
 
     async def _live(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
-        from rich.console import Console  # it takes its time, and is needed on a terminal only
-        from rich.live import Live
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        console = Console(file=cast("IO[str]", self._output.messages), highlight=False)
-        with (
-            Live(console=console, auto_refresh=False, transient=True) as live,
-            suppress(asyncio.CancelledError),
-        ):
-            while True:
-                panel = Table.grid()
-                panel.width = max(1, console.width - len("^C "))  # an echo must not wrap
-                width = min(BAR_WIDTH, panel.width)
-                panel.add_row(ProgressBar(max(1, progress.to_send), progress.settled, width=width))
-                panel.add_row(Text(self.line(progress, pool, pace)))
-                if errors := self.last_errors():
-                    panel.add_row(Text(errors))
-                live.update(panel, refresh=True)
-                await asyncio.sleep(REFRESH_S)
+        def draw(width: int, _height: int) -> "RenderableType":
+            panel = Table.grid()
+            panel.width = width
+            bar = ProgressBar(
+                max(1, progress.to_send), progress.settled, width=min(BAR_WIDTH, width)
+            )
+            panel.add_row(bar)
+            panel.add_row(Text(self.line(progress, pool, pace)))
+            if errors := self.last_errors():
+                panel.add_row(Text(errors))
+            return panel
+
+        await draw_live(self._output, draw)
 
     async def _lines(self, progress: "Progress", pool: "Pool", pace: "Pace") -> None:
         while not await pool.stopped_within(LINE_S):
@@ -81,7 +79,7 @@ class Display:
 
     def line(self, progress: "Progress", pool: "Pool", pace: "Pace") -> str:
         """One line: how far, what came of it, how fast, how long still, and what holds it up."""
-        rate = self._rate(progress, pool)
+        rate = self._speed.take(progress.settled, pool.errors)
         left = progress.to_send - progress.settled
         percent = 100 * progress.settled // max(1, progress.to_send)
         parts = [f"{percent}%", *progress.summary()]
@@ -98,9 +96,7 @@ class Display:
 
     def last_errors(self) -> str:
         """What attempts failed with of late, as of the last line, the most frequent first."""
-        _, _, before = self._seen[0]
-        _, _, now = self._seen[-1]
-        few = (now - before).most_common(FEW_ERRORS)
+        few = self._speed.last_errors().most_common(FEW_ERRORS)
         return f"last errors: {', '.join(f'{n:,} {word}' for word, n in few)}" if few else ""
 
     def _holdup(self, pool: "Pool", pace: "Pace") -> str:
@@ -120,13 +116,42 @@ class Display:
             parts.append(f"{pace.window.limit} of {pace.window.ceiling} at a time")
         return "".join(f" · {part}" for part in parts)
 
-    def _rate(self, progress: "Progress", pool: "Pool") -> float:
-        now, settled = time.monotonic(), progress.settled
-        self._seen.append((now, settled, pool.errors.copy()))
+
+class Speed:
+    """How fast it is, and what attempts failed with, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, Counter[str]]] = deque()
+
+    def take(self, settled: int, errors: Counter[str]) -> float:
+        """Look again. Returns what is settled a second."""
+        now = time.monotonic()
+        self._seen.append((now, settled, errors.copy()))
         while len(self._seen) > 2 and now - self._seen[0][0] > max(RATE_OVER_S, 1.1 * LINE_S):
             self._seen.popleft()
         then, before, _ = self._seen[0]
         return (settled - before) / (now - then) if now > then else 0.0
+
+    def last_errors(self) -> Counter[str]:
+        """As of the last look."""
+        return self._seen[-1][2] - self._seen[0][2]
+
+
+async def draw_live(output: Output, draw: "Callable[[int, int], RenderableType]") -> None:
+    """Show what `draw` makes of the terminal's width and height, again and again until cancelled,
+    and nothing of it afterwards."""
+    from rich.console import Console  # it takes its time, and is needed on a terminal only
+    from rich.live import Live
+
+    console = Console(file=cast("IO[str]", output.messages), highlight=False)
+    with (
+        Live(console=console, auto_refresh=False, transient=True) as live,
+        suppress(asyncio.CancelledError),
+    ):
+        while True:
+            width = max(1, console.width - len("^C "))  # an echo must not wrap
+            live.update(draw(width, console.height), refresh=True)
+            await asyncio.sleep(REFRESH_S)
 
 
 def _stopping(pool: "Pool") -> str:

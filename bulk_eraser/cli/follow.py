@@ -40,16 +40,15 @@ from bulk_eraser.sending.request import REHEARSAL, FollowRequest, FollowResult
 from bulk_eraser.settings import RunSettings, must_be_within
 from bulk_eraser.wording import counted, printable
 
-__all__ = ["follow", "settings_of"]
+__all__ = ["AskingOptions", "FollowOptions", "follow", "request_of", "settings_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowOptions(Bundle):
-    """What `follow` has and no other command."""
+class AskingOptions(Bundle):
+    """Which jobs are asked about, of one ledger or of many."""
 
     heading = "What is asked"
 
-    ledger: str = argument("LEDGER", "The ledger whose jobs are followed, or a seal of several.")
     now: bool = flag("Ask about every unfinished job, due or not.", env=False)
     wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
     received: str | None = option(
@@ -58,6 +57,22 @@ class FollowOptions(Bundle):
         "[default: the day on which the run began]",
         env=False,
     )
+    fail_if_overdue: bool = flag(
+        "End with 3 if the month for an answer is over for a job.", env=False
+    )
+    day: float | None = option(
+        "SECONDS",
+        "How long a day lasts at `simulate`; only for that.",
+        type=Number(10.0),
+        env=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions(AskingOptions):
+    """What `follow` has and no other command."""
+
+    ledger: str = argument("LEDGER", "The ledger whose jobs are followed, or a seal of several.")
     receipt: str | None = option(
         "FILE",
         "Write head, counts, target and times of this follow to FILE, to be kept elsewhere.",
@@ -72,15 +87,6 @@ class FollowOptions(Bundle):
         "N",
         "Of an export: how large a result may be. [default: as for the last `export`]",
         type=Number(100_000_000),
-        env=False,
-    )
-    fail_if_overdue: bool = flag(
-        "End with 3 if the month for an answer is over for a job.", env=False
-    )
-    day: float | None = option(
-        "SECONDS",
-        "How long a day lasts at `simulate`; only for that.",
-        type=Number(10.0),
         env=False,
     )
 
@@ -115,7 +121,7 @@ def follow(
             if given.receipt is not None:
                 receipt_must_be_writable(given.receipt, given.ledger)
             proofs = stamped.proofs(given.receipt, service)
-            request = _request(given, service, settings)
+            request = request_of(given, service, settings)
             api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
             warn_of_version(settings.api_version, output)
             pursued = Follow(request, settings, ledger)
@@ -186,7 +192,10 @@ def _must_suit_a_seal(given: FollowOptions) -> None:
         )
 
 
-def _request(given: FollowOptions, service: ServiceOptions, settings: RunSettings) -> FollowRequest:
+def request_of(
+    given: FollowOptions, service: ServiceOptions, settings: RunSettings
+) -> FollowRequest:
+    """Raises `UsageError` and `ConfigurationError` for what cannot be used."""
     if given.max_result_bytes is not None:
         must_be_within("--max-result-bytes", given.max_result_bytes, *MOST_BYTES)
     return FollowRequest(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from bulk_eraser.errors import BulkEraserError, ExitCode, LedgerBusy, LedgerDamaged
+from bulk_eraser.errors import BulkEraserError, ExitCode, LedgerBusy, LedgerDamaged, severest
 from bulk_eraser.ledger.probes import added
 from bulk_eraser.sending.request import FollowResult
 from bulk_eraser.wording import counted
@@ -82,8 +82,8 @@ def _conclude(
     total: FollowResult, results: Sequence[FollowResult], *, fail_if_overdue: bool
 ) -> None:
     codes = {it.exit_code for it in results}
-    is_overdue = fail_if_overdue and total.listed.get("overdue_jobs")
-    if ExitCode.NOT_FINISHED in codes:
-        total.outcome, total.exit_code = "incomplete", ExitCode.NOT_FINISHED
-    if ExitCode.SOME_ROWS in codes and (is_overdue or ExitCode.NOT_FINISHED not in codes):
-        total.exit_code = ExitCode.SOME_ROWS
+    total.exit_code = severest(codes)
+    if total.exit_code == ExitCode.NOT_FINISHED:
+        total.outcome = "incomplete"
+        if fail_if_overdue and total.listed.get("overdue_jobs") and ExitCode.SOME_ROWS in codes:
+            total.exit_code = ExitCode.SOME_ROWS

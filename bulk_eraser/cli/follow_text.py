@@ -9,7 +9,7 @@ from bulk_eraser.sending.follow import Follow
 from bulk_eraser.sending.request import ExportFollowResult, FollowResult, ListedJob
 from bulk_eraser.wording import calendar_day, counted, moment, plural, printable, probed
 
-__all__ = ["STATUS_MEANINGS", "describe", "tell_follow"]
+__all__ = ["STATUS_MEANINGS", "describe", "tell_follow", "when_again"]
 
 SHOWN = 5
 """Jobs of a list that are shown to people."""
@@ -71,7 +71,7 @@ def tell_follow(wait: bool, output: Output, ending: FollowResult) -> None:
     elif ending.error is not None:
         output.error(printable(ending.error))
     elif ending.counts["pending"] or (ending.probes and ending.probes.waiting):
-        again = "" if wait else _when_again(ending.next_check_at)
+        again = "" if wait else when_again(ending.next_check_at)
         output.always(
             f"Not finished: {_erased(ending)}{_open(ending)}.{_without_job(ending)}{again}"
         )
@@ -100,7 +100,7 @@ def _came_back(result: FollowResult) -> str:
     return f"; data of {result.probes.came_back:,} sampled {people} came back"
 
 
-def _when_again(next_check_at: str | None) -> str:
+def when_again(next_check_at: str | None) -> str:
     if next_check_at is None:
         return ""
     when = moment(datetime.fromisoformat(next_check_at), datetime.now(UTC))

@@ -1,12 +1,51 @@
-"""A command's help: what it does, three examples, then its options under headings."""
+"""Help: what a command does, three examples, then its options under headings, or its commands."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 
-__all__ = ["GroupedCommand", "write_examples"]
+__all__ = ["CommandGroup", "GroupedCommand", "write_examples"]
+
+
+class CommandGroup(click.Group):
+    """Several commands, each in the module of its name in `package`, which is imported when it is
+    asked for, so that help and command errors come at once. `commands` has the help line of each.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        commands: Mapping[str, str],
+        package: str,
+        examples: Sequence[tuple[str, str]],
+        **more: Any,
+    ) -> None:
+        super().__init__(name, **more)
+        self.lines = commands
+        self.package = package
+        self.examples = examples
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click hands it over
+        return list(self.lines)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click hands it over
+        if cmd_name not in self.lines:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"{self.package}.{name}"), name)
+        return command
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(self.examples, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 click hands it over
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.lines.items()))
 
 
 class GroupedCommand(click.Command):

@@ -31,7 +31,7 @@ from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verify_request import VerifyRequest
 from bulk_eraser.wording import printable
 
-__all__ = ["report"]
+__all__ = ["ReportOptions", "WriterOptions", "report", "write_all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +116,32 @@ def report(
     output, result = told.output(), Result()
 
     def work() -> Result:
-        named = writers.named()
-        _must_be_replaceable(named, writers.csv)
-        summary = _summary_and_table(given, stamped, source, writers.csv, output)
-        for name, path in named.items():
-            write(name, path, summary)
-        _tell(output, summary, [*named.values(), *([writers.csv] if writers.csv else [])])
-        if summary.standing is Standing.NOT_PROVEN:
-            result.outcome, result.exit_code = "refused", ExitCode.LEDGER_DAMAGED
+        write_all(result, given, stamped, source, writers, output)
         return result
 
     return conclude(output, result, work)
+
+
+def write_all(
+    result: Result,
+    given: ReportOptions,
+    stamped: KeptStampsOptions,
+    source: ReadingOptions,
+    writers: WriterOptions,
+    output: Output,
+) -> None:
+    """Read the ledgers, write what is asked for, tell it, and fill in how it ended.
+
+    Raises `UsageError` and `ConfigurationError` for what cannot be read or replaced.
+    """
+    named = writers.named()
+    _must_be_replaceable(named, writers.csv)
+    summary = _summary_and_table(given, stamped, source, writers.csv, output)
+    for name, path in named.items():
+        write(name, path, summary)
+    _tell(output, summary, [*named.values(), *([writers.csv] if writers.csv else [])])
+    if summary.standing is Standing.NOT_PROVEN:
+        result.outcome, result.exit_code = "refused", ExitCode.LEDGER_DAMAGED
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────

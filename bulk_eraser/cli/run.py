@@ -27,14 +27,14 @@ from bulk_eraser.sending.request import REHEARSAL, RunResult
 from bulk_eraser.survey.plan import read_plan
 from bulk_eraser.wording import labels_of
 
-__all__ = ["run"]
+__all__ = ["RemovalOptions", "consent_of", "run"]
 
 _RUN = "bulk-eraser run customers.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(SendingOptions):
-    """What only removals have."""
+class RemovalOptions(SendingOptions):
+    """What only removals have, of one cluster or of many."""
 
     yes: bool = flag("Give consent: send without asking. An erasure cannot be undone.", env=False)
     plan: str | None = option(
@@ -42,6 +42,15 @@ class RunOptions(SendingOptions):
         "Send what this plan says, or nothing. `check --plan` wrote it; input, options and target "
         "are taken from it.",
     )
+    rehearse: bool = flag(
+        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(RemovalOptions):
+    """What only removals of one cluster have."""
+
     after_export: str | None = option(
         "LEDGER",
         "Send only keys whose export is downloaded by this ledger of an `export` (or was empty).",
@@ -49,9 +58,6 @@ class RunOptions(SendingOptions):
     )
     no_after_export: bool = flag(
         "Send all keys although earlier runs sent only exported ones.", env=False
-    )
-    rehearse: bool = flag(
-        "Do the same run against a simulator on this computer, with some faults. Nothing is erased."
     )
 
 
@@ -110,7 +116,7 @@ def run(
         is_sent = not (given.rehearse or given.dry_run)
         how = HowToRun(
             api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
-            consent=_consent(given),
+            consent=consent_of(given),
             follow_options=follow_options(where, service),
             proofs=stamped.proofs(recorded.receipt, service),
             dry_run=given.dry_run,
@@ -140,7 +146,7 @@ def run(
     return conclude(output, RunResult(ledger=recorded.ledger), work, told_, told_)
 
 
-def _consent(given: RunOptions) -> Consent:
+def consent_of(given: RemovalOptions) -> Consent:
     if given.yes or given.rehearse or given.dry_run:
         return Consent.GIVEN
     return Consent.PLANNED if given.plan else Consent.ASK

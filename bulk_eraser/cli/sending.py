@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from bulk_eraser.cli.bundles import Bundle, Number, flag, option
@@ -45,10 +46,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HowToRun",
+    "Next",
     "RecordOptions",
     "SendingOptions",
     "execute",
     "follow_options",
+    "must_not_be_the_input",
+    "next_step",
     "request_of",
     "settings_of",
     "tell",
@@ -216,7 +220,7 @@ def execute(request: RunRequest, settings: RunSettings, how: HowToRun, output: O
     from bulk_eraser.cli.event_loop import event_loop_runner
     from bulk_eraser.sending.run import prepare
 
-    _must_not_be_the_input(request)
+    must_not_be_the_input(request)
     settings = within_file_limit(settings, output)
     prepared = prepare(request, settings, dry_run=how.dry_run, progress=output.survey_progress)
     with closing(prepared):
@@ -238,19 +242,39 @@ def execute(request: RunRequest, settings: RunSettings, how: HowToRun, output: O
 
 
 def _next(run: "Run", result: RunResult, follow_options: list[str]) -> list[str] | None:
-    """The command that does something about what is left: the same one as long as it would send
-    something, else the same with --retry-failed (once), else `follow`, while jobs are pending."""
+    """The command that does something about what is left."""
     again = command_of(*sys.argv[1:])
-    if result.outcome == "error" or run.can_be_mended:
-        return again
-    if run.can_be_retried and not run.settings.retry_failed:
-        return [*again, "--retry-failed"]
-    if run.has_pending_jobs and not run.settings.simulated:
-        return command_of("follow", result.ledger or "", *follow_options)
+    match next_step(run, result):
+        case Next.AGAIN:
+            return again
+        case Next.RETRY:
+            return [*again, "--retry-failed"]
+        case Next.FOLLOW:
+            return command_of("follow", result.ledger or "", *follow_options)
     return None
 
 
-def _must_not_be_the_input(request: RunRequest) -> None:
+class Next(Enum):
+    """What to do after a run, the more urgent first."""
+
+    AGAIN = auto()
+    RETRY = auto()
+    FOLLOW = auto()
+
+
+def next_step(run: "Run", result: RunResult) -> Next | None:
+    """The same command as long as it would send something, else the same with --retry-failed
+    (once), else `follow`, while jobs are pending."""
+    if result.outcome == "error" or run.can_be_mended:
+        return Next.AGAIN
+    if run.can_be_retried and not run.settings.retry_failed:
+        return Next.RETRY
+    if run.has_pending_jobs and not run.settings.simulated:
+        return Next.FOLLOW
+    return None
+
+
+def must_not_be_the_input(request: RunRequest) -> None:
     path = request.intake.reader.file.path
     if (
         os.path.exists(path)

@@ -17,8 +17,10 @@ from bulk_eraser.settings import RunSettings
 from bulk_eraser.wording import printable
 
 __all__ = [
+    "OTHER_FILES",
     "SIMULATED_KEY",
     "ServiceOptions",
+    "room_for_files",
     "within_file_limit",
 ]
 
@@ -107,14 +109,10 @@ def within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
 
     Raises `ConfigurationError` where not even one connection would have room.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.concurrency + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    room = room_for_files(settings.concurrency + OTHER_FILES) - OTHER_FILES
+    if room >= settings.concurrency:
         return settings
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-        return settings
-    room = soft - OTHER_FILES
+    soft = room + OTHER_FILES
     if room < 1:
         raise ConfigurationError(
             f"This computer lets the program open {soft} files only; it needs {OTHER_FILES + 1} at "
@@ -122,3 +120,15 @@ def within_file_limit(settings: RunSettings, output: Output) -> RunSettings:
         )
     output.warn(f"only {soft} files may be open, so --concurrency is lowered to {room}.")
     return replace(settings, concurrency=room)
+
+
+def room_for_files(needed: int) -> int:
+    """Raise the limit of open files so far, if it is lower and may be raised. Returns what it is
+    now, or `needed` if it is more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        return needed
+    return soft

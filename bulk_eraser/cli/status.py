@@ -1,5 +1,6 @@
 """`bulk-eraser status`: what became of everybody, when to ask next, what to do now. Offline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -7,17 +8,18 @@ from bulk_eraser.cli.bundles import Bundle, argument, command, option
 from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.options import OutputOptions, date_of
 from bulk_eraser.cli.output import Output
-from bulk_eraser.errors import Attention, ExitCode, Result
+from bulk_eraser.errors import Attention, ExitCode, Result, severest
 from bulk_eraser.evidence.report.text import at_a_glance
 from bulk_eraser.evidence.report.words import ADVICE, headline, remarks
 from bulk_eraser.evidence.seal import named_by
+from bulk_eraser.evidence.sealed_head import SealedHead
 from bulk_eraser.evidence.summary import Standing, Summary
 from bulk_eraser.evidence.summing import summarize
 from bulk_eraser.evidence.verify_request import VerifyRequest
 from bulk_eraser.ledger.probes import attention_of
 from bulk_eraser.wording import printable, probed
 
-__all__ = ["Batch", "StatusResult", "status"]
+__all__ = ["Batch", "StatusResult", "look_at", "status"]
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,10 @@ def status(given: StatusOptions, told: OutputOptions) -> int:
     summaries: list[tuple[str, Summary]] = []
 
     def work() -> StatusResult:
-        received, now = date_of("--received", given.received), datetime.now(UTC)
         named = named_by(given.ledger)
         for path in named.ledgers:
             sealed = [it for it in named.sealed if it.ledger == path]
-            request = VerifyRequest(ledgers=[path], sealed=sealed, by_itself=True)
-            summary = summarize(request, now, output.survey_progress, received=received)
-            summaries.append((path, summary))
-            _add(result, path, summary)
+            summaries.append((path, look_at(result, path, given.received, output, sealed)))
         return result
 
     def tell(output: Output, result: StatusResult) -> None:
@@ -96,12 +94,26 @@ def status(given: StatusOptions, told: OutputOptions) -> int:
 
 # ── what it comes to ────────────────────────────────────────────────────────────────────────────
 
-_SEVEREST = (
-    ExitCode.LEDGER_DAMAGED,
-    ExitCode.NOT_FINISHED,
-    ExitCode.SOME_ROWS,
-    ExitCode.COMPLETE,
-)
+
+def look_at(
+    result: StatusResult,
+    path: str,
+    received: str | None,
+    output: Output,
+    sealed: Sequence[SealedHead] = (),
+) -> Summary:
+    """Take one more ledger into the result. Raises `UsageError` where there is none, and for a
+    `received` that is no date."""
+    summary = summarize(
+        VerifyRequest(ledgers=[path], sealed=sealed, by_itself=True),
+        datetime.now(UTC),
+        output.survey_progress,
+        received=date_of("--received", received),
+    )
+    _add(result, path, summary)
+    return summary
+
+
 _DEADLINES = ("kept", "late", "ahead", "at_risk", "overdue")
 
 
@@ -127,7 +139,7 @@ def _add(result: StatusResult, path: str, summary: Summary) -> None:
     result.attention += _attention(summary)
     if result.next is None:
         result.next = _next(path, summary)
-    code = min(ExitCode(result.exit_code), _exit_code(summary), key=_SEVEREST.index)
+    code = severest([result.exit_code, _exit_code(summary)])
     result.exit_code = code
     if code is ExitCode.LEDGER_DAMAGED:
         result.outcome, result.error = "refused", result.error or summary.error

@@ -17,7 +17,7 @@ from bulk_eraser.evidence.verification import verify as verify_ledgers
 from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.wording import STATE_MEANINGS
 
-__all__ = ["valid_head", "verify"]
+__all__ = ["VerifyOptions", "request_of", "valid_head", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def verify(
 
     def work() -> VerifyResult:
         authority = stamped.authority()
-        request = _request(given, stamped, source, output)
+        request = request_of(given, stamped, source, output)
         verify_ledgers(request, result, output.survey_progress)
         stamped.stamp_heads(output, authority, result)
         return result
@@ -92,7 +92,7 @@ def verify(
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
 
 
-def _request(
+def request_of(
     given: VerifyOptions, stamped: StampsOptions, source: ReadingOptions, output: Output
 ) -> VerifyRequest:
     reading = source.reading()

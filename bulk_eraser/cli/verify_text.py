@@ -20,7 +20,7 @@ from bulk_eraser.wording import (
     time_in_words,
 )
 
-__all__ = ["tell"]
+__all__ = ["tell", "what_is_open"]
 
 _NOT_ERASED = {
     "in_progress": "in progress",
@@ -67,7 +67,7 @@ def tell(output: Output, verified: VerifyResult) -> None:
         output.always(f"Verified: the chain is intact{whole}. {_erased(verified)}{but}")
     else:
         erased = "" if verified.rehearsal else f" {_erased(verified)}"  # it is told as open
-        output.always(f"Not verified: {'; '.join(_what_is_open(verified))}.{erased}")
+        output.always(f"Not verified: {'; '.join(what_is_open(verified))}.{erased}")
 
 
 def _erased(verified: VerifyResult) -> str:
@@ -238,7 +238,8 @@ def _row_lines(verified: VerifyResult) -> list[str]:
     return lines
 
 
-def _what_is_open(verified: VerifyResult) -> list[str]:
+def what_is_open(verified: VerifyResult) -> list[str]:
+    """Why it is not verified, if no error says so; nothing where it is."""
     found = []
     if verified.rehearsal:
         found.append("this is a rehearsal, in which nothing was erased")

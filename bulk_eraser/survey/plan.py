@@ -27,13 +27,16 @@ from bulk_eraser.survey.decision import Action
 from bulk_eraser.survey.survey import Survey
 
 __all__ = [
+    "FORMAT",
     "Author",
     "HoldFacts",
     "Plan",
     "PlanFile",
     "Said",
+    "decoded",
     "made_from",
     "must_be_free",
+    "read_bytes",
     "read_plan",
     "write_plan",
 ]
@@ -54,6 +57,8 @@ _READING = {
     "received_field": "--received-field",
     "received_format": "--received-format",
     "reference_field": "--reference-field",
+    "cluster_field": "--cluster-field",
+    "cluster": "cluster",
 }
 
 
@@ -282,25 +287,26 @@ def must_be_free(path: str) -> None:
         return
     if path and not os.path.isfile(path):
         raise UsageError(f"A plan cannot be written to {path}, which is no file. Name another.")
-    _must_not_be_newer(path, _decoded(path, _read(path), _Head))
+    _must_not_be_newer(path, decoded(path, read_bytes(path), _Head))
 
 
 def read_plan(path: str) -> PlanFile:
     """Raises `UsageError` when there is no plan of a kind that this version knows."""
     if not path:
         raise UsageError("--plan names no file. Is a variable empty? Nothing was sent.")
-    content = _read(path)
-    head = _decoded(path, content, _Head)
+    content = read_bytes(path)
+    head = decoded(path, content, _Head)
     _must_not_be_newer(path, head)
     if head.format < FORMAT:
         raise UsageError(
             f"The plan {path} was written by an older version of bulk-eraser, and does not say all "
             "that a run needs. Have the input checked again for a new plan. Nothing was sent."
         )
-    return PlanFile(path, sha256(content).hexdigest(), _decoded(path, content, Plan))
+    return PlanFile(path, sha256(content).hexdigest(), decoded(path, content, Plan))
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Raises `UsageError` for what cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(MOST_BYTES + 1)
@@ -308,15 +314,19 @@ def _read(path: str) -> bytes:
         raise UsageError(f"The plan {path} cannot be read: {error.strerror}.") from None
 
 
-def _decoded(path: str, content: bytes, type_: type[P]) -> P:
+def decoded(
+    path: str,
+    content: bytes,
+    type_: type[P],
+    written_by: str = "`bulk-eraser check INPUT --plan FILE`",
+) -> P:
+    """Raises `UsageError` for what is no such plan."""
     try:
         if len(content) > MOST_BYTES:
             raise ValueError("no plan is so long")
         return msgspec.json.decode(content, type=type_)
     except ValueError:
-        raise UsageError(
-            f"{path} is not a plan. `bulk-eraser check INPUT --plan FILE` writes one."
-        ) from None
+        raise UsageError(f"{path} is not a plan. {written_by} writes one.") from None
 
 
 def _must_not_be_newer(path: str, head: _Head) -> None:

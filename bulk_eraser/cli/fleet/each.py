@@ -1,0 +1,122 @@
+"""What is done for each cluster before anything is sent: all of them, or none."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bulk_eraser.cli.bundles import option
+from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions
+from bulk_eraser.cli.fleet.result import FleetResult
+from bulk_eraser.cli.fleet.text import some_of
+from bulk_eraser.cli.output import Output
+from bulk_eraser.errors import (
+    BulkEraserError,
+    InputError,
+    Interrupted,
+    Result,
+    internal_error,
+    severest,
+)
+from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.survey.checks import Allow
+from bulk_eraser.survey.split import rows_by_cluster
+from bulk_eraser.survey.survey import Survey
+from bulk_eraser.wording import printable
+
+__all__ = ["FleetInputOptions", "SharedRows", "for_each"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetInputOptions(FleetOptions):
+    """Which clusters, and which rows are theirs."""
+
+    cluster_field: str | None = option(
+        "NAME",
+        "Column that names the cluster of each row, where all have one input. [default: that of "
+        "the file]",
+        env=False,
+    )
+
+
+def for_each(
+    clusters: Sequence[Cluster],
+    do: Callable[[Cluster], R],
+    output: Output,
+    result: FleetResult,
+    failed: Callable[[Cluster], Result],
+) -> list[R]:
+    """Do it for all, and tell all that is wrong at once. `failed` makes the result of a cluster for
+    which it cannot be done. Raises the severest error if there is any."""
+    done: list[R] = []
+    refused: dict[str, BulkEraserError] = {}
+    for cluster in clusters:
+        try:
+            done.append(do(cluster))
+        except Interrupted:
+            raise
+        except Exception as error:  # a bug as well
+            told = error if isinstance(error, BulkEraserError) else internal_error(error)
+            refused[cluster.name] = told
+            result.clusters[cluster.name] = failed(cluster)
+            result.clusters[cluster.name].fail(told)
+    if not refused:
+        return done
+    of: dict[str, list[str]] = {}
+    for name, it in refused.items():
+        of.setdefault(str(it), []).append(name)
+    for text, names in of.items():
+        output.error(f"{some_of(names)}: {printable(text)}")
+    raise _refusal(refused, len(clusters))
+
+
+def _refusal(refused: dict[str, BulkEraserError], clusters: int) -> BulkEraserError:
+    code = severest(it.exit_code for it in refused.values())
+    worst = next(it for it in refused.values() if it.exit_code == code)
+    names = ",".join(refused)
+    leave_out = f"; or leave them out with --except {_typed(names)}"
+    return type(worst)(
+        f"{len(refused)} of {clusters} clusters cannot be used as they are, so nothing was sent to "
+        "any. Correct what is said above, and use the same command again"
+        f"{leave_out if len(refused) < clusters else ''}."
+    )
+
+
+def _typed(names: str) -> str:
+    return names if names.replace(",", "").isalnum() else f"'{names}'"
+
+
+class SharedRows:
+    """How the rows of the one input that all clusters have are split among them, if it is one.
+
+    Raises as `rows_by_cluster` does, where a row is for none of them.
+    """
+
+    def __init__(self, fleet: Fleet, output: Output) -> None:
+        self._sha256: str | None = None
+        shared = fleet.shared_input
+        if shared is None:
+            return
+        reader = InputReader(shared.input_path, shared.reading())
+        with closing(reader.file):
+            self._rows = rows_by_cluster(
+                reader,
+                fleet.names,
+                output.survey_progress,
+                allow_torn_end=Allow.TORN_END in shared.allow,
+            )
+            self._sha256 = reader.file.fingerprint.sha256
+
+    def must_be_those_of(self, survey: Survey) -> None:
+        """Raises `InputError` if the survey of a cluster has seen another file, in which a row may
+        be for another cluster: it would be sent twice, or not at all."""
+        facts = survey.facts()
+        if self._sha256 is None or facts.cluster is None:
+            return
+        if (facts.sha256, facts.rows) != (self._sha256, self._rows[facts.cluster]):
+            raise InputError(
+                f"{facts.name} was changed while it was read. Nothing was sent. Use the same "
+                "command again."
+            )

@@ -1,0 +1,176 @@
+"""`bulk-eraser fleet follow`: ask for the status of every job that is due, in many clusters."""
+
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+from bulk_eraser.cli.bundles import command
+from bulk_eraser.cli.ending import as_error, as_typed, command_of, conclude
+from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
+from bulk_eraser.cli.fleet.result import FleetResult, add_up, ending_of
+from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
+from bulk_eraser.cli.fleet.together import carry_out_together, leave_proofs, most_at_a_time
+from bulk_eraser.cli.follow import AskingOptions, FollowOptions, request_of, settings_of
+from bulk_eraser.cli.follow_text import STATUS_MEANINGS, describe, when_again
+from bulk_eraser.cli.options import (
+    PaceOptions,
+    TargetOptions,
+    VerboseOutputOptions,
+    warn_of_version,
+)
+from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.proofs import Proofs, StampOptions
+from bulk_eraser.cli.service import SIMULATED_KEY
+from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.errors import ExitCode, Interrupted
+from bulk_eraser.evidence.receipt import receipt_must_be_writable
+from bulk_eraser.sending.follow import Follow, FollowedLedger
+from bulk_eraser.sending.request import FollowResult
+from bulk_eraser.wording import printable
+
+__all__ = ["FleetFollowResult", "follow"]
+
+
+@dataclass
+class FleetFollowResult(FleetResult):
+    """How the follow of a fleet ended; `next_check_at` is when the next job of any is due."""
+
+    next_check_at: str | None = None
+
+
+@dataclass(frozen=True)
+class _Pursued:
+    """A ledger that is locked and read, and how to ask about its jobs."""
+
+    cluster: Cluster
+    follow: Follow
+    api_key: str
+    proofs: Proofs
+    output: ClusterOutput
+
+
+@command(
+    ("Once a day, until it ends with 0", "bulk-eraser fleet follow fleet.toml"),
+    ("Stay until everybody is erased", "bulk-eraser fleet follow fleet.toml --wait"),
+)
+def follow(which: FleetOptions, given: AskingOptions, told: VerboseOutputOptions) -> int:
+    """Ask for the status of every job that is due, in all clusters of FLEET side by side.
+
+    Only `done` means that the data is erased, which takes about six days. Run this once a day until
+    it ends with 0. What stops one cluster touches no other; the exit code is the severest.
+    """
+    output, result = told.output(), FleetFollowResult()
+
+    def work() -> FleetFollowResult:
+        fleet = read_fleet(which)
+        with ExitStack() as opened:
+            most = most_at_a_time(fleet.clusters, output)
+            pursued: list[_Pursued] = []
+            for cluster in fleet.clusters:
+                try:
+                    pursued.append(_opened(cluster, given, most, told, opened))
+                except Interrupted:
+                    raise
+                except Exception as error:  # a bug as well: it says nothing of the others
+                    failed = result.clusters[cluster.name] = FollowResult(ledger=cluster.ledger)
+                    failed.fail(as_error(error))
+            outputs = {it.cluster.name: it.output for it in pursued}
+            tell_warnings(output, outputs)
+            by_name = {it.cluster.name: it for it in pursued}
+            asked = carry_out_together(
+                {name: it.follow.due for name, it in by_name.items()},
+                lambda name, observe, signals: by_name[name].follow.carry_out(
+                    by_name[name].api_key, observe, signals
+                ),
+                lambda name: FollowResult(ledger=by_name[name].cluster.ledger),
+                output,
+            )
+            for name, it in by_name.items():
+                leave_proofs(it.proofs, it.output, it.follow.run_started, asked[name])
+            tell_warnings(output, outputs)
+        results = result.clusters | asked
+        in_order = {it.name: results[it.name] for it in fleet.clusters}
+        return _summed(result, in_order, fail_if_overdue=given.fail_if_overdue)
+
+    tell = in_a_step("fleet follow", partial(_tell, given), STATUS_MEANINGS)
+    return conclude(output, result, work, tell, tell)
+
+
+def _opened(
+    cluster: Cluster,
+    given: AskingOptions,
+    most: int,
+    told: VerboseOutputOptions,
+    opened: ExitStack,
+) -> _Pursued:
+    """Raises what `follow` raises before it asks."""
+    output = ClusterOutput(told.output(), cluster.name, verbose=told.verbose)
+    own = {it.name: getattr(given, it.name) for it in fields(AskingOptions)}
+    asked = FollowOptions(**own | {"ledger": cluster.ledger})
+    ledger = opened.enter_context(closing(FollowedLedger(cluster.ledger)))
+    target, pace = cluster.of(TargetOptions), cluster.of(PaceOptions)
+    settings = settings_of(target, pace, ledger)
+    settings = replace(settings, concurrency=min(settings.concurrency, most))
+    service, receipt = cluster.service(), cluster.recorded.receipt
+    if receipt is not None:
+        receipt_must_be_writable(receipt, cluster.ledger)
+    proofs = cluster.of(StampOptions).proofs(receipt, service)
+    request = request_of(asked, service, settings)
+    api_key = SIMULATED_KEY if settings.simulated else service.api_key(output)
+    warn_of_version(settings.api_version, output)
+    pursued = Follow(request, settings, ledger)
+    describe(pursued, output, verbose=told.verbose)
+    return _Pursued(cluster, pursued, api_key, proofs, output)
+
+
+def _summed(
+    total: FleetFollowResult, results: dict[str, FollowResult], *, fail_if_overdue: bool
+) -> FleetFollowResult:
+    add_up(total, results)
+    times = [it.next_check_at for it in results.values() if it.next_check_at]
+    total.next_check_at = min(times, default=None)
+    overdue = any(it.listed.get("overdue_jobs") for it in results.values())
+    if fail_if_overdue and overdue and total.exit_code == ExitCode.NOT_FINISHED:
+        total.exit_code = ExitCode.SOME_ROWS
+    is_waiting = any(
+        it.counts["pending"] or (it.probes and it.probes.waiting) for it in results.values()
+    )
+    if total.error or is_waiting:
+        total.next = command_of(*sys.argv[1:])
+    return total
+
+
+def _tell(given: AskingOptions, output: Output, total: FleetFollowResult) -> None:
+    results: dict[str, FollowResult] = total.clusters
+    rows = []
+    for name, it in results.items():
+        counts, lacking = it.counts, sum(it.without_job.values())
+        bad = counts["error"] + counts["not_found"]
+        done = counts.get("done", 0)
+        numbers = [counts["jobs"], done, counts["pending"], bad, lacking, it.unanswered]
+        rows.append((name, numbers, [ending_of(it)]))
+    if rows:
+        sums = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
+        heads = ["jobs", "erased", "pending", "failed", "no job", "no answer"]
+        output.result(lines_of_clusters(heads, ["ended"], rows, sums))
+    for name, it in results.items():
+        if it.error is not None and it.outcome != "interrupted":
+            ClusterOutput(output, name).error(printable(it.error))
+    if total.outcome == "interrupted":
+        output.always(total.error or "Stopped.")
+    elif total.error is not None:
+        output.error(printable(total.error))
+    elif total.next is not None:
+        again = "" if given.wait else when_again(total.next_check_at)
+        output.always(f"Not finished: jobs are pending.{again}")
+        return
+    elif total.exit_code == ExitCode.SOME_ROWS:
+        output.always(
+            "All jobs are finished, but not everybody is erased: see the columns failed and no "
+            "job. `fleet run` sends again what can be, with --retry-failed also what failed."
+        )
+    else:
+        output.always("Complete: in every cluster, all jobs are done.")
+    if total.next is not None:
+        output.always("Continue with:", command=as_typed(total.next))

@@ -1,0 +1,53 @@
+"""What a command comes to for many clusters: each by itself, and their sum."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulk_eraser.errors import Attention, Result, severest
+
+__all__ = ["FleetResult", "add_up", "ending_of"]
+
+_ENDINGS = {"complete": "complete", "incomplete": "not finished"}
+
+
+@dataclass
+class FleetResult(Result):
+    """How a command for many clusters ended. `clusters` has by name what the command for a single
+    one would print, `counts` are the sums of theirs; the exit code is the severest."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    clusters: dict[str, Any] = field(default_factory=dict)
+
+
+def add_up(total: FleetResult, results: Mapping[str, Result]) -> FleetResult:
+    """Fill in what the clusters come to; what the total has as an error stays."""
+    total.clusters = dict(results)
+    counts, attention = Counter[str](), Counter[str]()
+    for result in results.values():
+        # A sum of zeros is a number as well, so not `+=`.
+        counts.update(getattr(result, "counts", None) or getattr(result, "states", {}))
+        for item in result.attention:
+            attention[item.reason] += item.count
+    total.counts = dict(counts)
+    total.attention = [Attention(reason, count) for reason, count in attention.most_common()]
+    total.exit_code = severest(it.exit_code for it in results.values())
+    worst = next(it for it in results.values() if it.exit_code == total.exit_code)
+    total.outcome = worst.outcome
+    if stopped := {name: it for name, it in results.items() if it.error is not None}:
+        if {it.outcome for it in stopped.values()} == {"interrupted"}:
+            total.error = worst.error
+        else:
+            how = ", ".join(f"{name} ({int(it.exit_code)})" for name, it in stopped.items())
+            of = f"{len(stopped)} of {len(results)} clusters"
+            total.error = f"{of} did not get to the end: {how}."
+    return total
+
+
+def ending_of(result: Result) -> str:
+    """How it ended for one cluster, in a few words."""
+    if result.exit_code and result.outcome == "complete":
+        return f"attention ({int(result.exit_code)})"
+    code = f" ({int(result.exit_code)})" if result.exit_code else ""
+    return _ENDINGS.get(result.outcome, "stopped") + code

@@ -1,0 +1,102 @@
+"""Many clusters on one screen: a line for each and their sum, 80 columns wide."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bulk_eraser.cli.output import Output
+from bulk_eraser.errors import Attention
+from bulk_eraser.wording import printable
+
+__all__ = [
+    "LONGEST_NAME",
+    "ClusterOutput",
+    "in_short",
+    "lines_of_clusters",
+    "shortened",
+    "some_of",
+    "tell_warnings",
+]
+
+LONGEST_NAME = 16
+MOST_REASONS = 4
+MOST_NAMES = 5
+
+
+class ClusterOutput(Output):
+    """What is told of one cluster, with its name before it: errors, and all else with --verbose
+    only. Warnings are told of all clusters together, by `tell_warnings`."""
+
+    def __init__(self, whole: Output, name: str, *, verbose: bool = False) -> None:
+        super().__init__(quiet=whole.quiet or not verbose, json=whole.json, progress=whole.progress)
+        self.results, self.messages = whole.results, whole.messages
+        self._whole = whole
+        self._name = name
+        self.warnings: list[str] = []
+
+    def say(self, text: str, *, command: str = "") -> None:
+        super().say(f"{self._name}: {text}", command=command)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def error(self, text: str) -> None:
+        super().error(f"{self._name}: {text}")
+
+    def survey_progress(self, rows: int) -> None:
+        self._whole.survey_progress(rows)
+
+
+def tell_warnings(output: Output, clusters: Mapping[str, ClusterOutput]) -> None:
+    """What was warned of since the last time, each once, with the clusters that it is about."""
+    of: dict[str, list[str]] = {}
+    for name, it in clusters.items():
+        for text in it.warnings:
+            of.setdefault(text, []).append(name)
+        it.warnings.clear()
+    for text, names in of.items():
+        output.warn(f"{some_of(names)}: {text}")
+
+
+def some_of(names: Sequence[str]) -> str:
+    """`uk, de and 18 more`."""
+    shown = ", ".join(map(printable, names[:MOST_NAMES]))
+    more = len(names) - MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def lines_of_clusters(
+    numbers: Sequence[str],
+    words: Sequence[str],
+    rows: Iterable[tuple[str, Sequence[int], Sequence[str]]],
+    total: Sequence[int],
+) -> str:
+    """A table: for each cluster its name, its `numbers` and its `words`, and below it the sum.
+
+    Columns of numbers that are all 0 are left out, but for the first.
+    """
+    rows = list(rows)
+    kept = [n for n, number in enumerate(total) if number or n == 0]
+    lines = [["", *(numbers[n] for n in kept), *words]]
+    for name, values, texts in rows:
+        lines.append([shortened(name, LONGEST_NAME), *(f"{values[n]:,}" for n in kept), *texts])
+    lines.append([f"{len(rows)} in all", *(f"{total[n]:,}" for n in kept), *("" for _ in words)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = []
+    for name, *cells in lines:
+        padded = [
+            f"{cell:>{width}}" if n < len(kept) else f"{cell:<{width}}"
+            for n, (cell, width) in enumerate(zip(cells, widths[1:], strict=True))
+        ]
+        table.append("  ".join([f"{name:<{widths[0]}}", *padded]).rstrip())
+    return "\n".join(table)
+
+
+def in_short(attention: Sequence[Attention]) -> str:
+    """What needs attention, the most frequent first: `3 empty_key, 1 http_400`."""
+    few = sorted(attention, key=lambda it: -it.count)
+    told = [f"{it.count:,} {it.reason}" for it in few[:MOST_REASONS]]
+    return ", ".join([*told, "…"] if few[MOST_REASONS:] else told)
+
+
+def shortened(text: str, most: int) -> str:
+    plain = printable(text)
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
