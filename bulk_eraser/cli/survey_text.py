@@ -1,10 +1,13 @@
 """What a survey found, in words: for `run` in a few lines, for `check` as a table."""
 
+from collections.abc import Iterable, Iterator
+
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import lines_of
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.rows import KEY_NAMES, WITHOUT_ENCODING
 from bulk_eraser.survey.decision import Action
+from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.survey import Survey
 from bulk_eraser.wording import (
     counted,
@@ -20,6 +23,7 @@ __all__ = [
     "describe_input",
     "how_it_was_read",
     "survey_table",
+    "unknown_holds",
     "warn_of_hold_list",
 ]
 
@@ -63,11 +67,30 @@ def warn_of_hold_list(survey: Survey, output: Output) -> None:
             "at once."
         )
     held = survey.hold_list
-    if held is not None and held.unknown:
+    # Of a list for several clusters, what one of them lacks says nothing: see `unknown_holds`.
+    if held is not None and held.unknown and survey.facts().cluster is None:
         output.warn(
             f"{counted(held.unknown, 'key')} on the hold list {printable(held.name)} "
             f"{'is' if held.unknown == 1 else 'are'} not in this input. Is it the right list?"
         )
+
+
+def unknown_holds(held: Iterable[HoldList | None]) -> Iterator[str]:
+    """What to warn of where the rows of several clusters stand in one input: keys of a hold list
+    that none of the clusters has which have this list. There may be more of them, if a key that is
+    held is in the rows of two."""
+    of: dict[str, list[HoldList]] = {}
+    for it in filter(None, held):
+        of.setdefault(it.sha256, []).append(it)
+    for lists in of.values():
+        first = lists[0]
+        unknown = first.entries - sum(it.entries - it.unknown for it in lists)
+        if unknown > 0:
+            yield (
+                f"{counted(unknown, 'key')} on the hold list {printable(first.name)} "
+                f"{'is' if unknown == 1 else 'are'} in none of the rows that it is for. Is it the "
+                "right list?"
+            )
 
 
 def survey_table(survey: Survey) -> str:

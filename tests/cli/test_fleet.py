@@ -442,7 +442,7 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     assert stands.code == 75
     found = json.loads(stands.out)
     assert (found["counts"]["erased"], found["counts"]["in_progress"]) == (3, 6)
-    assert found["next"][-3:] == ["fleet", "follow", "fleet.toml"]
+    assert found["next"][-5:] == ["fleet", "follow", "fleet.toml", "--except", "shop3"]
     for it in four[1:3]:
         it.status = lambda jid: "done"
     done = await desk.call(*follow, "--except", "shop3")
@@ -474,9 +474,9 @@ async def test_progress_has_a_line_for_each(
     fleet_file(desk, api_key, twenty, above="concurrency = 2")
     env = {"TERM": "xterm", "COLUMNS": "80", "LINES": "30"}
     terminal = await desk.on_terminal("fleet", "run", "fleet.toml", "--yes", columns=80, env=env)
-    await terminal.saw("19 clusters ended, 1 going on")
+    await terminal.saw("19 of 20 ended")
     assert " 20%   2 of 10 " in terminal.shown
-    assert "100%  10 of 10          complete" in terminal.shown
+    assert "100%  10 of 10  complete" in terminal.shown
     may_answer.set()
     ended = await terminal.ended()
     assert ended.code == 0

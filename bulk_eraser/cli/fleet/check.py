@@ -7,8 +7,8 @@ from functools import partial
 from bulk_eraser.cli.bundles import command
 from bulk_eraser.cli.check import CheckOptions, CheckResult, NewPlan, note, plan_made
 from bulk_eraser.cli.ending import as_typed, command_of, conclude
-from bulk_eraser.cli.fleet.each import FleetInputOptions, SharedRows, for_each
-from bulk_eraser.cli.fleet.file import Cluster, read_fleet
+from bulk_eraser.cli.fleet.each import SharedRows, for_each
+from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
 from bulk_eraser.cli.options import (
@@ -22,11 +22,12 @@ from bulk_eraser.cli.options import (
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.planned import login_name
 from bulk_eraser.cli.sending import SendingOptions
-from bulk_eraser.cli.survey_text import warn_of_hold_list
+from bulk_eraser.cli.survey_text import unknown_holds, warn_of_hold_list
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.survey.checks import must_be_usable, survey_of
 from bulk_eraser.survey.fleet_plan import fleet_plan_must_be_free, write_fleet_plan
+from bulk_eraser.survey.hold_list import HoldList
 from bulk_eraser.survey.plan import Plan
 from bulk_eraser.wording import counted, duration, printable, row_error, suspect
 
@@ -47,7 +48,7 @@ class FleetCheckResult(FleetResult):
         "bulk-eraser fleet check fleet.toml --plan q3.plan.json",
     ),
 )
-def check(which: FleetInputOptions, given: CheckOptions, told: OutputOptions) -> int:
+def check(which: FleetOptions, given: CheckOptions, told: OutputOptions) -> int:
     """Read the inputs of all clusters of FLEET and report what is in them. Sends nothing.
 
     With --plan, what was checked is written down for all clusters in one file: `fleet run --plan`
@@ -56,19 +57,22 @@ def check(which: FleetInputOptions, given: CheckOptions, told: OutputOptions) ->
     output, result = told.output(), FleetCheckResult()
 
     def work() -> FleetCheckResult:
-        fleet = read_fleet(which, which.cluster_field)
+        fleet = read_fleet(which)
         if given.plan is not None:
             fleet_plan_must_be_free(given.plan)
         shared = SharedRows(fleet, output)
         plans: dict[str, Plan] = {}
         own = {it.name: ClusterOutput(output, it.name) for it in fleet.clusters}
-        look = partial(_look, given, shared, plans, result, own)
+        holds: list[HoldList | None] = []
+        look = partial(_look, given, shared, plans, holds, result, own)
         try:
             for_each(fleet.clusters, look, output, result, lambda _cluster: CheckResult())
         finally:
             tell_warnings(output, own)
+        for text in unknown_holds(holds):
+            output.warn(text)
         add_up(result, result.clusters)
-        result.next = command_of("fleet", "run", fleet.path, *_chosen(which))
+        result.next = command_of("fleet", "run", *which.for_the_next_command())
         if given.plan is not None:
             write_fleet_plan(given.plan, plans)
             result.plan = given.plan
@@ -78,17 +82,11 @@ def check(which: FleetInputOptions, given: CheckOptions, told: OutputOptions) ->
     return conclude(output, result, work, _tell, _tell)
 
 
-def _chosen(which: FleetInputOptions) -> list[str]:
-    """What else was typed that the next command needs."""
-    words = [word for names in which.only for word in ("--only", names)]
-    words += [word for names in which.except_ for word in ("--except", names)]
-    return words + (["--cluster-field", which.cluster_field] if which.cluster_field else [])
-
-
 def _look(
     given: CheckOptions,
     shared: SharedRows,
     plans: dict[str, Plan],
+    holds: list[HoldList | None],
     result: FleetResult,
     outputs: dict[str, ClusterOutput],
     cluster: Cluster,
@@ -105,6 +103,7 @@ def _look(
         note(found, survey, rate)
         must_be_usable(survey, intake)
         warn_of_hold_list(survey, output)
+        holds.append(survey.hold_list if cluster.cluster_field else None)
         warn_of_target(where.target(), output)
         warn_of_version(where.api_version, output)
         if given.plan is not None:

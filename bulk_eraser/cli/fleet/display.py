@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FleetDisplay", "Lane"]
 
-BAR = 10
+BAR = 8
 LOOK_S = 0.2
 
 
@@ -145,7 +145,9 @@ class FleetDisplay:
         times = [(it.to_send - it.settled) / it.rate for it in going if it.rate > 0]
         if times:
             parts.append(f"{duration(max(times))} left")
-        parts.append(f"{counted(len(lanes) - len(going), 'cluster')} ended, {len(going)} going on")
+        parts.append(f"{len(lanes) - len(going)} of {len(lanes)} ended")
+        if any(it.in_flight_after_a_signal for it in lanes):
+            parts.append("Ctrl-C again stops now")
         return " · ".join(parts)
 
     def _drawn(self, width: int, height: int) -> "RenderableType":
@@ -165,21 +167,21 @@ class FleetDisplay:
         share = lane.settled / lane.to_send if lane.to_send else 1.0
         bar = ("━" * int(BAR * share)).ljust(BAR, "·")
         how_far = f"{lane.settled:>{digits},} of {lane.to_send:>{digits},}"
-        rate = f"{lane.rate:,.0f}/s" if lane.result is None and lane.rate else ""
+        # What holds it up says more than how slow that makes it.
+        state = lane.state or (f"{lane.rate:,.0f}/s" if lane.rate else "")
         name = shortened(lane.name, LONGEST_NAME)
-        return f"{name:<{names}} {bar} {int(100 * share):>3}%  {how_far} {rate:>7}  {lane.state}"
+        return f"{name:<{names}} {bar} {int(100 * share):>3}%  {how_far}  {state}"
 
 
 def _holdup(pool: "Pool", pace: "Pace") -> str:
     if pool.stopped_by is not None:
-        again = "Ctrl-C again ends it" if isinstance(pool.stopped_by, Interrupted) else "stopping"
-        return f"{len(pool.in_flight)} in flight; {again}"
+        return f"waits for {counted(len(pool.in_flight), 'request')}"
     if pace.pause_left:
-        return f"asked to pause, {pace.pause_left:.0f} s left"
+        return f"paused, {pace.pause_left:.0f} s left"
     if silence := pace.silence:
-        return f"no answer, gives up in {max(0.0, silence.limit - silence.seconds):.0f} s"
+        return f"no answer for {silence.seconds:.0f} s"
     if pace.breaker.is_open:
-        return "fails; one key at a time"
+        return "one key at a time"
     if pace.throttled_to is not None:
         return f"throttled to {pace.throttled_to:,.0f}/s"
     if pace.window.limit < pace.window.ceiling:

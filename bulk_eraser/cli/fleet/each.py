@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TypeVar
 
-from bulk_eraser.cli.bundles import option
-from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions
+from bulk_eraser.cli.fleet.file import Cluster, Fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import some_of
 from bulk_eraser.cli.output import Output
@@ -24,21 +22,9 @@ from bulk_eraser.survey.split import rows_by_cluster
 from bulk_eraser.survey.survey import Survey
 from bulk_eraser.wording import printable
 
-__all__ = ["FleetInputOptions", "SharedRows", "for_each"]
+__all__ = ["SharedRows", "for_each"]
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FleetInputOptions(FleetOptions):
-    """Which clusters, and which rows are theirs."""
-
-    cluster_field: str | None = option(
-        "NAME",
-        "Column that names the cluster of each row, where all have one input. [default: that of "
-        "the file]",
-        env=False,
-    )
 
 
 def for_each(

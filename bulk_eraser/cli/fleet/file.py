@@ -27,6 +27,7 @@ from bulk_eraser.cli.options import InputOptions, PaceOptions, ReadingOptions, T
 from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
 from bulk_eraser.cli.service import ServiceOptions
+from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, Interrupted, UsageError
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.wording import printable
@@ -89,6 +90,21 @@ class FleetOptions(Bundle):
     except_: tuple[str, ...] = option(
         "NAME,…", "All clusters but these. Can be repeated.", multiple=True, env=False
     )
+    cluster_field: str | None = option(
+        "NAME",
+        "Column that names the cluster of each row, where all have one input. [default: that of "
+        "the file]",
+        env=False,
+    )
+
+    def for_the_next_command(self) -> list[str]:
+        """The file and what else was typed of these, in words."""
+        words = [self.fleet]
+        for names in self.only:
+            words += ["--only", names]
+        for names in self.except_:
+            words += ["--except", names]
+        return words + (["--cluster-field", self.cluster_field] if self.cluster_field else [])
 
 
 @dataclass(frozen=True)
@@ -158,11 +174,8 @@ def about(cluster: Cluster, advice: str = "") -> Iterator[None]:
         raise type(error)(f"{cluster.name}: {error}{advice}") from error.__cause__
 
 
-def read_fleet(given: FleetOptions, cluster_field: str | None = None) -> Fleet:
-    """Raises `UsageError` for a file that cannot be meant, `ConfigurationError` as `Target` does.
-
-    `cluster_field` is what the command line says of it.
-    """
+def read_fleet(given: FleetOptions) -> Fleet:
+    """Raises `UsageError` for a file that cannot be meant, and as `Target` does."""
     path = given.fleet
     whole = _parsed(path)
     tables = whole.pop("cluster", None)
@@ -170,7 +183,7 @@ def read_fleet(given: FleetOptions, cluster_field: str | None = None) -> Fleet:
         raise UsageError(
             f"{path} names no clusters. Each has a table of its own, such as [cluster.uk]."
         )
-    field = _cluster_field(path, whole, cluster_field)
+    field = _cluster_field(path, whole, given.cluster_field)
     _must_be_known(path, "above the clusters", whole)
     defaults = _located(path, whole)
     clusters = []
@@ -304,7 +317,7 @@ def _must_differ(path: str, clusters: Sequence[Cluster]) -> None:
     for what, of in (
         ("the same ledger", lambda it: os.path.realpath(it.ledger)),
         ("the same receipt", _receipt),
-        ("the same target", lambda it: it.of(TargetOptions).target()),
+        ("the same target", lambda it: it.of(TargetOptions).target().base_of(ApiVersion.V4)),
         ("names that differ in case only", lambda it: it.name.casefold()),
     ):
         seen: dict[object, str] = {}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.bundles import command, parameters_of
 from bulk_eraser.cli.consent import describe
 from bulk_eraser.cli.ending import command_of, conclude
-from bulk_eraser.cli.fleet.each import FleetInputOptions, SharedRows, for_each
-from bulk_eraser.cli.fleet.file import Cluster, Fleet, read_fleet
+from bulk_eraser.cli.fleet.each import SharedRows, for_each
+from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.run_text import ask_consent_of_all, show, tell_run
 from bulk_eraser.cli.fleet.text import ClusterOutput, tell_warnings
@@ -44,6 +44,7 @@ from bulk_eraser.cli.sending import (
 )
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions
 from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.survey_text import unknown_holds
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import (
     UsageError,
@@ -77,7 +78,7 @@ class _Asked:
     ("Show what will be sent where, ask, and send it", "bulk-eraser fleet run fleet.toml"),
     ("Without those that are not ready", "bulk-eraser fleet run fleet.toml --except uk,de"),
 )
-def run(which: FleetInputOptions, given: RemovalOptions, told: VerboseOutputOptions) -> int:
+def run(which: FleetOptions, given: RemovalOptions, told: VerboseOutputOptions) -> int:
     """Create removal jobs in all clusters of FLEET, side by side. Run it again to continue.
 
     Shows what will be sent to each cluster and asks once for consent to all of it. Each has its
@@ -87,13 +88,13 @@ def run(which: FleetInputOptions, given: RemovalOptions, told: VerboseOutputOpti
     output, result = told.output(), FleetResult()
 
     def work() -> FleetResult:
-        fleet = read_fleet(which, which.cluster_field)
+        fleet = read_fleet(which)
         most = most_at_a_time(fleet.clusters, output)
         ask = partial(_asked, given, _plans(fleet, given), most, output, told.verbose)
         asked = for_each(fleet.clusters, ask, output, result, _not_run)
         with ExitStack() as opened:
             runs = _surveyed(fleet, asked, given, told, result, opened)
-            return _execute(fleet, which, given, asked, runs, output, result)
+            return _execute(which, given, asked, runs, output, result)
 
     tell = in_a_step("fleet run", partial(tell_run, given), labels_of(JobKind.REMOVAL))
     return conclude(output, result, work, tell, tell)
@@ -211,12 +212,14 @@ def _surveyed(
         surveyed = for_each(clusters, survey, output, result, _not_run)
     finally:
         tell_warnings(output, {name: it.output for name, it in by_name.items()})
+    surveys = [run.survey for run in surveyed]
+    for text in unknown_holds([it.hold_list for it in surveys if it.facts().cluster]):
+        output.warn(text)
     return dict(zip(by_name, surveyed, strict=True))
 
 
 def _execute(
-    fleet: Fleet,
-    which: FleetInputOptions,
+    which: FleetOptions,
     given: RemovalOptions,
     asked: Sequence[_Asked],
     runs: "Mapping[str, Run]",
@@ -243,13 +246,11 @@ def _execute(
     tell_warnings(output, {it.cluster.name: it.output for it in asked})
     add_up(result, results)
     steps = {next_step(runs[name], results[name]) for name in runs}
-    result.next = _next(
-        fleet, which, min(filter(None, steps), key=lambda it: it.value, default=None)
-    )
+    result.next = _next(which, min(filter(None, steps), key=lambda it: it.value, default=None))
     return result
 
 
-def _next(fleet: Fleet, which: FleetInputOptions, step: Next | None) -> list[str] | None:
+def _next(which: FleetOptions, step: Next | None) -> list[str] | None:
     """The command for all, which does nothing again for those that are finished."""
     match step:
         case Next.AGAIN:
@@ -257,7 +258,5 @@ def _next(fleet: Fleet, which: FleetInputOptions, step: Next | None) -> list[str
         case Next.RETRY:
             return command_of(*sys.argv[1:], "--retry-failed")
         case Next.FOLLOW:
-            chosen = [word for names in which.only for word in ("--only", names)]
-            chosen += [word for names in which.except_ for word in ("--except", names)]
-            return command_of("fleet", "follow", fleet.path, *chosen)
+            return command_of("fleet", "follow", *which.for_the_next_command())
     return None

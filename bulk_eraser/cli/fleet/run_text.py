@@ -92,7 +92,7 @@ def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None
             f"{counted(jobs, 'removal job')} created. Accepted is not erased yet: that takes about "
             "six days."
         )
-    _tell_how(output, result)
+    _tell_how(output, result, is_rehearsal=given.rehearse)
     if result.next is not None:
         lead = "Continue with:"
         if "follow" in result.next:
@@ -104,7 +104,7 @@ def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None
         output.always(lead, command=as_typed(result.next))
 
 
-def _tell_how(output: Output, result: FleetResult) -> None:
+def _tell_how(output: Output, result: FleetResult, *, is_rehearsal: bool) -> None:
     if result.outcome == "interrupted":
         output.always(result.error or "Stopped.")
     elif result.error is not None:
@@ -114,6 +114,9 @@ def _tell_how(output: Output, result: FleetResult) -> None:
     elif result.exit_code == ExitCode.SOME_ROWS:
         output.always("Reached the end in all clusters, but some rows need attention.")
     else:
+        complete, job = (
+            ("Rehearsal complete", "a simulated job") if is_rehearsal else ("Complete", "a job")
+        )
         output.always(
-            "Complete: in every cluster, every key of its input that is not on hold has a job."
+            f"{complete}: in every cluster, each key of its input that is not on hold has {job}."
         )

@@ -65,7 +65,7 @@ def status(which: FleetStatusOptions, told: OutputOptions) -> int:
             for name, count in it.deadlines.items():
                 result.deadlines[name] = result.deadlines.get(name, 0) + count
         if result.counts.get("in_progress"):
-            result.next = command_of("fleet", "follow", fleet.path)
+            result.next = command_of("fleet", "follow", *which.for_the_next_command())
         return result
 
     return conclude(output, result, work, _tell, _tell)
