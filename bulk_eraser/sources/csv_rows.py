@@ -9,6 +9,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import count
 
 from bulk_eraser.errors import InputError
 from bulk_eraser.sources.columns import (
@@ -37,6 +38,7 @@ from bulk_eraser.sources.rows import (
     RowGroup,
     are_plain_keys,
     clean_key,
+    cluster_named,
     in_cluster,
     is_numeric_like,
     rows_of,
@@ -105,16 +107,14 @@ class CsvRows:
     def groups(self) -> Iterator[RowGroup]:
         """The rows: most as groups of plain ones, all others step by step."""
         reader = self._reader
-        columns = self._columns
-        has_more = columns.has_facts or columns.cluster is not None
-        needs_nothing_else = not (columns.assumed or has_more)
+        needs_nothing_else = not (self._columns.assumed or self._columns.has_facts)
         broken = 0  # the line of the row before, if that may go on in this one
         while True:
             # 1. At the begin of a group, and nothing that came before has to do with it.
             if needs_nothing_else and reader.line_num and not (self._ahead or broken):
                 self._look_ahead()
-                if plain := self._plain_rows():
-                    yield plain
+                if (plain := self._plain_rows()) is not None:
+                    yield from plain
                     continue
             start = self._line_number + 1
             try:
@@ -136,14 +136,17 @@ class CsvRows:
             broken = start if self._may_go_on(row, several_lines=several_lines) else 0
             yield row
 
-    def _plain_rows(self) -> KeyRows | None:
+    def _plain_rows(self) -> list[RowGroup] | None:
         """The lines ahead, which are then used up, if each is a row that the steps of `_row` would
-        leave as it is: without a quote, with as many fields as the header, and a plain key."""
+        leave as it is: without a quote, with as many fields as the header, and a plain key. If the
+        rows of one cluster are asked for, it is these alone."""
         lines, text = self._ahead, "".join(self._ahead)
         if '"' in text or self._too_long or self._line_end != "\n" or not text.endswith("\n"):
             return None
+        rows: list[list[str]] = []
         if self.delimiter in text:
-            keys = self._key_fields(lines)
+            rows = self._fields_of(lines)
+            keys = [fields[self._columns.key] for fields in rows]
         else:
             keys = text.replace("\r\n", "\n").split("\n")[:-1] if self._columns.width == 1 else []
         if not keys or not are_plain_keys(keys) or self._key_name in keys:
@@ -152,18 +155,24 @@ class CsvRows:
         self._passed_over += len(lines)  # csv will not see them
         self._line = lines[-1]
         self._ahead.clear()
-        return KeyRows(start, keys)
+        if self._columns.cluster is None:
+            return [KeyRows(start, keys)]
+        wanted, names = self._asked.cluster, [fields[self._columns.cluster] for fields in rows]
+        return [
+            KeyRow(key, line, False, cluster=cluster)
+            for line, key, cluster in zip(count(start), keys, map(cluster_named, names))
+            if wanted is None or cluster == wanted
+        ]
 
-    def _key_fields(self, lines: deque[str]) -> list[str]:
-        """The field of the key in each line; none if the lines differ in their number of fields."""
+    def _fields_of(self, lines: deque[str]) -> list[list[str]]:
+        """The fields of each line; none if the lines differ in their number of fields."""
         try:
             rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
         except csv.Error:
             return []
         if len(rows) != len(lines) or set(map(len, rows)) != {self._columns.width}:
             return []
-        column = self._columns.key
-        return [fields[column] for fields in rows]
+        return rows
 
     def _row(self, fields: list[str], start: int, broken: int, *, several_lines: bool) -> Row:
         """What a row comes to that is not plain. `broken` is the line of a broken row before it.

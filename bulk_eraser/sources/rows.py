@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RowGroup",
     "are_plain_keys",
     "clean_key",
+    "cluster_named",
     "in_cluster",
     "is_numeric_like",
     "rows_of",
@@ -207,12 +209,18 @@ def with_facts(row: Row, received: object, reference: object, asked: Reading = A
 
 
 def in_cluster(row: Row, value: object) -> Row:
-    """`row` with the cluster that its column names, outer blanks off; None for what is no text."""
+    """`row` with the cluster that its column names."""
+    cluster = cluster_named(value) if isinstance(value, str | int | float | None) else None
+    return row._replace(cluster=cluster)
+
+
+@lru_cache(4096, typed=True)
+def cluster_named(value: object) -> str | None:
+    """The name of a cluster, outer blanks off; None for nothing, and for what is no text."""
     try:
-        text = _text(value)
+        return _text(value) or None
     except ValueError:
-        text = ""
-    return row._replace(cluster=text or None)
+        return None
 
 
 def _day(value: object, form: str | None) -> str:

@@ -360,6 +360,24 @@ async def test_a_plan_binds_all(desk: Any, services: Services, keys: list[str], 
     assert plan["made_by"]
 
 
+async def test_a_plan_binds_the_column_of_the_clusters(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """Another column would send the same keys to other clusters: 2, before anything is sent."""
+    two = await services(2)
+    rows = [f"{keys[0]},shop0,shop1", f"{keys[1]},shop1,shop0"]
+    desk.file("all.csv", "\n".join(["customerKey,shop,other", *rows, ""]))
+    above = 'input = "all.csv"\ncluster_field = "shop"'
+    path = fleet_file(desk, api_key, two, above=above, each=lambda n: "")
+    checked = await desk.call("fleet", "check", "fleet.toml", "--plan", "p.json")
+    assert checked.code == 0
+    path.write_text(path.read_text().replace('"shop"', '"other"'))
+    ended = await desk.call("fleet", "run", "fleet.toml", "--plan", "p.json")
+    assert ended.code == 2
+    assert "--cluster-field: 'shop' in the plan, 'other' in this run" in ended.err
+    assert not any(it.calls for it in two)
+
+
 async def test_a_signal_drains_all_clusters(
     desk: Any, services: Services, keys: list[str], api_key: str
 ):
@@ -394,15 +412,19 @@ async def test_a_signal_drains_all_clusters(
 async def test_a_second_signal_stops_all_at_once(
     desk: Any, services: Services, keys: list[str], api_key: str
 ):
-    """Requests in flight are given up, and recorded as unknown, in every cluster."""
-    two = await services(2)
+    """Requests in flight are given up, and recorded as unknown, in every cluster; that one has
+    ended before changes nothing."""
+    *two, quick = await services(3)
     never = asyncio.Event()
     for it in two:
         it.answer = lambda call: never.wait()
     inputs = [desk.csv(keys[n * 9 : n * 9 + 9], f"{name_of(n)}.csv") for n in (0, 1)]
-    fleet_file(desk, api_key, two, above="concurrency = 3")
+    desk.csv(keys[18:20], "shop2.csv")
+    fleet_file(desk, api_key, [*two, quick], above="concurrency = 3")
     running = await desk.start("fleet", "run", "fleet.toml", "--yes", "--json")
     await asyncio.gather(*(it.saw(3) for it in two))
+    ended_before = desk.folder / ledger_of(2)
+    await desk.until(lambda: b"run_finished" in ended_before.read_bytes())
     running.signal(signal.SIGTERM)
     told = b"nothing"
     while told and b"topping" not in told:
@@ -425,9 +447,11 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     four = await services(4)
     for n in range(4):
         desk.csv(keys[n * 3 : n * 3 + 3], f"{name_of(n)}.csv")
-    fleet_file(desk, api_key, four)
+    each = lambda n: f'input = "{name_of(n)}.csv"\nreceipt = "{n}.receipt.json"'  # noqa: E731
+    fleet_file(desk, api_key, four, each=each)
     ran = await run(desk, "--only", "shop0,shop1,shop2")
     assert ran.code == 0
+    assert len(list(desk.folder.glob("*.receipt.json"))) == 3
     four[1].status = lambda jid: "started"
     four[2].status = lambda jid: 401
     follow = ("fleet", "follow", "fleet.toml", "--now")
@@ -459,6 +483,55 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     proven = await desk.call("fleet", "verify", "fleet.toml", *options)
     assert proven.code == 0
     assert "3 in all" in proven.out
+    changed = desk.folder / ledger_of(1)
+    changed.write_bytes(changed.read_bytes().replace(b'"status":"done"', b'"status":"gone"', 1))
+    damaged = await desk.call("fleet", "verify", "fleet.toml", "--json", "--except", "shop3")
+    assert damaged.code == 79
+    found = json.loads(damaged.out)["clusters"]
+    assert [found[name_of(n)]["exit_code"] for n in range(3)] == [0, 79, 0]
+    assert len(found["shop0"]["receipts"]) == 1
+
+
+async def test_nothing_is_sent_or_written_to_try_it(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """A dry run writes nothing; a rehearsal has ledgers of its own, and needs no API key."""
+    two = await services(2)
+    for n in (0, 1):
+        desk.csv(keys[n * 5 : n * 5 + 5], f"{name_of(n)}.csv")
+    path = fleet_file(desk, api_key, two)
+    path.write_text("\n".join(it for it in path.read_text().split("\n") if "api_key" not in it))
+    before = desk.everything()
+    dry = await desk.call("fleet", "run", "fleet.toml", "--dry-run")
+    assert dry.code == 0
+    assert "10 keys would be sent" in dry.err
+    assert desk.everything() == before
+    rehearsed = await desk.call("fleet", "run", "fleet.toml", "--rehearse", "--json")
+    assert rehearsed.code == 0
+    assert json.loads(rehearsed.out)["counts"]["accepted"] == 10
+    assert sorted(desk.everything().keys() - before.keys()) == [
+        desk.folder / f"{name_of(n)}.rehearsal.ndjson" for n in (0, 1)
+    ]
+    assert not any(it.calls for it in two)
+
+
+async def test_few_files_lower_the_concurrency_of_each(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """P9: where not all connections have room, each cluster gets its part; without room for one
+    each, nothing begins (78)."""
+    three = await services(3)
+    for n in range(3):
+        desk.csv(keys[n * 40 : n * 40 + 40], f"{name_of(n)}.csv")
+    fleet_file(desk, api_key, three)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))"
+    refused = await run(desk, before=limit.format(121))
+    assert refused.code == 78
+    assert "3 clusters need 123 at least" in refused.err
+    ended = await run(desk, before=limit.format(130))
+    assert ended.code == 0
+    assert "only 130 files may be open, so concurrency is at most 3 per cluster" in ended.err
+    assert max(it.most_in_flight for it in three) <= 3
 
 
 async def test_progress_has_a_line_for_each(

@@ -1,20 +1,23 @@
 """FLEET.toml: the options of `run` in tables, and what cannot be meant."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulk_eraser.cli.bundles import parameters_of
+from bulk_eraser.cli.fleet.each import SharedRows
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.options import InputOptions, PaceOptions, TargetOptions
+from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
 from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.endpoints import ApiVersion
-from bulk_eraser.errors import ConfigurationError, UsageError
-from bulk_eraser.survey.checks import Allow
+from bulk_eraser.errors import ConfigurationError, InputError, UsageError
+from bulk_eraser.survey.checks import Allow, survey_of
 
 UK = '[cluster.uk]\ncluster_id = "w1111aaaa"\ninput = "uk.csv"\napi_key_file = "uk.key"\n'
 DE = '[cluster.de]\ncluster_id = "w2222bbbb"\ninput = "de.csv"\napi_key_file = "de.key"\n'
@@ -183,3 +186,18 @@ def test_the_api_key_is_in_a_file_that_is_there(fleet: Any, tmp_path: Path, monk
         assert SECRET not in str(refused.value)
     (tmp_path / "sub" / "uk.key").write_text(SECRET)
     assert of(fleet(UK), "uk").service().api_key_file == str(tmp_path / "sub" / "uk.key")
+
+
+def test_a_shared_input_that_changes_between_two_surveys_is_refused(fleet: Any, tmp_path: Path):
+    """A row could otherwise be sent to two clusters, or to none; also if as many rows are left."""
+    text = 'input = "all.csv"\ncluster_field = "shop"\n' + UK.replace('input = "uk.csv"\n', "")
+    read = fleet(text + DE.replace('input = "de.csv"\n', ""))
+    path = tmp_path / "sub" / "all.csv"
+    path.write_text("customerKey,shop\nk-1,uk\nk-2,de\n")
+    shared = SharedRows(read, Output())
+    with closing(survey_of(of(read, "uk").source.intake())) as survey:
+        shared.must_be_those_of(survey)
+    path.write_text("customerKey,shop\nk-2,uk\nk-1,de\n")
+    with closing(survey_of(of(read, "de").source.intake())) as survey:
+        with pytest.raises(InputError, match="all.csv was changed while it was read"):
+            shared.must_be_those_of(survey)
