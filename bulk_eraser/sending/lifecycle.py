@@ -167,7 +167,6 @@ async def carry_out(
         error = failure
     except Exception as bug:  # how it ended must be on record, whatever it was
         error = internal_error(bug)
-    signals.detach(session)
     # The result is decided before the last line, which states it.
     result = await batch.result(error, session)
     try:

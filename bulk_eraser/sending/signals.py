@@ -64,8 +64,8 @@ class Stoppable(Protocol):
 class Signals:
     """The first signal drains what is in flight, a second one gives that up at once.
 
-    It is one for all that run side by side: each is known by its `owner`, from `attach` to
-    `detach`. Whoever is attached after the first signal is stopped at once.
+    It is one for all that run side by side, each known by its `owner`. Whoever is attached after
+    the first signal is stopped at once.
 
     Installed before the ledger is touched, and left in place: the loop's own handlers would end
     with the loop, and a signal between its end and the process's would kill with a wrong code.
@@ -88,9 +88,6 @@ class Signals:
         self._running[owner] = running
         if self._signum is not None:
             running.stop(Interrupted(self._signum))
-
-    def detach(self, owner: object) -> None:
-        self._running.pop(owner, None)
 
     def _hand_over(self, signum: int, _frame: object) -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it what could be stopped

@@ -157,6 +157,7 @@ class CsvRows:
         self._ahead.clear()
         if self._columns.cluster is None:
             return [KeyRows(start, keys)]
+        # Rows of other clusters are most of them, and are left out before they are made.
         wanted, names = self._asked.cluster, [fields[self._columns.cluster] for fields in rows]
         return [
             KeyRow(key, line, False, cluster=cluster)

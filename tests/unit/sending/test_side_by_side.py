@@ -66,12 +66,11 @@ async def test_an_error_of_one_is_its_own_result():
 
 async def test_a_first_signal_drains_all_and_a_second_one_hurries_them():
     """Also one that was draining already for a reason of its own; whoever comes later is stopped
-    at once; who has left is not asked any more."""
+    at once."""
     signals = Signals()
-    left, draining, running, late = Pool(), Pool(), Pool(), Pool()
-    for pool in (left, draining, running):
+    draining, running, late = Pool(), Pool(), Pool()
+    for pool in (draining, running):
         signals.attach(pool, pool)
-    signals.detach(left)
     draining.stop(BulkEraserError("refused"))
     os.kill(os.getpid(), signal.SIGTERM)
     await running.stopped.wait()
@@ -84,7 +83,6 @@ async def test_a_first_signal_drains_all_and_a_second_one_hurries_them():
     os.kill(os.getpid(), signal.SIGINT)
     await running.stopped.wait()
     assert all(pool.is_hurried for pool in (draining, running, late))
-    assert left.stopped_by is None
 
 
 async def test_one_alone_that_drains_is_hurried_by_the_first_signal():
