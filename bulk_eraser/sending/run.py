@@ -285,6 +285,7 @@ def prepare(
         _must_be_the_same_target(file, facts, settings)
         _must_name_keys_alike(file, facts, intake.naming)
         _must_be_the_same_shard(file, facts, intake.part)
+        _must_be_the_same_cluster(file, facts, intake.reader.asked.cluster)
         if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
             raise UsageError(
                 "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
@@ -365,6 +366,19 @@ def _must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | N
         f"The ledger {file.path} {its}, and this run is {mine}. Nothing was sent. Say --shard as "
         "before, or name another ledger with --ledger."
     )
+
+
+def _must_be_the_same_cluster(file: LedgerFile, facts: LedgerFacts, cluster: str | None) -> None:
+    """Where a run read the rows of one cluster only, one that reads all would send it the keys of
+    others."""
+    its = facts.last_input.cluster if facts.last_input else None
+    if its not in (None, cluster):
+        mine = f"the rows of {cluster}" if cluster else "all rows of its input"
+        raise ConfigurationError(
+            f"The ledger {file.path} has the rows of {its} of an input for several clusters, and "
+            f"this run is for {mine}. Nothing was sent. Use `fleet run` as before, or name another "
+            "ledger with --ledger."
+        )
 
 
 def _must_be_the_same_batch(file: LedgerFile, survey: Survey) -> None:

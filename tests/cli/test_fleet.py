@@ -378,6 +378,29 @@ async def test_a_plan_binds_the_column_of_the_clusters(
     assert not any(it.calls for it in two)
 
 
+async def test_a_run_does_not_send_one_cluster_the_rows_of_all(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """The ledger says whose rows it has: `run` with the whole input is refused (78), and so is
+    `fleet run` under another name."""
+    two = await services(2)
+    rows = [f"{key},shop{n % 2}" for n, key in enumerate(keys[:6])]
+    source = desk.file("all.csv", "\n".join(["customerKey,shop", *rows, ""]))
+    above = 'input = "all.csv"\ncluster_field = "shop"'
+    path = fleet_file(desk, api_key, two, above=above, each=lambda n: "")
+    assert (await run(desk)).code == 0
+    alone = await desk.run(source, two[0], "--ledger", ledger_of(0))
+    assert alone.code == 78
+    assert "has the rows of shop0 of an input for several clusters" in alone.err
+    path.write_text(
+        path.read_text().replace("[cluster.shop0]", f'[cluster.new]\nledger = "{ledger_of(0)}"')
+    )
+    source.write_text(source.read_text().replace("shop0", "new"))
+    renamed = await run(desk)
+    assert renamed.code == 78
+    assert [len(it.calls) for it in two] == [3, 3]
+
+
 async def test_a_signal_drains_all_clusters(
     desk: Any, services: Services, keys: list[str], api_key: str
 ):
