@@ -171,6 +171,7 @@ def _tell(given: AskingOptions, output: Output, total: FleetFollowResult) -> Non
             "job. `fleet run` sends again what can be, with --retry-failed also what failed."
         )
     else:
-        output.always("Complete: in every cluster, all jobs are done.")
+        done = total.counts.get("done", 0)
+        output.always(f"Complete: in every cluster, all jobs are done, {done:,} erased.")
     if total.next is not None:
         output.always("Continue with:", command=as_typed(total.next))

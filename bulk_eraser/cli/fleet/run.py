@@ -165,9 +165,10 @@ def _plans(fleet: Fleet, given: RemovalOptions) -> Mapping[str, PlanFile]:
 
 
 def _rules(given: RemovalOptions, cluster: Cluster) -> SendingOptions:
-    """Those of the file; what the command itself is told comes first."""
+    """Those of the command line, else of the file, else of the environment."""
     names = [str(it.name) for it in parameters_of(SendingOptions)]
-    said = {name: getattr(given, name) for name in names if given.said_by(name)}
+    told = {name for name in names if given.said_by(name)}
+    said = {it: getattr(given, it) for it in told if it in given.typed or it not in cluster.table}
     return replace(cluster.of(SendingOptions), **said)
 
 

@@ -92,7 +92,7 @@ def _tell(output: Output, total: FleetStatusResult) -> None:
     if total.error is not None:
         output.error(printable(total.error))
     elif total.exit_code == ExitCode.COMPLETE:
-        output.always("Everybody is erased in every cluster.")
+        output.always(f"Finished in every cluster: {total.counts.get('erased', 0):,} erased.")
     elif total.exit_code == ExitCode.SOME_ROWS:
         output.always("All jobs are finished, but not everybody is erased.")
     else:

@@ -71,14 +71,17 @@ def lines_of_clusters(
 ) -> str:
     """A table: for each cluster its name, its `numbers` and its `words`, and below it the sum.
 
-    Columns of numbers that are all 0 are left out, but for the first.
+    Columns of numbers that are all 0 are left out, but for the first, and so are those without a
+    word.
     """
     rows = list(rows)
     kept = [n for n, number in enumerate(total) if number or n == 0]
-    lines = [["", *(numbers[n] for n in kept), *words]]
+    said = [n for n in range(len(words)) if any(texts[n] for _, _, texts in rows)]
+    lines = [["", *(numbers[n] for n in kept), *(words[n] for n in said)]]
     for name, values, texts in rows:
-        lines.append([shortened(name, LONGEST_NAME), *(f"{values[n]:,}" for n in kept), *texts])
-    lines.append([f"{len(rows)} in all", *(f"{total[n]:,}" for n in kept), *("" for _ in words)])
+        cells = [*(f"{values[n]:,}" for n in kept), *(texts[n] for n in said)]
+        lines.append([shortened(name, LONGEST_NAME), *cells])
+    lines.append([f"{len(rows)} in all", *(f"{total[n]:,}" for n in kept), *("" for _ in said)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = []
     for name, *cells in lines:
