@@ -171,6 +171,28 @@ async def test_one_input_is_split_by_a_column(
     assert json.loads(alone.out)["input"]["rows"] == len(own[1])
 
 
+async def test_a_hold_list_for_all(desk: Any, services: Services, keys: list[str], api_key: str):
+    """Beside one input: its keys are held in every cluster that has them, and what none has is
+    warned of once, not by each cluster for the keys of the others."""
+    two = await services(2)
+    rows = [f"{key},shop{n % 2}" for n, key in enumerate(keys[:6])]
+    desk.file("all.csv", "\n".join(["customerKey,shop", *rows, f"{keys[0]},shop1", ""]))
+    desk.csv([keys[0], keys[3], keys[9]], "hold.csv")
+    above = 'input = "all.csv"\ncluster_field = "shop"\nexclude = "hold.csv"'
+    fleet_file(desk, api_key, two, above=above, each=lambda n: "")
+    for command in (("check",), ("run", "--yes")):
+        ended = await desk.call("fleet", *command, "fleet.toml", "--json")
+        assert ended.code == 0
+        # One at least: it is not looked at whether a key that is held stands in two clusters.
+        assert ended.err.count("on the hold list hold.csv") <= 1
+        assert json.loads(ended.out)["counts"]["excluded"] == 3
+    assert [set(it.per_key) for it in two] == [{keys[2], keys[4]}, {keys[1], keys[5]}]
+    desk.csv([keys[8], keys[9]], "hold.csv")
+    warned = await desk.call("fleet", "check", "fleet.toml")
+    told = "Warning: 2 keys on the hold list hold.csv are in none of the rows that it is for."
+    assert warned.err.count(told) == warned.err.count("hold.csv") == 1
+
+
 @pytest.mark.parametrize(
     ("cell", "told"),
     [
@@ -250,8 +272,9 @@ async def test_the_environment_says_nothing_of_a_cluster(
     """Variables for single runs would be the same for all clusters, so none of them counts."""
     two = await services(2)
     inputs = [desk.csv(keys[n : n + 2], f"{name_of(n)}.csv") for n in (0, 1)]
-    path = fleet_file(desk, api_key, two)
+    path = fleet_file(desk, api_key, two, above='max_failures = "50%"')
     env = {
+        "BULK_ERASER_MAX_FAILURES": "x",
         "BULK_ERASER_LEDGER": "one.ledger.ndjson",
         "BULK_ERASER_EXCLUDE": "none.csv",
         "BULK_ERASER_RECEIPT": "receipt.json",
