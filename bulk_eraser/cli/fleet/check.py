@@ -126,9 +126,8 @@ def _tell(output: Output, result: FleetCheckResult) -> None:
         least = duration(max(1, it.seconds_at_rate)) if it.seconds_at_rate and keys else ""
         rows.append((name, [*numbers, counts["rejected"]], [least]))
     if rows:
-        total = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
         head = ["to send", "rows", "on hold", "duplicate", "rejected"]
-        output.result(lines_of_clusters(head, ["at least"], rows, total))
+        output.result(lines_of_clusters(head, ["at least"], rows))
     for name, it in result.clusters.items():
         for word, found in it.rejected.items():
             output.result(f"{name}: {row_error(word, found['lines'], found['rows'])}")

@@ -4,23 +4,22 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
+from bulk_eraser.cli.ending import as_error
 from bulk_eraser.cli.fleet.file import Cluster, Fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import some_of
+from bulk_eraser.cli.fleet.text import told_once
 from bulk_eraser.cli.output import Output
 from bulk_eraser.errors import (
     BulkEraserError,
     InputError,
     Interrupted,
     Result,
-    internal_error,
     severest,
 )
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.survey.checks import Allow
 from bulk_eraser.survey.split import rows_by_cluster
 from bulk_eraser.survey.survey import Survey
-from bulk_eraser.wording import printable
 
 __all__ = ["SharedRows", "for_each"]
 
@@ -44,17 +43,14 @@ def for_each(
         except Interrupted:
             raise
         except Exception as error:  # a bug as well
-            told = error if isinstance(error, BulkEraserError) else internal_error(error)
+            told = as_error(error)
             refused[cluster.name] = told
             result.clusters[cluster.name] = failed(cluster)
             result.clusters[cluster.name].fail(told)
     if not refused:
         return done
-    of: dict[str, list[str]] = {}
-    for name, it in refused.items():
-        of.setdefault(str(it), []).append(name)
-    for text, names in of.items():
-        output.error(f"{some_of(names)}: {printable(text)}")
+    for line in told_once((name, str(it)) for name, it in refused.items()):
+        output.error(line)
     raise _refusal(refused, len(clusters))
 
 

@@ -9,7 +9,7 @@ from bulk_eraser.cli.bundles import command
 from bulk_eraser.cli.ending import as_error, as_typed, command_of, conclude
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up, ending_of
-from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
+from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
 from bulk_eraser.cli.fleet.together import carry_out_together, leave_proofs, most_at_a_time
 from bulk_eraser.cli.follow import AskingOptions, FollowOptions, request_of, settings_of
 from bulk_eraser.cli.follow_text import STATUS_MEANINGS, describe, when_again
@@ -151,12 +151,9 @@ def _tell(given: AskingOptions, output: Output, total: FleetFollowResult) -> Non
         numbers = [counts["jobs"], done, counts["pending"], bad, lacking, it.unanswered]
         rows.append((name, numbers, [ending_of(it)]))
     if rows:
-        sums = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
         heads = ["jobs", "erased", "pending", "failed", "no job", "no answer"]
-        output.result(lines_of_clusters(heads, ["ended"], rows, sums))
-    for name, it in results.items():
-        if it.error is not None and it.outcome != "interrupted":
-            ClusterOutput(output, name).error(printable(it.error))
+        output.result(lines_of_clusters(heads, ["ended"], rows))
+    tell_errors(output, results)
     if total.outcome == "interrupted":
         output.always(total.error or "Stopped.")
     elif total.error is not None:

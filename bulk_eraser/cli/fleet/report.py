@@ -9,7 +9,7 @@ from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import ClusterOutput, tell_warnings
+from bulk_eraser.cli.fleet.text import ClusterOutput, tell_errors, tell_warnings
 from bulk_eraser.cli.options import QuietOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import KeptStampsOptions
@@ -86,8 +86,6 @@ def _own_files(writers: WriterOptions, name: str) -> WriterOptions:
 
 
 def _tell(output: Output, total: FleetResult) -> None:
-    for name, it in total.clusters.items():
-        if it.error is not None:
-            ClusterOutput(output, name).error(printable(it.error))
+    tell_errors(output, total.clusters)
     if total.error is not None:
         output.error(printable(total.error))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bulk_eraser.cli.consent import Consent, have_it_typed, is_somebody_there
 from bulk_eraser.cli.ending import as_typed
 from bulk_eraser.cli.fleet.result import FleetResult, ending_of
-from bulk_eraser.cli.fleet.text import ClusterOutput, in_short, lines_of_clusters, shortened
+from bulk_eraser.cli.fleet.text import in_short, lines_of_clusters, shortened, tell_errors
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.run import RemovalOptions
 from bulk_eraser.errors import ExitCode, UsageError
@@ -32,9 +32,8 @@ def show(runs: "Mapping[str, Run]", say: Callable[[str], None]) -> None:
             shortened(it.settings.target.name, 24),
         ]
         rows.append((name, numbers, words))
-    total = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
     head = ["to send", "done", "on hold", "rejected"]
-    say(lines_of_clusters(head, ["at least", "ledger", "target"], rows, total))
+    say(lines_of_clusters(head, ["at least", "ledger", "target"], rows))
 
 
 def ask_consent_of_all(runs: "Mapping[str, Run]", consent: Consent, output: Output) -> None:
@@ -76,12 +75,10 @@ def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None
             (name, [it.counts[word] for word in _TOLD], [ending_of(it)])
             for name, it in results.items()
         ]
-        total = [result.counts[word] for word in _TOLD]
-        output.result(lines_of_clusters(_HEADS, ["ended"], rows, total))
+        output.result(lines_of_clusters(_HEADS, ["ended"], rows))
+        tell_errors(output, results)
         for name, it in results.items():
-            if it.error is not None and it.outcome != "interrupted":
-                ClusterOutput(output, name).error(printable(it.error))
-            elif it.attention:
+            if it.error is None and it.attention:
                 output.say(f"{name} needs attention: {in_short(it.attention)}")
     if given.dry_run and result.error is None:
         return

@@ -8,7 +8,7 @@ from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters
+from bulk_eraser.cli.fleet.text import lines_of_clusters, tell_errors
 from bulk_eraser.cli.options import OutputOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.status import StatusResult, look_at
@@ -83,12 +83,9 @@ def _tell(output: Output, total: FleetStatusResult) -> None:
         when = moment(datetime.fromisoformat(again), now) if again else ""
         rows.append((name, [*numbers, bad, *late], [when.partition(" (")[0]]))
     if rows:
-        sums = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
         heads = ["erased", "in progress", "not sent", "not done", "at risk", "overdue"]
-        output.result(lines_of_clusters(heads, ["ask again"], rows, sums))
-    for name, it in results.items():
-        if it.error is not None:
-            ClusterOutput(output, name).error(printable(it.error))
+        output.result(lines_of_clusters(heads, ["ask again"], rows))
+    tell_errors(output, results)
     if total.error is not None:
         output.error(printable(total.error))
     elif total.exit_code == ExitCode.COMPLETE:

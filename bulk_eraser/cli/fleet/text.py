@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bulk_eraser.cli.output import Output
-from bulk_eraser.errors import Attention
+from bulk_eraser.errors import Attention, Result
 from bulk_eraser.wording import printable
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "lines_of_clusters",
     "shortened",
     "some_of",
+    "tell_errors",
     "tell_warnings",
+    "told_once",
 ]
 
 LONGEST_NAME = 16
@@ -46,14 +48,26 @@ class ClusterOutput(Output):
 
 
 def tell_warnings(output: Output, clusters: Mapping[str, ClusterOutput]) -> None:
-    """What was warned of since the last time, each once, with the clusters that it is about."""
+    """What was warned of since the last time."""
+    for line in told_once((name, it) for name, own in clusters.items() for it in own.warnings):
+        output.warn(line)
+    for own in clusters.values():
+        own.warnings.clear()
+
+
+def tell_errors(output: Output, results: Mapping[str, Result]) -> None:
+    """What stopped any of them, but for a signal, which stopped all."""
+    stopped = {name: it for name, it in results.items() if it.outcome != "interrupted"}
+    for line in told_once((name, it.error) for name, it in stopped.items() if it.error):
+        output.error(line)
+
+
+def told_once(texts: Iterable[tuple[str, str]]) -> list[str]:
+    """Each text once, behind the names of all clusters that it is about."""
     of: dict[str, list[str]] = {}
-    for name, it in clusters.items():
-        for text in it.warnings:
-            of.setdefault(text, []).append(name)
-        it.warnings.clear()
-    for text, names in of.items():
-        output.warn(f"{some_of(names)}: {text}")
+    for name, text in texts:
+        of.setdefault(text, []).append(name)
+    return [f"{some_of(names)}: {printable(text)}" for text, names in of.items()]
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -66,15 +80,14 @@ def some_of(names: Sequence[str]) -> str:
 def lines_of_clusters(
     numbers: Sequence[str],
     words: Sequence[str],
-    rows: Iterable[tuple[str, Sequence[int], Sequence[str]]],
-    total: Sequence[int],
+    rows: Sequence[tuple[str, Sequence[int], Sequence[str]]],
 ) -> str:
     """A table: for each cluster its name, its `numbers` and its `words`, and below it the sum.
 
     Columns of numbers that are all 0 are left out, but for the first, and so are those without a
     word.
     """
-    rows = list(rows)
+    total = [sum(values[n] for _, values, _ in rows) for n in range(len(numbers))]
     kept = [n for n, number in enumerate(total) if number or n == 0]
     said = [n for n in range(len(words)) if any(texts[n] for _, _, texts in rows)]
     lines = [["", *(numbers[n] for n in kept), *(words[n] for n in said)]]

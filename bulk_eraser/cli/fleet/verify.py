@@ -8,7 +8,7 @@ from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
+from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
 from bulk_eraser.cli.options import OutputOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampsOptions
@@ -82,13 +82,11 @@ def _tell(output: Output, total: FleetResult) -> None:
         verdict = "not verified" if it.exit_code or it.error else "verified"
         rows.append((name, numbers, [verdict]))
     if rows:
-        sums = [sum(numbers) for numbers in zip(*(row[1] for row in rows), strict=True)]
         heads = ["erased", "not done", "in progress", "not sent", "unaccounted"]
-        output.result(lines_of_clusters(heads, [""], rows, sums))
+        output.result(lines_of_clusters(heads, [""], rows))
+    tell_errors(output, results)
     for name, it in results.items():
-        if it.error is not None:
-            ClusterOutput(output, name).error(printable(it.error))
-        elif why := what_is_open(it):
+        if it.error is None and (why := what_is_open(it)):
             output.result(f"{name} is not verified: {'; '.join(why)}")
     if total.error is not None:
         output.error(printable(total.error))

@@ -137,7 +137,7 @@ def test_sums_and_what_stopped():
 def test_columns_of_zeros_are_left_out():
     """The first one stays; long names are cut; the sum stands last."""
     rows = [("uk", [5, 0, 1], ["new"]), ("a name longer than it may be", [0, 0, 0], [""])]
-    table = lines_of_clusters(["sent", "held", "bad"], ["ledger"], rows, [5, 0, 1])
+    table = lines_of_clusters(["sent", "held", "bad"], ["ledger"], rows)
     assert table.split("\n") == [
         "                  sent  bad  ledger",
         "uk                   5    1  new",
