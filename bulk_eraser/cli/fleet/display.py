@@ -155,9 +155,10 @@ class FleetDisplay:
 
         self._look()
         lanes = list(self.lanes.values())
-        # Where not all have room, those that ended well are only counted.
+        # Where not all have room, those that ended well are only counted, and trouble comes first.
         if len(lanes) + 2 > height:
             lanes = [it for it in lanes if it.result is None or it.is_in_trouble]
+            lanes.sort(key=lambda it: not it.is_in_trouble)
         names = max((min(len(it.name), LONGEST_NAME) for it in lanes), default=0)
         digits = max((len(f"{it.to_send:,}") for it in lanes), default=1)
         rows = [self._line(it, names, digits)[:width] for it in lanes[: max(1, height - 2)]]

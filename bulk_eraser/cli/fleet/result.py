@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bulk_eraser.cli.fleet.text import some_of
 from bulk_eraser.errors import Attention, Result, severest
 
 __all__ = ["FleetResult", "add_up", "ending_of"]
 
+_SIGNAL = "interrupted"
 _ENDINGS = {"complete": "complete", "incomplete": "not finished"}
 
 
@@ -22,7 +24,7 @@ class FleetResult(Result):
 
 
 def add_up(total: FleetResult, results: Mapping[str, Result]) -> FleetResult:
-    """Fill in what the clusters come to; what the total has as an error stays."""
+    """Fill in what the clusters come to."""
     total.clusters = dict(results)
     counts, attention = Counter[str](), Counter[str]()
     for result in results.values():
@@ -35,14 +37,20 @@ def add_up(total: FleetResult, results: Mapping[str, Result]) -> FleetResult:
     total.exit_code = severest(it.exit_code for it in results.values())
     worst = next(it for it in results.values() if it.exit_code == total.exit_code)
     total.outcome = worst.outcome
-    if stopped := {name: it for name, it in results.items() if it.error is not None}:
-        if {it.outcome for it in stopped.values()} == {"interrupted"}:
-            total.error = worst.error
-        else:
-            how = ", ".join(f"{name} ({int(it.exit_code)})" for name, it in stopped.items())
-            of = f"{len(stopped)} of {len(results)} clusters"
-            total.error = f"{of} did not get to the end: {how}."
+    total.error = _what_stopped(results)
     return total
+
+
+def _what_stopped(results: Mapping[str, Result]) -> str | None:
+    """Why not all got to the end: a signal, which stopped all that were going on, and who stopped
+    for reasons of their own."""
+    failed = {name: it for name, it in results.items() if it.error is not None}
+    signals = [failed.pop(name).error for name, it in results.items() if it.outcome == _SIGNAL]
+    told = [it for it in signals[:1] if it]
+    if failed:
+        how = some_of([f"{name} ({int(it.exit_code)})" for name, it in failed.items()])
+        told.append(f"{len(failed)} of {len(results)} clusters did not get to the end: {how}.")
+    return " ".join(told) or None
 
 
 def ending_of(result: Result) -> str:

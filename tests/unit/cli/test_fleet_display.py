@@ -95,8 +95,10 @@ def test_how_one_ended_stays_in_its_line():
     assert lines[1].endswith("stopped (77)")
     assert lines[2].endswith("attention (3)")
     assert "3 of 3 ended" in lines[3]
-    # Where there is no room, those that ended well are left out.
+    # Where there is no room, those that ended well are left out, and trouble comes first.
     assert [line.split()[0] for line in rendered(shown, height=4)] == ["de", "se", "50%"]
+    de.result = None
+    assert [line.split()[0] for line in rendered(shown, height=4)] == ["se", "de", "50%"]
 
 
 def test_without_a_terminal_only_trouble_has_a_line():
@@ -132,6 +134,17 @@ def test_sums_and_what_stopped():
     assert (total.exit_code, total.outcome, total.counts["rejected"]) == (69, "stopped", 3)
     assert total.attention == [Attention("empty_key", 3)]
     assert total.error == "1 of 2 clusters did not get to the end: de (69)."
+    se = RunResult()
+    se.fail(Interrupted(2), begun=True)
+    total = add_up(FleetResult(), {"uk": uk, "de": de, "se": se})
+    assert (total.exit_code, total.outcome) == (69, "stopped")
+    assert total.error == (
+        "Stopped (Ctrl-C). What was done is recorded. 1 of 3 clusters did not get to the end: de "
+        "(69)."
+    )
+    total = add_up(FleetResult(), {"uk": uk, "se": se})
+    assert (total.exit_code, total.outcome) == (130, "interrupted")
+    assert total.error == "Stopped (Ctrl-C). What was done is recorded."
 
 
 def test_columns_of_zeros_are_left_out():
