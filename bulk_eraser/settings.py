@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 
-__all__ = ["RATES", "FailureLimit", "RunSettings", "must_be_within"]
+__all__ = ["MAX_CONCURRENCY", "RATES", "FailureLimit", "RunSettings", "must_be_within"]
 
 SHARE_FROM_KEYS = 100
 MAX_CONCURRENCY = 1024

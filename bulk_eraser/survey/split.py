@@ -7,7 +7,7 @@ all rows are looked at here once: each must be for a known cluster, or nothing i
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from bulk_eraser.errors import InputError, UsageError, lines_of
+from bulk_eraser.errors import InputError, lines_of
 from bulk_eraser.sources.columns import may_be_a_key
 from bulk_eraser.sources.reader import InputReader
 from bulk_eraser.sources.rows import RejectedRow
@@ -17,8 +17,25 @@ from bulk_eraser.wording import counted, printable, row_error
 __all__ = ["rows_by_cluster"]
 
 MOST_KINDS = 1000
+_NOTHING = "nothing"
+_TELL = 50_000
+"""Rows between two calls of `progress`."""
 MOST_TOLD = 5
 """Values that are named; if there are more, it is probably the wrong column."""
+
+
+class _Rows:
+    """How many rows there are of each kind, and the first lines of each."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self.lines: dict[str, list[int]] = {}
+
+    def note(self, kind: str, line: int) -> None:
+        self.count[kind] += 1
+        kept = self.lines.setdefault(kind, [])
+        if len(kept) < EXAMPLES:
+            kept.append(line)
 
 
 def rows_by_cluster(
@@ -32,53 +49,59 @@ def rows_by_cluster(
 
     Raises `InputError` where a row is for none of them, and what the reader raises.
     """
-    rows, lines = Counter[str](), dict[str, list[int]]()
-    lost, lost_lines = Counter[str](), dict[str, list[int]]()
-    last, number = None, 0
+    of_clusters, of_none, last = _Rows(), _Rows(), None
     for number, row in enumerate(reader.survey_rows(), 1):
         last = row.cluster
         if last is not None:
-            if len(rows) >= MOST_KINDS and last not in rows:  # memory stays bounded as well
-                raise InputError(
-                    f"{reader.file.name} has more than {MOST_KINDS:,} different values in the "
-                    f"column {printable(reader.asked.cluster_field or '')}, so it is not the one "
-                    "that names the clusters. Nothing was sent. Name that with cluster_field."
-                )
-            rows[last] += 1
-            _note(lines, last, row.line)
+            of_clusters.note(last, row.line)
         else:
-            why = row.error if isinstance(row, RejectedRow) else "no_cluster"
-            lost[why] += 1
-            _note(lost_lines, why, row.line)
-        if number % 50_000 == 0:
+            of_none.note(row.error if isinstance(row, RejectedRow) else _NOTHING, row.line)
+        if len(of_clusters.count) > MOST_KINDS:  # memory stays bounded as well
+            raise _wrong_column(reader, f"has more than {MOST_KINDS:,} different values")
+        if number % _TELL == 0:
             progress(number)
-    field = reader.asked.cluster_field
-    if reader.reading.key_field == field:
-        raise UsageError(f"The column {field} holds the customer keys, not the clusters.")
-    unknown = {name: count for name, count in rows.items() if name not in names}
-    if unknown or lost:
-        told = [_stranger(it, count, lines[it], names) for it, count in unknown.items()]
-        told += [_lost(why, count, lost_lines[why]) for why, count in lost.items()]
-        more = f"; and {counted(len(told) - MOST_TOLD, 'more kind')}" if told[MOST_TOLD:] else ""
-        raise InputError(
-            f"{reader.file.name} has rows that are for none of the clusters, by the column "
-            f"{printable(field or '')}: {'; '.join(told[:MOST_TOLD])}{more}. Nothing was sent. "
-            "Correct the rows, or add the cluster to the fleet file."
-        )
-    longer = [name for name in names if last and name != last and name.startswith(last)]
-    if reader.ends_within_a_row and longer and not allow_torn_end:
+    if reader.reading.key_field == reader.asked.cluster_field:
+        raise _wrong_column(reader, "is that of the customer keys")
+    told = [
+        _stranger(name, count, of_clusters.lines[name], names)
+        for name, count in of_clusters.count.items()
+        if name not in names
+    ]
+    told += [_lost(why, count, of_none.lines[why]) for why, count in of_none.count.items()]
+    if told:
+        raise _for_none(reader, told)
+    if reader.ends_within_a_row and last is not None and not allow_torn_end:
+        _must_be_whole(reader, last, names)
+    return of_clusters.count
+
+
+def _wrong_column(reader: InputReader, why: str) -> InputError:
+    field = printable(reader.asked.cluster_field or "")
+    return InputError(
+        f"The column {field} of {reader.file.name} {why}, so it is not the one that names the "
+        "clusters. Nothing was sent. Name that with cluster_field."
+    )
+
+
+def _for_none(reader: InputReader, told: list[str]) -> InputError:
+    more = f"; and {counted(len(told) - MOST_TOLD, 'more kind')}" if told[MOST_TOLD:] else ""
+    field = printable(reader.asked.cluster_field or "")
+    return InputError(
+        f"{reader.file.name} has rows that are for none of the clusters, by the column {field}: "
+        f"{'; '.join(told[:MOST_TOLD])}{more}. Nothing was sent. Correct the rows, or add the "
+        "cluster to the fleet file."
+    )
+
+
+def _must_be_whole(reader: InputReader, last: str, names: Collection[str]) -> None:
+    """Raises `InputError` if the very last name may be the beginning of another one."""
+    longer = next((name for name in names if name != last and name.startswith(last)), None)
+    if longer is not None:
         raise InputError(
             f"{reader.file.name} may be cut off: its last row has no line end, and is for "
-            f"{printable(last or '')}, which may be the beginning of {longer[0]}. Nothing was "
-            'sent. Get the whole file; if it is whole, say allow = ["torn_end"] in the fleet file.'
+            f"{printable(last)}, which may be the beginning of {longer}. Nothing was sent. Get the "
+            'whole file; if it is whole, say allow = ["torn_end"] in the fleet file.'
         )
-    return rows
-
-
-def _note(lines: dict[str, list[int]], of: str, line: int) -> None:
-    kept = lines.setdefault(of, [])
-    if len(kept) < EXAMPLES:
-        kept.append(line)
 
 
 def _stranger(value: str, count: int, lines: list[int], names: Collection[str]) -> str:
@@ -95,6 +118,6 @@ def _plain(name: str) -> str:
 
 
 def _lost(why: str, count: int, lines: list[int]) -> str:
-    if why == "no_cluster":
+    if why == _NOTHING:
         return f"nothing, {lines_of(lines, count)}"
     return f"{counted(count, 'row')} too broken to tell: {row_error(why, lines, count)}"

@@ -579,6 +579,10 @@ async def test_few_files_lower_the_concurrency_of_each(
     assert "only 130 files may be open, so concurrency is at most 3 per cluster" in ended.err
     for n in range(3):
         assert desk.ledger(ledger_of(n)).of("run_started")[0]["settings"]["concurrency"] == 3
+    fleet_file(desk, api_key, three, above="concurrency = 99999999999")
+    beyond = await run(desk)
+    assert beyond.code == 2
+    assert "--concurrency must be between 1 and 1,024" in beyond.err
 
 
 async def test_progress_has_a_line_for_each(

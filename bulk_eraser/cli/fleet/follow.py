@@ -1,13 +1,14 @@
 """`bulk-eraser fleet follow`: ask for the status of every job that is due, in many clusters."""
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from bulk_eraser.cli.bundles import command
 from bulk_eraser.cli.ending import as_error, as_typed, command_of, conclude
-from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
+from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up, ending_of
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
 from bulk_eraser.cli.fleet.together import carry_out_together, leave_proofs, most_at_a_time
@@ -43,7 +44,6 @@ class FleetFollowResult(FleetResult):
 class _Pursued:
     """A ledger that is locked and read, and how to ask about its jobs."""
 
-    cluster: Cluster
     follow: Follow
     api_key: str
     proofs: Proofs
@@ -65,28 +65,18 @@ def follow(which: FleetOptions, given: AskingOptions, told: VerboseOutputOptions
     def work() -> FleetFollowResult:
         fleet = read_fleet(which)
         with ExitStack() as opened:
-            most = most_at_a_time(fleet.clusters, output)
-            pursued: list[_Pursued] = []
-            for cluster in fleet.clusters:
-                try:
-                    pursued.append(_opened(cluster, given, most, told, opened))
-                except Interrupted:
-                    raise
-                except Exception as error:  # a bug as well: it says nothing of the others
-                    failed = result.clusters[cluster.name] = FollowResult(ledger=cluster.ledger)
-                    failed.fail(as_error(error))
-            outputs = {it.cluster.name: it.output for it in pursued}
+            pursued = _all_opened(fleet, given, told, result, opened)
+            outputs = {name: it.output for name, it in pursued.items()}
             tell_warnings(output, outputs)
-            by_name = {it.cluster.name: it for it in pursued}
             asked = carry_out_together(
-                {name: it.follow.due for name, it in by_name.items()},
-                lambda name, observe, signals: by_name[name].follow.carry_out(
-                    by_name[name].api_key, observe, signals
+                {name: it.follow.due for name, it in pursued.items()},
+                lambda name, observe, signals: pursued[name].follow.carry_out(
+                    pursued[name].api_key, observe, signals
                 ),
-                lambda name: FollowResult(ledger=by_name[name].cluster.ledger),
+                _not_asked(fleet),
                 output,
             )
-            for name, it in by_name.items():
+            for name, it in pursued.items():
                 leave_proofs(it.proofs, it.output, it.follow.run_started, asked[name])
             tell_warnings(output, outputs)
         results = result.clusters | asked
@@ -95,6 +85,32 @@ def follow(which: FleetOptions, given: AskingOptions, told: VerboseOutputOptions
 
     tell = in_a_step("fleet follow", partial(_tell, given), STATUS_MEANINGS)
     return conclude(output, result, work, tell, tell)
+
+
+def _not_asked(fleet: Fleet) -> Callable[[str], FollowResult]:
+    ledgers = {it.name: it.ledger for it in fleet.clusters}
+    return lambda name: FollowResult(ledger=ledgers[name])
+
+
+def _all_opened(
+    fleet: Fleet,
+    given: AskingOptions,
+    told: VerboseOutputOptions,
+    result: FleetFollowResult,
+    opened: ExitStack,
+) -> dict[str, _Pursued]:
+    """Those that can be asked about; why the others cannot be is their result."""
+    most = most_at_a_time(fleet.clusters, told.output())
+    pursued: dict[str, _Pursued] = {}
+    for cluster in fleet.clusters:
+        try:
+            pursued[cluster.name] = _opened(cluster, given, most, told, opened)
+        except Interrupted:
+            raise
+        except Exception as error:  # a bug as well: it says nothing of the others
+            failed = result.clusters[cluster.name] = FollowResult(ledger=cluster.ledger)
+            failed.fail(as_error(error))
+    return pursued
 
 
 def _opened(
@@ -121,7 +137,7 @@ def _opened(
     warn_of_version(settings.api_version, output)
     pursued = Follow(request, settings, ledger)
     describe(pursued, output, verbose=told.verbose)
-    return _Pursued(cluster, pursued, api_key, proofs, output)
+    return _Pursued(pursued, api_key, proofs, output)
 
 
 def _summed(

@@ -192,31 +192,24 @@ def _surveyed(
 
     def survey(cluster: Cluster) -> "Run":
         it = by_name[cluster.name]
-        run = opened.enter_context(
-            closing(
-                prepare(
-                    it.request,
-                    it.settings,
-                    dry_run=given.dry_run,
-                    progress=output.survey_progress,
-                )
-            )
-        )
+        progress = output.survey_progress
+        run = prepare(it.request, it.settings, dry_run=given.dry_run, progress=progress)
+        opened.enter_context(closing(run))
         shared.must_be_those_of(run.survey)
         describe(run, it.output, why_rejected=True, verbose=told.verbose)
         warn_of_target(it.settings.target, it.output)
         warn_of_version(it.settings.api_version, it.output)
         return run
 
-    clusters = [it.cluster for it in asked]
     try:
-        surveyed = for_each(clusters, survey, output, result, _not_run)
+        clusters = [it.cluster for it in asked]
+        runs = dict(zip(by_name, for_each(clusters, survey, output, result, _not_run), strict=True))
     finally:
         tell_warnings(output, {name: it.output for name, it in by_name.items()})
-    surveys = [run.survey for run in surveyed]
+    surveys = [run.survey for run in runs.values()]
     for text in unknown_holds([it.hold_list for it in surveys if it.facts().cluster]):
         output.warn(text)
-    return dict(zip(by_name, surveyed, strict=True))
+    return runs
 
 
 def _execute(

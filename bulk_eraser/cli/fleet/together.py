@@ -14,6 +14,7 @@ from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.lifecycle import Observe
 from bulk_eraser.sending.request import FollowResult, RunResult
 from bulk_eraser.sending.signals import Signals
+from bulk_eraser.settings import MAX_CONCURRENCY
 
 __all__ = ["carry_out_together", "leave_proofs", "most_at_a_time"]
 
@@ -26,7 +27,9 @@ def most_at_a_time(clusters: Sequence[Cluster], output: Output) -> int:
 
     Raises `ConfigurationError` where not even one of each would have room.
     """
-    wanted = [cluster.of(PaceOptions).concurrency for cluster in clusters]
+    # What is out of bounds is refused later, with a sentence.
+    asked = (cluster.of(PaceOptions).concurrency for cluster in clusters)
+    wanted = [min(max(1, number), MAX_CONCURRENCY) for number in asked]
     others = OTHER_FILES * len(clusters)
     room = room_for_files(others + sum(wanted))
     each = max(wanted)
