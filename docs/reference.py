@@ -259,7 +259,8 @@ FIELDS = {
     "signer": "the name in its signature; null without one",
     "signature": "`good`, `unchecked` without `--signed-by`, or null if there is none",
     "stamp": "its time stamp's `state` (`good` or `unchecked`), `time` and `why`; null without one",
-    "clusters": "name of a cluster → the object that the command for a single one prints",
+    "clusters": "name of a cluster → the object that the command for a single one prints; its "
+    "`next` is null, for there is one for all of them",
     "fleet.counts": "sums of the `counts` (`verify`: of the `states`) of all clusters",
     "fleet.deadlines": "sums of the `deadlines` of all clusters",
     "fleet.next_check_at": "when the next job of any of them is due (UTC)",
@@ -284,8 +285,8 @@ def command_of(name: str) -> click.Command:
     """By the words that are typed: `fleet run` is one of the commands of `fleet`."""
     command: click.Command | None = app
     for word in name.split():
-        assert isinstance(command, click.Group)
-        command = command.get_command(click.Context(command), word)
+        is_group = isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word) if is_group else None
     if command is None:
         raise KeyError(name)
     return command

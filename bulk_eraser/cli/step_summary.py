@@ -100,7 +100,7 @@ def _level(result: Result) -> str:
 
 
 def _ending(command: str, result: Result) -> str:
-    if command == "verify" and result.outcome in ("complete", "incomplete"):
+    if command.split()[-1] == "verify" and result.outcome in ("complete", "incomplete"):
         return "verified" if result.exit_code == ExitCode.COMPLETE else "not verified"
     words = {"complete": "reached its end", "incomplete": "not finished"}
     if result.outcome == "complete" and result.exit_code:

@@ -12,12 +12,13 @@ from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_er
 from bulk_eraser.cli.options import OutputOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.proofs import StampsOptions
+from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.cli.verify import VerifyOptions, request_of
 from bulk_eraser.cli.verify_text import what_is_open
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.verification import verify as verify_ledgers
 from bulk_eraser.evidence.verify_request import VerifyResult
-from bulk_eraser.wording import printable
+from bulk_eraser.wording import STATE_MEANINGS, printable
 
 __all__ = ["verify"]
 
@@ -68,7 +69,8 @@ def verify(which: FleetVerifyOptions, told: OutputOptions) -> int:
         for_each_ledger(read_fleet(which), result, VerifyResult, look)
         return result
 
-    return conclude(output, result, work, _tell, _tell)
+    tell = in_a_step("fleet verify", _tell, STATE_MEANINGS)
+    return conclude(output, result, work, tell, tell)
 
 
 def _tell(output: Output, total: FleetResult) -> None:
