@@ -29,6 +29,7 @@ from bulk_eraser.cli.sending import RecordOptions, SendingOptions
 from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, Interrupted, UsageError
+from bulk_eraser.sources.remote import is_remote
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.wording import printable
 
@@ -229,7 +230,8 @@ def _located(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
     folder, located = os.path.dirname(path), {}
     for key, value in table.items():
         parameter = _KEYS[key]
-        if parameter.metavar in _PATHS and isinstance(value, str) and value not in ("", "-"):
+        is_path = parameter.metavar in _PATHS and isinstance(value, str) and value not in ("", "-")
+        if is_path and not is_remote(value):
             value = os.path.normpath(os.path.join(folder, value))
         located[str(parameter.name)] = value
     return located

@@ -55,6 +55,8 @@ def test_each_has_the_options_of_a_run(fleet: Any, tmp_path: Path, monkeypatch: 
     assert (uk.of(PaceOptions).rate, de.of(PaceOptions).rate) == (7.5, 20)
     assert uk.of(PaceOptions).concurrency == PaceOptions().concurrency
     assert uk.source.input_path == os.path.join(folder, "uk.csv")
+    elsewhere = fleet(UK.replace("uk.csv", "s3://bucket/uk.csv"))
+    assert of(elsewhere, "uk").source.input_path == "s3://bucket/uk.csv"
     assert uk.source.exclude == os.path.join(folder, "hold", "list.csv")
     assert (uk.ledger, de.ledger) == ("/elsewhere/uk.ndjson", f"{folder}/de.ledger.ndjson")
     assert uk.source.allow == (Allow.DATES,)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bulk_eraser.errors import InputError
@@ -49,7 +51,14 @@ def as_xlsx(rows: list[tuple[str, str]]) -> bytes:
     return file.getvalue()
 
 
-FORMATS = {"csv": as_csv, "ndjson": as_ndjson, "xlsx": as_xlsx}
+def as_parquet(rows: list[tuple[str, str]]) -> bytes:
+    keys, shops = zip(*rows, strict=True)
+    file = io.BytesIO()
+    pq.write_table(pa.table({"customerKey": keys, "shop": shops}), file)
+    return file.getvalue()
+
+
+FORMATS = {"csv": as_csv, "ndjson": as_ndjson, "xlsx": as_xlsx, "parquet": as_parquet}
 
 
 def reader(path: Path, cluster: str | None = None, **reading: Any) -> InputReader:
@@ -68,7 +77,7 @@ def test_each_reads_its_own_rows(write: Write, format_: str):
     makes no duplicate."""
     path = write(FORMATS[format_](ROWS), f"keys.{format_}")
     assert split_of(path) == {"uk": 3, "de": 3}
-    first = 1 if format_ == "ndjson" else 2
+    first = 1 if format_ in ("ndjson", "parquet") else 2
     for name, lines, keys in (
         ("uk", [0, 4, 5], ["C-1", "C-3", "C-1"]),
         ("de", [1, 2, 3], ["C-2", None, "C-1"]),
