@@ -4,7 +4,6 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from bulk_eraser.cli.options import (
     warn_of_version,
 )
 from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.planned import login_name
+from bulk_eraser.cli.planned import author_of, login_name
 from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import Attention, ExitCode, Result
@@ -30,7 +29,7 @@ from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.sources.file import InputFile
 from bulk_eraser.survey.checks import Intake, must_be_usable, survey_of
 from bulk_eraser.survey.decision import Action
-from bulk_eraser.survey.plan import Author, Plan, made_from, must_be_free, write_plan
+from bulk_eraser.survey.plan import Plan, made_from, must_be_free, write_plan
 from bulk_eraser.survey.survey import Survey
 from bulk_eraser.wording import counted, printable
 
@@ -174,8 +173,6 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
 
 def plan_made(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
     """What is written down of a decided survey."""
-    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    login = login_name().encode(errors="replace").decode()
     return made_from(
         survey,
         intake,
@@ -183,7 +180,7 @@ def plan_made(plan: NewPlan, survey: Survey, intake: Intake) -> Plan:
         plan.api_version,
         path=plan.path,
         tool=f"bulk-eraser {__version__}",
-        author=Author(plan.made_by, login, made_at),
+        author=author_of(plan.made_by),
     )
 
 

@@ -4,15 +4,16 @@ import getpass
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from bulk_eraser.cli.options import InputOptions, TargetOptions
 from bulk_eraser.cli.output import Output
 from bulk_eraser.elevate.endpoints import ApiVersion
-from bulk_eraser.survey.plan import PlanFile, Said
+from bulk_eraser.survey.plan import Author, PlanFile, Said
 from bulk_eraser.wording import printable, time_in_words
 
-__all__ = ["as_planned", "login_name", "tell_of_plan"]
+__all__ = ["as_planned", "author_of", "login_name", "tell_of_plan"]
 
 
 def login_name() -> str:
@@ -21,6 +22,13 @@ def login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without a name for its user
         return f"uid {os.getuid()}"
+
+
+def author_of(made_by: str | None) -> Author:
+    """Of a plan that is made now; `made_by` if somebody else than who is logged in is named."""
+    login = login_name().encode(errors="replace").decode()
+    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Author(made_by or login, login, made_at)
 
 
 def as_planned(
@@ -47,7 +55,7 @@ def as_planned(
         received_format=reading.received_format,
         reference_field=reading.reference_field,
         allow=plan.plan.allow,
-        shard=f"{shard.index}/{shard.of}" if (shard := plan.plan.shard) else None,
+        shard=f"{shard.index}/{shard.of}" if (shard := plan.plan.shard) else source.shard,
         exclude=source.exclude if source.said_by("exclude") else plan.hold_list_path,
     )
     where = plan.target

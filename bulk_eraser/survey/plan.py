@@ -207,6 +207,8 @@ class PlanFile(msgspec.Struct, frozen=True):
                 return set(value) <= set(planned)
             case "hold_list":  # another name is no difference; its bytes are compared later
                 return (value is None) == (planned is None)
+            case "shard":  # a plan of the whole input may be carried out shard by shard
+                return planned in (None, value)
         return bool(value == planned)
 
     def must_match(self, survey: Survey) -> None:
@@ -221,9 +223,13 @@ class PlanFile(msgspec.Struct, frozen=True):
         hold = survey.hold_list
         if (hold and hold.sha256) != (plan.hold_list and plan.hold_list.sha256):
             differences.append("the hold list was changed since, or is another one")
-        differences += _unequal("number of keys", plan.keys, _keys_of(survey))
-        if not differences and survey.keys_sha256() != plan.keys_sha256:
-            differences.append("its keys_sha256 is that of other keys, or of another order")
+        if plan.shard is None and survey.part is not None:
+            # One shard of a plan for all: the same bytes, read alike and with the same holds.
+            differences += _unequal("number of keys of the whole", plan.input.keys, facts.keys)
+        else:
+            differences += _unequal("number of keys", plan.keys, _keys_of(survey))
+            if not differences and survey.keys_sha256() != plan.keys_sha256:
+                differences.append("its keys_sha256 is that of other keys, or of another order")
         self._must_be_none(differences)
 
     def _must_be_none(self, differences: list[str]) -> None:

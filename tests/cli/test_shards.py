@@ -257,7 +257,8 @@ async def test_gates_look_at_all_rows(desk: Any, service: Any, keys: list[str]):
 
 
 async def test_a_plan_carries_the_shard(desk: Any, service: Any, keys: list[str]):
-    """`run --plan` runs the shard that was checked; another one that is said besides is refused."""
+    """`run --plan` runs the shard that was checked; another one that is said besides is refused. A
+    plan of the whole input is carried out shard by shard, of the same input only."""
     source = desk.csv(keys[:40])
     target = ("--base-url", service.origin)
     await desk.check(source, "--shard", "2/3", "--plan", "plan.json", *target)
@@ -265,14 +266,21 @@ async def test_a_plan_carries_the_shard(desk: Any, service: Any, keys: list[str]
     plan = json.loads((desk.folder / "plan.json").read_text())
     mine = own(source, 2, 3)
     assert (plan["shard"], plan["keys"]) == ({"index": 2, "of": 3}, len(mine.rows))
-    for file, shard in (("plan.json", "1/3"), ("whole.json", "2/3")):
-        ended = await desk.call("run", "--plan", file, "--shard", shard, "--json")
-        assert ended.code == 2
-        assert "--shard says" in ended.json["error"]
+    ended = await desk.call("run", "--plan", "plan.json", "--shard", "1/3", "--json")
+    assert ended.code == 2
+    assert "--shard says" in ended.json["error"]
     ended = await desk.call("run", "--plan", "plan.json", "--json", "--rate", "0")
     assert ended.code == 0
     desk.reconcile(mine, ended, service, shared=True, name=name(2, 3))
     assert set(service.per_key) == {key for _, key in mine.rows}
+    of_whole = ("--plan", "whole.json", "--shard", "1/3", "--json", "--rate", "0")
+    ended = await desk.call("run", *of_whole)
+    assert ended.code == 0
+    desk.reconcile(own(source, 1, 3), ended, service, shared=True, name=name(1, 3))
+    changed = desk.csv(keys[:41])
+    ended = await desk.call("run", changed, "--plan", "whole.json", "--shard", "3/3", "--json")
+    assert ended.code == 2
+    assert "the input was changed since" in ended.json["error"]
 
 
 async def test_a_shard_is_that_of_the_key_not_of_its_pseudonym(
