@@ -8,13 +8,17 @@ from typing import IO
 
 import msgspec
 
-__all__ = ["replacing", "write_document", "write_whole"]
+__all__ = ["content_of", "replacing", "write_document", "write_whole"]
 
 
 def write_document(path: str, document: msgspec.Struct) -> None:
     """Put the file there as JSON, mode 0644, in place of what was there. Raises `OSError`."""
-    content = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-    write_whole(path, content, 0o644)
+    write_whole(path, content_of(document), 0o644)
+
+
+def content_of(document: msgspec.Struct) -> bytes:
+    """What such a file holds."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def write_whole(path: str, content: bytes, mode: int) -> None:

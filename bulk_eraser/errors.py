@@ -9,6 +9,7 @@
     ├── TemporaryFolderFull    74  nor the temporary folder
     ├── OutputWriteError       74  nor the folder for the results of an export
     ├── LedgerBusy             75  another process writes this ledger
+    ├── EngineLost             75  what runs the shards is gone
     ├── ContractBroken         76  the service breaks the contract for every key
     ├── CredentialsRefused     77  401, 403
     ├── ConfigurationError     78  no API key, plain http to a remote host, too little memory
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigurationError",
     "ContractBroken",
     "CredentialsRefused",
+    "EngineLost",
     "ExitCode",
     "InputError",
     "Interrupted",
@@ -154,6 +156,12 @@ class OutputWriteError(BulkEraserError):
 
 class LedgerBusy(BulkEraserError):
     """Another process holds the ledger's lock."""
+
+    exit_code = ExitCode.NOT_FINISHED
+
+
+class EngineLost(BulkEraserError):
+    """The scheduler of the shards, or every worker, is gone; the ledgers are in order."""
 
     exit_code = ExitCode.NOT_FINISHED
 

@@ -24,6 +24,7 @@ from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.status import FleetStatusResult
 from bulk_eraser.cli.pseudonymize import Converted
 from bulk_eraser.cli.seal import SealResult
+from bulk_eraser.cli.shards_result import ShardsResult
 from bulk_eraser.cli.status import Batch, StatusResult
 from bulk_eraser.cli.verify_certificate import CheckedResult
 from bulk_eraser.errors import ExitCode
@@ -215,6 +216,11 @@ FIELDS = {
     "sealed": "for each ledger of a seal: `ledger`, the sealed `head`, which `commit` that is "
     "(null if it is none), and the `commits_after` and `lines_after` it",
     "seal.seal": "path of the seal",
+    "shards.seal": "path of the seal; null if it was not written, as after Ctrl-C",
+    "shards.head": "digest over the seal, to be kept elsewhere",
+    "shards.shards": "of each shard: `index`, `of`, `ledger`, how many `attempts` were begun, and "
+    "of the last one its `worker`, `exit_code`, `error`, `outcome`, `counts`, `requests`, "
+    "`elapsed_s` and `head`; null where nothing was heard of it",
     "seal.head": "digest over the seal, to be kept elsewhere",
     "seal.ledgers": "what the seal says of each ledger: `ledger`, `head`, `commits`, `lines`, "
     "`bytes`, `shard`, `input_sha256`, and `counts` of its last run with an input",
@@ -270,6 +276,7 @@ FIELDS = {
     "lines": "lines of the new ledger, with its commits",
 }
 """What a field of a --json object is, in all commands or in the one before the dot."""
+ABOUT_SHARDS = "With `--shards` it has these as well, and no `ledger`:"
 ABOUT_EXPORTS = "On the ledger of an export it has these as well, and other `counts`:"
 ABOUT_OPTIONS = (
     "`bulk-eraser --help` and `bulk-eraser COMMAND --help` show the same. An option can also be "
@@ -430,6 +437,11 @@ def _command_markdown(name: str) -> list[str]:
     if name in RESULTS:
         lines += [f"With `--json`, `{name}` prints one object:", ""]
         lines += _table(("field", "type", "meaning"), fields_of(RESULTS[name], name))
+    if name == "run":
+        lines += [*_wrapped(ABOUT_SHARDS), ""]
+        of_all = {each.name for each in fields(RunResult)} - {"head"}
+        several = (row for row in fields_of(ShardsResult, "shards") if row[0][1:-1] not in of_all)
+        lines += _table(("field", "type", "meaning"), several)
     if name == "follow":
         lines += [*_wrapped(ABOUT_EXPORTS), ""]
         of_both = {each.name for each in fields(FollowResult)} - {"counts"}

@@ -13,7 +13,7 @@ it: the fields become its options and arguments, and what was given comes back a
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
@@ -57,6 +57,20 @@ class Bundle:
     def said_by(self, name: str) -> str | None:
         """What says it, the option or the variable; None if nothing does."""
         return _option_name(name) if name in self.typed else self.variables.get(name)
+
+    def arguments(self, but: Collection[str] = ()) -> list[str]:
+        """The options that were said, as they would be typed, without the fields of `but`."""
+        words: list[str] = []
+        for each in fields(self):
+            if _MAKE not in each.metadata or each.name in but or not self.said_by(each.name):
+                continue
+            value, name = getattr(self, each.name), _option_name(each.name)
+            if isinstance(value, bool):
+                words += [name] * value
+            else:
+                for one in value if isinstance(value, tuple) else (value,):
+                    words += [name, str(one)]
+        return words
 
 
 # ── one option ──────────────────────────────────────────────────────────────────────────────────

@@ -40,15 +40,23 @@ class Consent(Enum):
     ASK = auto()
 
 
-def describe(run: "Run", output: Output, *, why_rejected: bool, verbose: bool) -> None:
+def describe(
+    run: "Run", output: Output, *, why_rejected: bool, verbose: bool, ledgers: str | None = None
+) -> None:
     """What the survey found, what the ledger knows, what this run will do.
 
     `why_rejected`: with the reasons for rejected rows, which the run's ending has as well.
+    `ledgers` is what to call them where each shard has its own.
     """
     describe_input(run.survey, output, why_rejected=why_rejected)
     if run.request.plan is not None:
         tell_of_plan(run.request.plan, output)
-    _describe_ledger(run, output)
+    if ledgers is None and (kind := network_file_system(run.file.path)):
+        output.warn(
+            f"the ledger is on a network file system ({kind}), where its lock may not keep another "
+            "machine out. Do not run the same batch on two machines."
+        )
+    _describe_ledger(run, output, ledgers or f"Ledger {run.file.path}")
     if waiting := run.survey.count(action=Action.AWAIT):
         keys = counted(waiting, "key")
         output.say(f"{keys} not sent in this run: not downloaded by the export that is named")
@@ -123,22 +131,17 @@ def _what_is_done(run: "Run") -> str:
     )
 
 
-def _describe_ledger(run: "Run", output: Output) -> None:
-    file, survey = run.file, run.survey
-    if kind := network_file_system(file.path):
-        output.warn(
-            f"the ledger is on a network file system ({kind}), where its lock may not keep another "
-            "machine out. Do not run the same batch on two machines."
-        )
-    if not file.exists:
-        output.say(f"Ledger {printable(file.path)}: new")
+def _describe_ledger(run: "Run", output: Output, name: str) -> None:
+    survey = run.survey
+    if not (run.file.exists or run.request.earlier):
+        output.say(f"{printable(name)}: new")
         return
     refused = survey.count(action=Action.KEEP, state=KeyState.REFUSED)
     failed = survey.count(action=Action.KEEP, state=KeyState.JOB_FAILED)
     settled = survey.count(action=Action.KEEP) - refused - failed
     have = "has" if settled == 1 else "have"
     output.say(
-        f"Ledger {printable(file.path)}: continuing; {counted(settled, 'key')} already {have} "
+        f"{printable(name)}: continuing; {counted(settled, 'key')} already {have} "
         f"{a_job_of(run.request.kind)}"
     )
     before = run.facts.last_input

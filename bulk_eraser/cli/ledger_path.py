@@ -9,7 +9,7 @@ from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
 from bulk_eraser.sources.remote import is_remote
 
-__all__ = ["LEDGER_SUFFIX", "ledger_must_be_on_disk", "ledger_path_of"]
+__all__ = ["LEDGER_SUFFIX", "ledger_must_be_on_disk", "ledger_path_of", "stem_of_ledger"]
 
 LEDGER_SUFFIX = ".ledger.ndjson"
 REHEARSAL_SUFFIX = ".rehearsal.ndjson"
@@ -60,7 +60,12 @@ def ledger_path_of(
         ledger = stem + _part_of_a_sheet(reader) + part + suffix
     if not rehearse:
         return ledger
-    return ledger.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson") + REHEARSAL_SUFFIX
+    return stem_of_ledger(ledger) + REHEARSAL_SUFFIX
+
+
+def stem_of_ledger(path: str) -> str:
+    """The path of a ledger without the endings that they have."""
+    return path.removesuffix(LEDGER_SUFFIX).removesuffix(".ndjson")
 
 
 def _part_of_a_sheet(reader: InputReader) -> str:

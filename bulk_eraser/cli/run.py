@@ -5,6 +5,7 @@ from functools import partial
 
 from bulk_eraser.cli.bundles import argument, command, flag, option
 from bulk_eraser.cli.consent import Consent
+from bulk_eraser.cli.dask_cluster import LOCAL
 from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.options import InputOptions, PaceOptions, TargetOptions, VerboseOutputOptions
 from bulk_eraser.cli.planned import as_planned
@@ -20,6 +21,8 @@ from bulk_eraser.cli.sending import (
     tell,
 )
 from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions
+from bulk_eraser.cli.several import Given, SeveralOptions, several_of
+from bulk_eraser.cli.shards_result import ShardsResult
 from bulk_eraser.cli.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import UsageError
@@ -87,6 +90,7 @@ def run(
     stamped: StampOptions,
     pace: PaceOptions,
     service: ServiceOptions,
+    several: SeveralOptions,
     told: VerboseOutputOptions,
 ) -> int:
     """Create a removal job for every customer key in INPUT. Run it again to continue.
@@ -104,6 +108,8 @@ def run(
             asked, where = source, target
         else:
             raise UsageError("No INPUT given. Name the file with the customer keys, or use --plan.")
+        said = Given(asked, given, recorded, stamped, pace, service)
+        shards = several_of(several, said) if several.is_asked_for else None
         rehearsal = Target(REHEARSAL, "", cluster=False)
         settings = settings_of(
             given,
@@ -114,8 +120,9 @@ def run(
             simulated=given.rehearse,
         )
         is_sent = not (given.rehearse or given.dry_run)
+        is_here = shards is None or shards.dask == LOCAL
         how = HowToRun(
-            api_key=service.api_key(output) if is_sent else SIMULATED_KEY,
+            api_key=service.api_key(output) if is_sent and is_here else SIMULATED_KEY,
             consent=consent_of(given),
             follow_options=follow_options(where, service),
             proofs=stamped.proofs(recorded.receipt, service),
@@ -139,11 +146,16 @@ def run(
             after_export=given.after_export,
             no_after_export=given.no_after_export,
         )
-        return execute(request, settings, how, output)
+        if shards is None:
+            return execute(request, settings, how, output)
+        from bulk_eraser.cli.run_several import run_several  # not needed by most runs
+
+        return run_several(shards.beside(request.ledger_path), request, settings, said, how, output)
 
     tell_how = partial(tell, JobKind.REMOVAL, given, source.input_path, is_rehearsal=given.rehearse)
     told_ = in_a_step("run", tell_how, labels_of(JobKind.REMOVAL))
-    return conclude(output, RunResult(ledger=recorded.ledger), work, told_, told_)
+    before = ShardsResult() if several.is_asked_for else RunResult(ledger=recorded.ledger)
+    return conclude(output, before, work, told_, told_)
 
 
 def consent_of(given: RemovalOptions) -> Consent:

@@ -313,8 +313,8 @@ def tell(
             requests = counted(result.requests, "request")
             repeated = f", including {counted(result.retries, 'retry')}" if result.retries else ""
             output.result(f"  {requests} in {duration(result.elapsed_s)}{repeated}")
-    if result.head is not None:
-        output.say(f"Ledger {printable(result.ledger or '')}, head {result.head}")
+    if result.head is not None and result.ledger is not None:
+        output.say(f"Ledger {printable(result.ledger)}, head {result.head}")
     if given.dry_run and result.error is None:
         return
     if result.attention:

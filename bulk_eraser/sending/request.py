@@ -1,5 +1,6 @@
 """What is asked of a run or a follow, and what came of it: plain values, without the machinery."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -10,6 +11,7 @@ from bulk_eraser.ledger.probes import Probes
 from bulk_eraser.records import ExportFacts
 from bulk_eraser.sending.counts import COUNTS
 from bulk_eraser.sending.deadlines import Calendar
+from bulk_eraser.shard import Part
 from bulk_eraser.survey.checks import Intake
 from bulk_eraser.survey.plan import PlanFile
 
@@ -40,7 +42,8 @@ class RunRequest:
     its results are to be put. `no_hold_list` says that none is meant, `is_same_batch` that the
     input belongs to the ledger even if they share no key, `is_ok_if_rejected` that rejected rows
     alone are no failure. `after_export` is the path of an export's ledger: only what is exported
-    there is sent; `no_after_export` says that none is meant."""
+    there is sent; `no_after_export` says that none is meant. `earlier` are ledgers that are not
+    written, but whose keys are known, each with the part of the input that it must be of."""
 
     intake: Intake
     ledger_path: str
@@ -54,6 +57,7 @@ class RunRequest:
     export: ExportFacts | None = None
     after_export: str | None = None
     no_after_export: bool = False
+    earlier: Mapping[str, Part | None] = field(default_factory=dict)
 
     @property
     def kind(self) -> JobKind:

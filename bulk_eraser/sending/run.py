@@ -32,12 +32,8 @@ from bulk_eraser.sending.request import RunRequest, RunResult
 from bulk_eraser.sending.signals import Signals
 from bulk_eraser.sending.suiting import (
     must_be_the_same_batch,
-    must_be_the_same_cluster,
-    must_be_the_same_shard,
-    must_be_the_same_target,
-    must_have_jobs_of_this_kind,
+    must_belong,
     must_keep_no_key,
-    must_name_keys_alike,
 )
 from bulk_eraser.settings import RunSettings
 from bulk_eraser.simulator.faults import FaultRates
@@ -283,25 +279,17 @@ def prepare(
     intake, plan = request.intake, request.plan
     with ExitStack() as opened:  # whatever refuses the run, Ctrl-C as well, all is given back
         history = opened.enter_context(closing(KeyHistory()))
+        # What can be told from ledgers alone comes before the input is read, which takes longer.
+        had = [_facts_of_earlier(path, history, request, settings) for path in request.earlier]
         facts = LedgerFacts()
         file = LedgerFile(request.ledger_path, [facts, history], readonly=dry_run)
         opened.callback(file.close)
-        # What can be told from the ledger alone comes before the input is read, which takes longer.
-        must_have_jobs_of_this_kind(file, facts, request)
-        must_be_the_same_target(file, facts, settings)
-        must_name_keys_alike(file, facts, intake.naming)
-        must_be_the_same_shard(file, facts, intake.part)
-        must_be_the_same_cluster(file, facts, intake.reader.asked.cluster)
-        if facts.had_hold_list and not intake.hold_list and not request.no_hold_list:
-            raise UsageError(
-                "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
-                "use --no-exclude if nobody is on hold any more."
-            )
-        if facts.had_after_export and not request.after_export and not request.no_after_export:
-            raise UsageError(
-                "Earlier runs of this ledger sent only keys that were exported. Name the export "
-                "again with --after-export, or use --no-after-export to send all of them."
-            )
+        must_belong(file, facts, request, settings, intake.part)
+        had.append(facts)
+        if any(it.had_hold_list for it in had) and not intake.hold_list:
+            _must_want_no_hold_list(request)
+        if any(it.had_after_export for it in had) and not request.after_export:
+            _must_want_all(request)
         exported = None
         if request.after_export is not None:
             exported = ExportedKeys(request.after_export, intake.naming, settings)
@@ -332,4 +320,30 @@ def prepare(
             facts,
             time.monotonic() - began,
             exported.facts if exported else None,
+        )
+
+
+def _facts_of_earlier(
+    path: str, history: KeyHistory, request: RunRequest, settings: RunSettings
+) -> LedgerFacts:
+    """Of a ledger that is not written; its keys go into `history`. Raises as `prepare`."""
+    facts = LedgerFacts()
+    with closing(LedgerFile(path, [facts, history], readonly=True)) as file:
+        must_belong(file, facts, request, settings, request.earlier[path])
+    return facts
+
+
+def _must_want_no_hold_list(request: RunRequest) -> None:
+    if not request.no_hold_list:
+        raise UsageError(
+            "Earlier runs of this ledger had a hold list. Name it again with --exclude, or "
+            "use --no-exclude if nobody is on hold any more."
+        )
+
+
+def _must_want_all(request: RunRequest) -> None:
+    if not request.no_after_export:
+        raise UsageError(
+            "Earlier runs of this ledger sent only keys that were exported. Name the export "
+            "again with --after-export, or use --no-after-export to send all of them."
         )

@@ -9,18 +9,29 @@ from bulk_eraser.settings import RunSettings
 from bulk_eraser.shard import Part
 from bulk_eraser.survey.survey import Survey
 
-__all__ = [
-    "must_be_the_same_batch",
-    "must_be_the_same_cluster",
-    "must_be_the_same_shard",
-    "must_be_the_same_target",
-    "must_have_jobs_of_this_kind",
-    "must_keep_no_key",
-    "must_name_keys_alike",
-]
+__all__ = ["must_be_the_same_batch", "must_belong", "must_keep_no_key"]
 
 
-def must_have_jobs_of_this_kind(file: LedgerFile, facts: LedgerFacts, request: RunRequest) -> None:
+def must_belong(
+    file: LedgerFile,
+    facts: LedgerFacts,
+    request: RunRequest,
+    settings: RunSettings,
+    part: Part | None,
+) -> None:
+    """Is the ledger of such jobs, this target, this kind of names, and `part` of such an input?
+    That can be told before the input is read.
+
+    Raises `UsageError` and `ConfigurationError`. A new ledger, without facts, may become anything.
+    """
+    _must_have_jobs_of_this_kind(file, facts, request)
+    _must_be_the_same_target(file, facts, settings)
+    _must_name_keys_alike(file, facts, request.intake.naming)
+    _must_be_the_same_shard(file, facts, part)
+    _must_be_the_same_cluster(file, facts, request.intake.reader.asked.cluster)
+
+
+def _must_have_jobs_of_this_kind(file: LedgerFile, facts: LedgerFacts, request: RunRequest) -> None:
     if facts.target is None or (facts.export is None) is (request.export is None):
         return
     what = (
@@ -33,7 +44,7 @@ def must_have_jobs_of_this_kind(file: LedgerFile, facts: LedgerFacts, request: R
     )
 
 
-def must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: RunSettings) -> None:
+def _must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: RunSettings) -> None:
     if facts.target is not None and facts.target != settings.target.name:
         raise ConfigurationError(
             f"The ledger {file.path} belongs to the target {facts.target}, this run to "
@@ -47,7 +58,7 @@ def must_be_the_same_target(file: LedgerFile, facts: LedgerFacts, settings: RunS
         )
 
 
-def must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | None) -> None:
+def _must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | None) -> None:
     """A ledger has one shard of one number, or the keys of another would look new to it."""
     if facts.last_input is None or facts.shard == part:
         return
@@ -59,7 +70,7 @@ def must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | No
     )
 
 
-def must_be_the_same_cluster(file: LedgerFile, facts: LedgerFacts, cluster: str | None) -> None:
+def _must_be_the_same_cluster(file: LedgerFile, facts: LedgerFacts, cluster: str | None) -> None:
     """Where a run read the rows of one cluster only, one that reads all would send it the keys of
     others."""
     its = facts.last_input.cluster if facts.last_input else None
@@ -93,7 +104,7 @@ def must_keep_no_key(survey: Survey) -> None:
         )
 
 
-def must_name_keys_alike(file: LedgerFile, facts: LedgerFacts, naming: KeyNaming) -> None:
+def _must_name_keys_alike(file: LedgerFile, facts: LedgerFacts, naming: KeyNaming) -> None:
     """A ledger has one kind of names, or a key would look new that was sent long ago."""
     if facts.keys_kind is None:
         return
