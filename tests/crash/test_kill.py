@@ -11,59 +11,18 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from hashlib import sha256
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reconciling import command, must_agree, proven, requests, simulator
 
-ROOT = Path(__file__).parents[2]
 KEYS = int(os.environ.get("KILL_KEYS", "8000"))
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "12"))
 SEED = int(os.environ.get("KILL_SEED", "20240430"))
 PATIENCE_S = 300.0
 BYTES_OF_A_KEY = 420
-FAULTS = {
-    "http_400": "1%",
-    "http_429": "1%",
-    "http_500": "1%",
-    "http_503": "1%",
-    "drop_before": "2%",
-    "drop_after": "2%",
-    "cut_body": "2%",
-}
-
-
-async def command(*arguments: object, folder: Path, **streams: Any) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bulk_eraser",
-        *map(str, arguments),
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "ELEVATE_API_KEY": "simulated-key"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        **streams,
-    )
-
-
-@asynccontextmanager
-async def simulator(folder: Path, log: Path) -> AsyncIterator[str]:
-    """The simulator in a process of its own, with faults and a request log; its origin."""
-    faults = [part for name, rate in FAULTS.items() for part in ("--fault", f"{name}={rate}")]
-    process = await command(
-        *("simulate", "--port", 0, "--seed", SEED, "--log", log, *faults),
-        folder=folder,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.terminate()
-        await process.communicate()
 
 
 async def run_until(ledger: Path, size: int, arguments: tuple[object, ...]) -> tuple[int, bytes]:
@@ -82,24 +41,6 @@ async def run_until(ledger: Path, size: int, arguments: tuple[object, ...]) -> t
     return process.returncode, out
 
 
-def proven(raw: bytes) -> tuple[bytes, list[dict[str, Any]]]:
-    """The longest prefix that ends in a valid commit, and its lines."""
-    head, end, place = "0" * 64, 0, 0
-    lines: list[dict[str, Any]] = []
-    group: list[bytes] = []
-    for line in raw.splitlines(keepends=True):
-        place += len(line)
-        if not line.startswith(b'{"type":"commit"') or not line.endswith(b"\n"):
-            group.append(line)
-            continue
-        commit = json.loads(line)
-        head = sha256(head.encode() + b"".join(group)).hexdigest()
-        assert (commit["sha256"], commit["lines"]) == (head, len(group))
-        lines += map(json.loads, group)
-        group, end = [], place
-    return raw[:end], lines
-
-
 @pytest.mark.parametrize(
     ("number_of_keys", "rounds"), [(600, 3), pytest.param(KEYS, ROUNDS, marks=pytest.mark.soak)]
 )
@@ -114,7 +55,7 @@ async def test_killed_again_and_again(tmp_path: Path, number_of_keys: int, round
     kills = 0
     prefixes: list[bytes] = []
     tails: list[bytes] = []
-    async with simulator(tmp_path, log) as origin:
+    async with simulator(tmp_path, log, SEED) as origin:
         arguments = ("run", source, "--base-url", origin, "--yes", "--json", "--rate", 0)
         whole = number_of_keys * BYTES_OF_A_KEY
         for number in range(rounds):
@@ -149,26 +90,6 @@ async def test_killed_again_and_again(tmp_path: Path, number_of_keys: int, round
         f"{time.monotonic() - began:.1f} s"
     )
     assert kills >= rounds // 2
-
-
-def requests(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_bytes().splitlines() if line.endswith(b"}")]
-
-
-def must_agree(lines: list[dict[str, Any]], seen: list[dict[str, Any]]) -> None:
-    """Ledger and request log tell the same story, at any moment."""
-    sent = Counter(line["key"] for line in lines if line["type"] == "sent")
-    for key, count in Counter(request["key"] for request in seen).items():
-        assert count <= sent[key], f"{count} requests, {sent[key]} sent lines"
-    jids = {(request["key"], request["jid"]) for request in seen if request["http_status"] == 200}
-    accepted: set[str] = set()
-    for line in lines:
-        if line["type"] == "accepted":
-            assert (line["key"], line["jid"]) in jids
-            assert line["key"] not in accepted
-            accepted.add(line["key"])
-        elif line["type"] == "sent":
-            assert line["key"] not in accepted, "an accepted key was sent again"
 
 
 def must_be_settled(keys: list[str], lines: list[dict[str, Any]], counts: dict[str, int]) -> None:
