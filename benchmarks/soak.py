@@ -23,7 +23,7 @@ from keys import write_csv
 from plot import plot
 from weather_service import LATENCY_S, phase_at
 
-from bulk_eraser.cli.event_loop import event_loop_runner
+from bulk_eraser.cli.terminal.event_loop import event_loop_runner
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.pacing.pace import Pace
 from bulk_eraser.sending.lifecycle import Progress

@@ -18,13 +18,13 @@ from bulk_eraser import __version__
 from bulk_eraser.cli.app import COMMANDS, app
 from bulk_eraser.cli.certificate import CertificateResult
 from bulk_eraser.cli.check import CheckResult
+from bulk_eraser.cli.dask.result import ShardsResult
 from bulk_eraser.cli.fleet.check import FleetCheckResult
 from bulk_eraser.cli.fleet.follow import FleetFollowResult
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.status import FleetStatusResult
 from bulk_eraser.cli.pseudonymize import Converted
 from bulk_eraser.cli.seal import SealResult
-from bulk_eraser.cli.shards_result import ShardsResult
 from bulk_eraser.cli.status import Batch, StatusResult
 from bulk_eraser.cli.verify_certificate import CheckedResult
 from bulk_eraser.errors import ExitCode

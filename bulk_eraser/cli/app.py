@@ -8,7 +8,7 @@ from typing import Never
 import click
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.help_page import CommandGroup
+from bulk_eraser.cli.terminal.help_page import CommandGroup
 from bulk_eraser.errors import ExitCode, UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -103,8 +103,8 @@ def _fill_closed_streams() -> None:
 
 def _tell_of(error: BaseException) -> int:
     """Tell of an error that no command has told of."""
-    from bulk_eraser.cli.ending import conclude  # help needs none of these
-    from bulk_eraser.cli.output import Output
+    from bulk_eraser.cli.terminal.ending import conclude  # help needs none of these
+    from bulk_eraser.cli.terminal.output import Output
     from bulk_eraser.sending.request import RunResult
 
     def work() -> Never:

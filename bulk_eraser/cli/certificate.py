@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 
 from bulk_eraser.atomic_file import write_whole
-from bulk_eraser.cli.bundles import Bundle, Number, argument, command, option
-from bulk_eraser.cli.ending import command_of, conclude
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import stamp_of_head
-from bulk_eraser.cli.secrets import name_of_key_in, read_signing_key_file
+from bulk_eraser.cli.options.bundles import Bundle, Number, argument, command, option
+from bulk_eraser.cli.options.proofs import stamp_of_head
+from bulk_eraser.cli.options.secrets import name_of_key_in, read_signing_key_file
+from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.terminal.ending import command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import (
     Attention,
     ExitCode,

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.bundles import Bundle, command, option
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import Bundle, command, option
+from bulk_eraser.cli.options.planned import author_of, login_name
+from bulk_eraser.cli.options.shared import (
     InputOptions,
     OutputOptions,
     RateOptions,
@@ -20,9 +20,9 @@ from bulk_eraser.cli.options import (
     warn_of_target,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.planned import author_of, login_name
-from bulk_eraser.cli.survey_text import at_least, survey_table, warn_of_hold_list
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.settings import RATES, must_be_within

@@ -4,18 +4,16 @@ import os
 from dataclasses import dataclass
 from functools import partial
 
-from bulk_eraser.cli.bundles import Bundle, Number, command, option
-from bulk_eraser.cli.consent import Consent
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import Bundle, Number, command, option
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import SIMULATED_KEY, ServiceOptions
+from bulk_eraser.cli.options.shared import (
     InputOptions,
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
     text_of,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.sending import (
     HowToRun,
     RecordOptions,
@@ -26,8 +24,10 @@ from bulk_eraser.cli.sending import (
     settings_of,
     tell,
 )
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.terminal.consent import Consent
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import UsageError
 from bulk_eraser.records import ExportFacts

@@ -7,27 +7,27 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from bulk_eraser.cli.bundles import Bundle, Number, argument, command, flag, option
-from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import command_of, conclude
-from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.export import MOST_BYTES, warn_if_unencrypted
 from bulk_eraser.cli.follow_several import follow_each
-from bulk_eraser.cli.follow_text import STATUS_MEANINGS, describe, tell_follow
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import Bundle, Number, argument, command, flag, option
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import (
+    SIMULATED_KEY,
+    ServiceOptions,
+    within_file_limit,
+)
+from bulk_eraser.cli.options.shared import (
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
     date_of,
     warn_of_version,
 )
-from bulk_eraser.cli.proofs import StampOptions
-from bulk_eraser.cli.service import (
-    SIMULATED_KEY,
-    ServiceOptions,
-    within_file_limit,
-)
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.terminal.display import Display
+from bulk_eraser.cli.terminal.ending import command_of, conclude
+from bulk_eraser.cli.terminal.event_loop import event_loop_runner
+from bulk_eraser.cli.terminal.follow_text import STATUS_MEANINGS, describe, tell_follow
+from bulk_eraser.cli.terminal.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import Target
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable

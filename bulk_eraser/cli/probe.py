@@ -4,23 +4,23 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
-from bulk_eraser.cli.consent import have_it_typed, is_somebody_there
-from bulk_eraser.cli.display import Display
-from bulk_eraser.cli.ending import as_typed, command_of, conclude, how_to_continue
-from bulk_eraser.cli.event_loop import event_loop_runner
 from bulk_eraser.cli.follow import settings_of
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, flag, option
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import ServiceOptions, within_file_limit
+from bulk_eraser.cli.options.shared import (
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import StampOptions
 from bulk_eraser.cli.sending import follow_options
-from bulk_eraser.cli.service import ServiceOptions, within_file_limit
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.terminal.consent import have_it_typed, is_somebody_there
+from bulk_eraser.cli.terminal.display import Display
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude, how_to_continue
+from bulk_eraser.cli.terminal.event_loop import event_loop_runner
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
 from bulk_eraser.errors import UsageError
 from bulk_eraser.sending.follow import FollowedLedger
 from bulk_eraser.sending.probe import Probe

@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 from functools import partial
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, option
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.options.ledger_path import LEDGER_SUFFIX
+from bulk_eraser.cli.options.secrets import naming_of
+from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Result
 from bulk_eraser.evidence.pseudonymize import pseudonymize as convert
 from bulk_eraser.wording import counted, printable

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bulk_eraser.atomic_file import replacing
-from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.options import QuietOptions, ReadingOptions, date_of
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import KeptStampsOptions
-from bulk_eraser.cli.secrets import naming_of
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, flag, option
+from bulk_eraser.cli.options.proofs import KeptStampsOptions
+from bulk_eraser.cli.options.secrets import naming_of
+from bulk_eraser.cli.options.shared import QuietOptions, ReadingOptions, date_of
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.cli.verify import valid_head
 from bulk_eraser.errors import ExitCode, Result, UsageError
 from bulk_eraser.evidence.report.text import in_full

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 from functools import partial
 
-from bulk_eraser.cli.bundles import argument, command, flag, option
-from bulk_eraser.cli.consent import Consent
-from bulk_eraser.cli.dask_cluster import LOCAL
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.options import InputOptions, PaceOptions, TargetOptions, VerboseOutputOptions
-from bulk_eraser.cli.planned import as_planned
-from bulk_eraser.cli.proofs import StampOptions
+from bulk_eraser.cli.dask.cluster import LOCAL
+from bulk_eraser.cli.dask.result import ShardsResult
+from bulk_eraser.cli.dask.several import Given, SeveralOptions, several_of
+from bulk_eraser.cli.options.bundles import argument, command, flag, option
+from bulk_eraser.cli.options.planned import as_planned
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import SIMULATED_KEY, ServiceOptions
+from bulk_eraser.cli.options.shared import (
+    InputOptions,
+    PaceOptions,
+    TargetOptions,
+    VerboseOutputOptions,
+)
 from bulk_eraser.cli.sending import (
     HowToRun,
     RecordOptions,
@@ -20,10 +26,9 @@ from bulk_eraser.cli.sending import (
     settings_of,
     tell,
 )
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions
-from bulk_eraser.cli.several import Given, SeveralOptions, several_of
-from bulk_eraser.cli.shards_result import ShardsResult
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.terminal.consent import Consent
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.step_summary import in_a_step
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.sending.request import REHEARSAL, RunResult
@@ -148,7 +153,7 @@ def run(
         )
         if shards is None:
             return execute(request, settings, how, output)
-        from bulk_eraser.cli.run_several import run_several  # not needed by most runs
+        from bulk_eraser.cli.dask.run_all import run_several  # not needed by most runs
 
         return run_several(shards.beside(request.ledger_path), request, settings, said, how, output)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.cli.bundles import Bundle, argument, command
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.bundles import Bundle, argument, command
+from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.evidence.seal import SealFile
 from bulk_eraser.evidence.seal import seal as seal_ledgers

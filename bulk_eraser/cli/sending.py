@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from bulk_eraser.cli.bundles import Bundle, Number, flag, option
-from bulk_eraser.cli.consent import Consent, ask_consent, describe
-from bulk_eraser.cli.ending import as_typed, command_of, how_to_continue
-from bulk_eraser.cli.ledger_path import ledger_must_be_on_disk, ledger_path_of
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import Bundle, Number, flag, option
+from bulk_eraser.cli.options.ledger_path import ledger_must_be_on_disk, ledger_path_of
+from bulk_eraser.cli.options.proofs import Proofs
+from bulk_eraser.cli.options.secrets import naming_of
+from bulk_eraser.cli.options.service import ServiceOptions, within_file_limit
+from bulk_eraser.cli.options.shared import (
     InputOptions,
     PaceOptions,
     TargetOptions,
@@ -22,10 +23,9 @@ from bulk_eraser.cli.options import (
     warn_of_target,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import Proofs
-from bulk_eraser.cli.secrets import naming_of
-from bulk_eraser.cli.service import ServiceOptions, within_file_limit
+from bulk_eraser.cli.terminal.consent import Consent, ask_consent, describe
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, how_to_continue
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
@@ -216,8 +216,8 @@ def follow_options(target: TargetOptions, service: ServiceOptions) -> list[str]:
 def execute(request: RunRequest, settings: RunSettings, how: HowToRun, output: Output) -> RunResult:
     """Survey, consent, jobs. Raises what refuses it before anything was sent."""
     # Not before the options are known to be good, so that errors in them come at once.
-    from bulk_eraser.cli.display import Display
-    from bulk_eraser.cli.event_loop import event_loop_runner
+    from bulk_eraser.cli.terminal.display import Display
+    from bulk_eraser.cli.terminal.event_loop import event_loop_runner
     from bulk_eraser.sending.run import prepare
 
     must_not_be_the_input(request)

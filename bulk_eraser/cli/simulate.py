@@ -9,9 +9,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_eraser.cli.bundles import Bundle, Number, command, option
-from bulk_eraser.cli.event_loop import event_loop_runner
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.bundles import Bundle, Number, command, option
+from bulk_eraser.cli.terminal.event_loop import event_loop_runner
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode, LedgerWriteError, UsageError
 from bulk_eraser.settings import must_be_within
 from bulk_eraser.simulator.faults import FAULT_DESCRIPTIONS, FaultRates, parse_fault

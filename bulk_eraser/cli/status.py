@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, option
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
-from bulk_eraser.cli.options import OutputOptions, date_of
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.options.shared import OutputOptions, date_of
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result, severest
 from bulk_eraser.evidence.report.text import at_a_glance
 from bulk_eraser.evidence.report.words import ADVICE, headline, remarks

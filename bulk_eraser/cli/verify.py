@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, flag, option
-from bulk_eraser.cli.ending import conclude, tell_failure
-from bulk_eraser.cli.options import OutputOptions, ReadingOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import StampsOptions
-from bulk_eraser.cli.secrets import naming_of
-from bulk_eraser.cli.step_summary import in_a_step
-from bulk_eraser.cli.verify_text import tell
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, flag, option
+from bulk_eraser.cli.options.proofs import StampsOptions
+from bulk_eraser.cli.options.secrets import naming_of
+from bulk_eraser.cli.options.shared import OutputOptions, ReadingOptions
+from bulk_eraser.cli.terminal.ending import conclude, tell_failure
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
+from bulk_eraser.cli.terminal.verify_text import tell
 from bulk_eraser.errors import UsageError
 from bulk_eraser.evidence.seal import named_by
 from bulk_eraser.evidence.verification import verify as verify_ledgers

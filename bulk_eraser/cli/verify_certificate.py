@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from bulk_eraser.cli.bundles import Bundle, argument, command, option
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.secrets import name_of_key_in
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, option
+from bulk_eraser.cli.options.secrets import name_of_key_in
+from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import CertificateRefused, Result, UsageError
 from bulk_eraser.evidence.certificate.check import Checked, check
 from bulk_eraser.evidence.certificate.proof_file import proof_in

@@ -19,7 +19,7 @@ from msgspec import structs
 from openssl_authority import Authority, Papers, is_there, openssl
 
 from bulk_eraser.cli.certificate import SigningOptions
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import CertificateRefused, ConfigurationError, UsageError
 from bulk_eraser.evidence.certificate.check import check
 from bulk_eraser.evidence.certificate.merkle import GrowingTree

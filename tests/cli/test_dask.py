@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from bulk_eraser import __version__
-from bulk_eraser.cli import shard_task
-from bulk_eraser.cli.held_plan import HeldPlan
-from bulk_eraser.cli.parts import all_that_count
-from bulk_eraser.cli.shard_task import Order, ShardEnd, run_shard
+from bulk_eraser.cli.dask import shard_task
+from bulk_eraser.cli.dask.held_plan import HeldPlan
+from bulk_eraser.cli.dask.parts import all_that_count
+from bulk_eraser.cli.dask.shard_task import Order, ShardEnd, run_shard
 from bulk_eraser.errors import LedgerBusy
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +215,7 @@ async def test_it_ends_when_its_worker_is_killed(
     order = order_of(desk, source, plan)
     order.arguments.extend(["--concurrency", "2"])
     code = (
-        "import json, sys; from bulk_eraser.cli.shard_task import Order, run_shard; "
+        "import json, sys; from bulk_eraser.cli.dask.shard_task import Order, run_shard; "
         "run_shard(Order(**json.load(sys.stdin)))"
     )
     first = await asyncio.create_subprocess_exec(

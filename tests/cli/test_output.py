@@ -353,7 +353,7 @@ async def test_a_plain_line_now_and_then(desk: Any, service: Any, keys: list[str
     source = desk.csv(keys[:40])
     quick = (
         "import runpy\n"
-        "from bulk_eraser.cli import display\n"
+        "from bulk_eraser.cli.terminal import display\n"
         "display.LINE_S = 0.05\n"
         "sys.argv = ['bulk-eraser', *sys.argv[4:]]\n"
         "runpy.run_module('bulk_eraser', run_name='__main__')\n"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bulk_eraser.cli.ending import as_typed
+from bulk_eraser.cli.terminal.ending import as_typed
 from tests.cli.conftest import rechained
 
 LEDGER = "keys.ledger.ndjson"

@@ -16,9 +16,9 @@ from aiohttp import web
 from openssl_authority import Authority, Papers, is_there, must, server_tls
 from yarl import URL
 
-from bulk_eraser.cli import proofs
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.service import ServiceOptions
+from bulk_eraser.cli.options import proofs
+from bulk_eraser.cli.options.service import ServiceOptions
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.route import Route
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.evidence import stamping

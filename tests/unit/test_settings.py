@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
+from bulk_eraser.cli.options.secrets import read_api_key_file, valid_api_key
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.settings import FailureLimit, RunSettings

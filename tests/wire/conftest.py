@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bulk_eraser.cli.service import ServiceOptions
+from bulk_eraser.cli.options.service import ServiceOptions
 from bulk_eraser.elevate.client import ElevateClient
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 

@@ -4,14 +4,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from bulk_eraser.cli.bundles import command
 from bulk_eraser.cli.check import CheckOptions, CheckResult, NewPlan, note, plan_made
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.fleet.each import SharedRows, for_each
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import command
+from bulk_eraser.cli.options.planned import login_name
+from bulk_eraser.cli.options.shared import (
     OutputOptions,
     PaceOptions,
     TargetOptions,
@@ -19,10 +19,10 @@ from bulk_eraser.cli.options import (
     warn_of_target,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.planned import login_name
 from bulk_eraser.cli.sending import SendingOptions
-from bulk_eraser.cli.survey_text import unknown_holds, warn_of_hold_list
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.survey_text import unknown_holds, warn_of_hold_list
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.settings import RATES, must_be_within
 from bulk_eraser.survey.checks import must_be_usable, survey_of

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.display import LINE_S, Speed, draw_live
 from bulk_eraser.cli.fleet.result import ending_of
 from bulk_eraser.cli.fleet.text import LONGEST_NAME, shortened
-from bulk_eraser.cli.output import Output, Progressing
+from bulk_eraser.cli.terminal.display import LINE_S, Speed, draw_live
+from bulk_eraser.cli.terminal.output import Output, Progressing
 from bulk_eraser.errors import Interrupted, Result
 from bulk_eraser.wording import counted, duration
 

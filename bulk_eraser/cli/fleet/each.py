@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
-from bulk_eraser.cli.ending import as_error
 from bulk_eraser.cli.fleet.file import Cluster, Fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import told_once
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.ending import as_error
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import (
     BulkEraserError,
     InputError,

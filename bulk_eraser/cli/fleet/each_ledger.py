@@ -4,9 +4,9 @@ other, offline; what is wrong with one says nothing of the others."""
 from collections.abc import Callable
 from typing import TypeVar
 
-from bulk_eraser.cli.ending import as_error
 from bulk_eraser.cli.fleet.file import Cluster, Fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
+from bulk_eraser.cli.terminal.ending import as_error
 from bulk_eraser.errors import Interrupted, Result
 
 __all__ = ["for_each_ledger"]

@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from bulk_eraser.cli.bundles import Bundle, argument, from_table, option, parameters_of
-from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX
-from bulk_eraser.cli.options import InputOptions, PaceOptions, ReadingOptions, TargetOptions
-from bulk_eraser.cli.proofs import StampOptions
+from bulk_eraser.cli.options.bundles import Bundle, argument, from_table, option, parameters_of
+from bulk_eraser.cli.options.ledger_path import LEDGER_SUFFIX
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import ServiceOptions
+from bulk_eraser.cli.options.shared import InputOptions, PaceOptions, ReadingOptions, TargetOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
-from bulk_eraser.cli.service import ServiceOptions
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, Interrupted, UsageError
 from bulk_eraser.sources.remote import is_remote

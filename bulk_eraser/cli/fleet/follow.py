@@ -6,24 +6,24 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
-from bulk_eraser.cli.bundles import command
-from bulk_eraser.cli.ending import as_error, as_typed, command_of, conclude
 from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up, ending_of
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
 from bulk_eraser.cli.fleet.together import carry_out_together, leave_proofs, most_at_a_time
 from bulk_eraser.cli.follow import AskingOptions, FollowOptions, request_of, settings_of
-from bulk_eraser.cli.follow_text import STATUS_MEANINGS, describe, when_again
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import command
+from bulk_eraser.cli.options.proofs import Proofs, StampOptions
+from bulk_eraser.cli.options.service import SIMULATED_KEY
+from bulk_eraser.cli.options.shared import (
     PaceOptions,
     TargetOptions,
     VerboseOutputOptions,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import Proofs, StampOptions
-from bulk_eraser.cli.service import SIMULATED_KEY
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.terminal.ending import as_error, as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.follow_text import STATUS_MEANINGS, describe, when_again
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
 from bulk_eraser.errors import ExitCode, Interrupted
 from bulk_eraser.evidence.receipt import receipt_must_be_writable
 from bulk_eraser.sending.follow import Follow, FollowedLedger

@@ -1,6 +1,6 @@
 """The commands of `bulk-eraser fleet`, each imported when it is asked for."""
 
-from bulk_eraser.cli.help_page import CommandGroup
+from bulk_eraser.cli.terminal.help_page import CommandGroup
 
 __all__ = ["COMMANDS", "fleet"]
 

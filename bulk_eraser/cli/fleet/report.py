@@ -4,16 +4,16 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bulk_eraser.cli.bundles import Bundle, command, flag, option
-from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import ClusterOutput, tell_errors, tell_warnings
-from bulk_eraser.cli.options import QuietOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import KeptStampsOptions
+from bulk_eraser.cli.options.bundles import Bundle, command, flag, option
+from bulk_eraser.cli.options.proofs import KeptStampsOptions
+from bulk_eraser.cli.options.shared import QuietOptions
 from bulk_eraser.cli.report import ReportOptions, WriterOptions, write_all
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Result
 from bulk_eraser.wording import printable
 

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.bundles import command, parameters_of
-from bulk_eraser.cli.consent import describe
-from bulk_eraser.cli.ending import command_of, conclude
 from bulk_eraser.cli.fleet.each import SharedRows, for_each
 from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.run_text import ask_consent_of_all, show, tell_run
 from bulk_eraser.cli.fleet.text import ClusterOutput, tell_warnings
 from bulk_eraser.cli.fleet.together import carry_out_together, leave_proofs, most_at_a_time
-from bulk_eraser.cli.options import (
+from bulk_eraser.cli.options.bundles import command, parameters_of
+from bulk_eraser.cli.options.planned import as_planned
+from bulk_eraser.cli.options.proofs import Proofs, StampOptions
+from bulk_eraser.cli.options.service import SIMULATED_KEY, ServiceOptions
+from bulk_eraser.cli.options.shared import (
     InputOptions,
     PaceOptions,
     TargetOptions,
@@ -30,9 +31,6 @@ from bulk_eraser.cli.options import (
     warn_of_target,
     warn_of_version,
 )
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.planned import as_planned
-from bulk_eraser.cli.proofs import Proofs, StampOptions
 from bulk_eraser.cli.run import RemovalOptions, consent_of
 from bulk_eraser.cli.sending import (
     Next,
@@ -42,9 +40,11 @@ from bulk_eraser.cli.sending import (
     request_of,
     settings_of,
 )
-from bulk_eraser.cli.service import SIMULATED_KEY, ServiceOptions
-from bulk_eraser.cli.step_summary import in_a_step
-from bulk_eraser.cli.survey_text import unknown_holds
+from bulk_eraser.cli.terminal.consent import describe
+from bulk_eraser.cli.terminal.ending import command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
+from bulk_eraser.cli.terminal.survey_text import unknown_holds
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import (
     UsageError,

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.consent import Consent, have_it_typed, is_somebody_there
-from bulk_eraser.cli.ending import as_typed
 from bulk_eraser.cli.fleet.result import FleetResult, ending_of
 from bulk_eraser.cli.fleet.text import in_short, lines_of_clusters, shortened, tell_errors
-from bulk_eraser.cli.output import Output
 from bulk_eraser.cli.run import RemovalOptions
+from bulk_eraser.cli.terminal.consent import Consent, have_it_typed, is_somebody_there
+from bulk_eraser.cli.terminal.ending import as_typed
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.sending.request import RunResult
 from bulk_eraser.wording import counted, duration, printable

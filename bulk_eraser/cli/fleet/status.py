@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bulk_eraser.cli.bundles import command, option
-from bulk_eraser.cli.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import lines_of_clusters, tell_errors
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.bundles import command, option
+from bulk_eraser.cli.options.shared import OutputOptions
 from bulk_eraser.cli.status import StatusResult, look_at
+from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.wording import moment, printable
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, Result
 from bulk_eraser.wording import printable
 

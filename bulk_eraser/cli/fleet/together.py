@@ -5,10 +5,10 @@ from functools import partial
 from typing import TypeVar
 
 from bulk_eraser.cli.fleet.file import Cluster
-from bulk_eraser.cli.options import PaceOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import Proofs
-from bulk_eraser.cli.service import OTHER_FILES, room_for_files
+from bulk_eraser.cli.options.proofs import Proofs
+from bulk_eraser.cli.options.service import OTHER_FILES, room_for_files
+from bulk_eraser.cli.options.shared import PaceOptions
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import BulkEraserError, ConfigurationError
 from bulk_eraser.records import RunStarted
 from bulk_eraser.sending.lifecycle import Observe
@@ -56,8 +56,8 @@ def carry_out_together(
 
     `failed` makes the result for one that could not begin.
     """
-    from bulk_eraser.cli.event_loop import event_loop_runner
     from bulk_eraser.cli.fleet.display import FleetDisplay
+    from bulk_eraser.cli.terminal.event_loop import event_loop_runner
     from bulk_eraser.sending.side_by_side import side_by_side
 
     shown = FleetDisplay(output, to_send)

@@ -3,18 +3,18 @@
 import os
 from dataclasses import dataclass
 
-from bulk_eraser.cli.bundles import command, flag
-from bulk_eraser.cli.ending import conclude
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
-from bulk_eraser.cli.options import OutputOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import StampsOptions
-from bulk_eraser.cli.step_summary import in_a_step
+from bulk_eraser.cli.options.bundles import command, flag
+from bulk_eraser.cli.options.proofs import StampsOptions
+from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.step_summary import in_a_step
+from bulk_eraser.cli.terminal.verify_text import what_is_open
 from bulk_eraser.cli.verify import VerifyOptions, request_of
-from bulk_eraser.cli.verify_text import what_is_open
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.evidence.verification import verify as verify_ledgers
 from bulk_eraser.evidence.verify_request import VerifyResult

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, command, flag, option
+from bulk_eraser.cli.options.bundles import Bundle, Number, OneOf, argument, command, flag, option
 
 
 class Colour(StrEnum):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.cli import display
-from bulk_eraser.cli.output import Output, Progressing
+from bulk_eraser.cli.terminal import display
+from bulk_eraser.cli.terminal.output import Output, Progressing
 from bulk_eraser.errors import Interrupted
 
 

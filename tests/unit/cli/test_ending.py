@@ -8,8 +8,8 @@ from typing import Any, Never
 
 import pytest
 
-from bulk_eraser.cli.ending import conclude
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.ending import conclude
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ConfigurationError, LedgerWriteError, Result
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

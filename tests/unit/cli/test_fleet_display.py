@@ -9,7 +9,7 @@ import pytest
 from bulk_eraser.cli.fleet.display import FleetDisplay, Lane
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.text import lines_of_clusters, some_of
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import (
     Attention,
     CredentialsRefused,

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bulk_eraser.cli.bundles import parameters_of
 from bulk_eraser.cli.fleet.each import SharedRows
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
-from bulk_eraser.cli.options import InputOptions, PaceOptions, TargetOptions
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.proofs import StampOptions
+from bulk_eraser.cli.options.bundles import parameters_of
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import ServiceOptions
+from bulk_eraser.cli.options.shared import InputOptions, PaceOptions, TargetOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
-from bulk_eraser.cli.service import ServiceOptions
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import ConfigurationError, InputError, UsageError
 from bulk_eraser.survey.checks import Allow, survey_of

@@ -16,7 +16,7 @@ SERVER, WORKBOOK, DISPLAY, REQUESTS = "aiohttp.web", "zipfile", "rich", "aiohttp
         ("bulk_eraser.cli.verify", {WORKBOOK, DISPLAY, REQUESTS}),
         ("bulk_eraser.sending.run", {SERVER, WORKBOOK, DISPLAY}),
         ("bulk_eraser.sending.follow", {SERVER, WORKBOOK, DISPLAY}),
-        ("bulk_eraser.cli.display", {DISPLAY}),
+        ("bulk_eraser.cli.terminal.display", {DISPLAY}),
     ],
 )
 def test_what_is_not_used_is_not_imported(module: str, unused: set[str]):

@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from bulk_eraser.cli.service import ServiceOptions
+from bulk_eraser.cli.options.service import ServiceOptions
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.elevate.route import Route
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.shards_display import Growth, ShardsDisplay
+from bulk_eraser.cli.dask.display import Growth, ShardsDisplay
+from bulk_eraser.cli.terminal.output import Output
 
 BEFORE = b'{"type":"run_started"}\n{"type":"accepted","key":"0"}\n'
 OUTCOMES = (

@@ -1,6 +1,6 @@
 """The section and the annotations of a step in GitHub Actions are text, short, and no commands."""
 
-from bulk_eraser.cli.step_summary import annotations, section
+from bulk_eraser.cli.terminal.step_summary import annotations, section
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import Attention, ExitCode, Result
 from bulk_eraser.sending.request import RunResult

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulk_eraser.cli.shard_task import ShardEnd
+from bulk_eraser.cli.dask.shard_task import ShardEnd
 from bulk_eraser.errors import Attention, BulkEraserError, ExitCode
 from bulk_eraser.sending.request import RunResult
 from bulk_eraser.shard import Shard, shards_in_words

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.bundles import Bundle, option
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.bundles import Bundle, option
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode, UsageError
 from bulk_eraser.evidence.receipt import put_receipt
 from bulk_eraser.evidence.stamping import (
@@ -32,7 +32,7 @@ from bulk_eraser.wording import printable, stamped_before
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    from bulk_eraser.cli.service import ServiceOptions
+    from bulk_eraser.cli.options.service import ServiceOptions
     from bulk_eraser.evidence.verify_request import VerifyResult
 
 __all__ = ["KeptStampsOptions", "Proofs", "StampOptions", "StampsOptions", "stamp_of_head"]

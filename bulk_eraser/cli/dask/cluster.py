@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from warnings import catch_warnings
 
-from bulk_eraser.cli.local_dask import SHARD
-from bulk_eraser.cli.shard_task import Order, ShardEnd, run_shard
+from bulk_eraser.cli.dask.local import SHARD
+from bulk_eraser.cli.dask.shard_task import Order, ShardEnd, run_shard
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, EngineLost, UsageError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _local(shards: int) -> Iterator[str]:
     """The address of a cluster on this computer, which ends with the block."""
     workers = min(shards, len(os.sched_getaffinity(0)))
     of_each = min(SHARDS_OF_A_CORE, math.ceil(shards / workers))
-    command = [sys.executable, "-m", "bulk_eraser.cli.local_dask", str(workers), str(of_each)]
+    command = [sys.executable, "-m", "bulk_eraser.cli.dask.local", str(workers), str(of_each)]
     with subprocess.Popen(  # noqa: S603 our own module, without a shell
         command,
         stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ import re
 import shutil
 from contextlib import closing
 
-from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX, stem_of_ledger
+from bulk_eraser.cli.options.ledger_path import LEDGER_SUFFIX, stem_of_ledger
 from bulk_eraser.errors import LedgerBusy
 
 __all__ = ["all_that_count", "is_closed", "latest_part", "new_part"]

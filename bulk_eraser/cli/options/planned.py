@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bulk_eraser.cli.options import InputOptions, TargetOptions
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.options.shared import InputOptions, TargetOptions
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.survey.plan import Author, PlanFile, Said
 from bulk_eraser.wording import printable, time_in_words

@@ -6,9 +6,9 @@ import termios
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.planned import tell_of_plan
-from bulk_eraser.cli.survey_text import at_least, describe_input
+from bulk_eraser.cli.options.planned import tell_of_plan
+from bulk_eraser.cli.terminal.output import Output
+from bulk_eraser.cli.terminal.survey_text import at_least, describe_input
 from bulk_eraser.errors import Interrupted, UsageError
 from bulk_eraser.ledger.disk import network_file_system
 from bulk_eraser.ledger.key_state import KeyState

@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import JobKind
 from bulk_eraser.errors import ExitCode, lines_of
 from bulk_eraser.evidence.findings import FINDINGS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, cast
 
-from bulk_eraser.cli.output import Output, Progressing
+from bulk_eraser.cli.terminal.output import Output, Progressing
 from bulk_eraser.errors import Interrupted
 from bulk_eraser.wording import counted, duration, printable
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from bulk_eraser.cli.ending import as_typed
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.ending import as_typed
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result, lines_of
 from bulk_eraser.wording import attention_meaning, printable
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, date, datetime
 
-from bulk_eraser.cli.ending import as_typed, how_to_continue
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.ending import as_typed, how_to_continue
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode
 from bulk_eraser.sending.follow import Follow
 from bulk_eraser.sending.request import ExportFollowResult, FollowResult, ListedJob

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from bulk_eraser.cli.bundles import Bundle, Number, OneOf, argument, flag, option
-from bulk_eraser.cli.output import Output, Progressing
-from bulk_eraser.cli.shard_option import shard_asked_for
+from bulk_eraser.cli.options.bundles import Bundle, Number, OneOf, argument, flag, option
+from bulk_eraser.cli.options.shard_option import shard_asked_for
+from bulk_eraser.cli.terminal.output import Output, Progressing
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming

@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 from bulk_eraser import __version__
 from bulk_eraser.atomic_file import content_of
-from bulk_eraser.cli.consent import ask_consent, describe
-from bulk_eraser.cli.dask_cluster import (
+from bulk_eraser.cli.dask.cluster import (
     Attempt,
     Engine,
     WorkerDied,
     engine_at,
     must_be_there,
 )
-from bulk_eraser.cli.ending import as_error, command_of
-from bulk_eraser.cli.held_plan import HeldPlan
-from bulk_eraser.cli.options import warn_of_target, warn_of_version
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.parts import all_that_count, latest_part
-from bulk_eraser.cli.planned import author_of
+from bulk_eraser.cli.dask.display import ShardsDisplay
+from bulk_eraser.cli.dask.held_plan import HeldPlan
+from bulk_eraser.cli.dask.parts import all_that_count, latest_part
+from bulk_eraser.cli.dask.result import ShardsResult, ShardStanding, add_up
+from bulk_eraser.cli.dask.several import Given, Several
+from bulk_eraser.cli.options.planned import author_of
+from bulk_eraser.cli.options.shared import warn_of_target, warn_of_version
 from bulk_eraser.cli.sending import HowToRun
-from bulk_eraser.cli.several import Given, Several
-from bulk_eraser.cli.shards_display import ShardsDisplay
-from bulk_eraser.cli.shards_result import ShardsResult, ShardStanding, add_up
+from bulk_eraser.cli.terminal.consent import ask_consent, describe
+from bulk_eraser.cli.terminal.ending import as_error, command_of
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import (
     Attention,
     BulkEraserError,

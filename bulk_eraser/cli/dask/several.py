@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.bundles import Bundle, Number, option
-from bulk_eraser.cli.held_plan import HeldPlan
-from bulk_eraser.cli.ledger_path import LEDGER_SUFFIX, stem_of_ledger
-from bulk_eraser.cli.options import InputOptions, PaceOptions
-from bulk_eraser.cli.parts import latest_part
-from bulk_eraser.cli.proofs import StampOptions
+from bulk_eraser.cli.dask.held_plan import HeldPlan
+from bulk_eraser.cli.dask.parts import latest_part
+from bulk_eraser.cli.dask.shard_task import Order
+from bulk_eraser.cli.options.bundles import Bundle, Number, option
+from bulk_eraser.cli.options.ledger_path import LEDGER_SUFFIX, stem_of_ledger
+from bulk_eraser.cli.options.proofs import StampOptions
+from bulk_eraser.cli.options.service import ServiceOptions
+from bulk_eraser.cli.options.shared import InputOptions, PaceOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
-from bulk_eraser.cli.service import ServiceOptions
-from bulk_eraser.cli.shard_task import Order
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.shard import MOST_SHARDS, Part, Shard
 from bulk_eraser.sources.remote import is_remote, without_secrets

@@ -7,9 +7,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
 
-from bulk_eraser.cli.bundles import Bundle, flag, option
-from bulk_eraser.cli.output import Output
-from bulk_eraser.cli.secrets import read_api_key_file, valid_api_key
+from bulk_eraser.cli.options.bundles import Bundle, flag, option
+from bulk_eraser.cli.options.secrets import read_api_key_file, valid_api_key
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import ApiVersion, Target, is_loopback
 from bulk_eraser.elevate.route import Route, tls_trusting, usable_proxy
 from bulk_eraser.errors import ConfigurationError, UsageError

@@ -1,6 +1,6 @@
 """A Dask cluster on this computer, in a process of its own: `--dask local`.
 
-    python -m bulk_eraser.cli.local_dask WORKERS SHARDS_OF_EACH
+    python -m bulk_eraser.cli.dask.local WORKERS SHARDS_OF_EACH
 
 Prints the scheduler's address, and ends when its standard input does. It has a process of its own
 so that Ctrl-C, which a terminal sends to all that belongs to the command, does not reach it.

@@ -1,6 +1,6 @@
 """The process of a shard on a worker: the command, which ends as soon as its worker does.
 
-    python -m bulk_eraser.cli.shard_process run keys.csv --shard 2/4 …
+    python -m bulk_eraser.cli.dask.shard_process run keys.csv --shard 2/4 …
 
 Standard input is a pipe that the worker holds open and never writes to. A worker that was killed,
 or wants the shard to stop, lets go of it; then requests in flight are finished, as after SIGTERM.

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.ledger.pseudonyms import PSEUDONYMS, RAW_KEYS, KeyNaming
 from bulk_eraser.sources.rows import KeyRow, clean_key

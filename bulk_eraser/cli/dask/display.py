@@ -4,8 +4,8 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING, cast
 
-from bulk_eraser.cli.output import Output, Progressing
-from bulk_eraser.cli.parts import latest_part
+from bulk_eraser.cli.dask.parts import latest_part
+from bulk_eraser.cli.terminal.output import Output, Progressing
 from bulk_eraser.wording import counted, duration
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import IO, Any, Protocol
 
 from bulk_eraser import __version__
-from bulk_eraser.cli.parts import is_closed, latest_part, new_part
+from bulk_eraser.cli.dask.parts import is_closed, latest_part, new_part
 from bulk_eraser.errors import ExitCode, LedgerBusy
 from bulk_eraser.ledger.disk import is_being_written
 
@@ -189,7 +189,7 @@ def _is_free_in_time(ledger: str, wanted: Wanted, *, is_locking: bool) -> bool:
 
 
 def _carried_out(order: Order, ledger: str, wanted: Wanted) -> ShardEnd:
-    module = ("-m", "bulk_eraser.cli.shard_process")
+    module = ("-m", "bulk_eraser.cli.dask.shard_process")
     command = [sys.executable, *module, *order.arguments, "--ledger", ledger]
     with (
         tempfile.TemporaryFile() as out,

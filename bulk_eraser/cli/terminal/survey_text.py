@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from bulk_eraser.cli.output import Output
+from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import lines_of
 from bulk_eraser.records import InputFacts
 from bulk_eraser.sources.rows import KEY_NAMES, WITHOUT_ENCODING

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar, get_type_hints
 import click
 from click.core import ParameterSource
 
-from bulk_eraser.cli.help_page import GroupedCommand
+from bulk_eraser.cli.terminal.help_page import GroupedCommand
 from bulk_eraser.errors import UsageError
 
 __all__ = [
