@@ -88,6 +88,24 @@ async def test_it_binds_all_shards(desk: Any, service: Any, keys: list[str]):
     assert f"head {found['head']};" in out.decode()
 
 
+async def test_a_batch_with_rejected_rows_is_not_complete(
+    desk: Any, service: Any, keys: list[str]
+):
+    """Rows without a key are those of the first shard. That the last one ended with 0 does not make
+    them fine: the report calls nothing complete unless --ok-if-rejected was said of them."""
+    source = desk.csv([*keys[:12], ""])
+    for said, expected in (([], "needs_attention"), (["--ok-if-rejected"], "all_erased")):
+        for index in (1, 2, 3):
+            await desk.run(source, service, "--shard", f"{index}/3", *said)
+        for ledger in LEDGERS:
+            await desk.call("follow", ledger, "--now")
+        assert (await seal(desk, SEAL, *LEDGERS))[0] == 0
+        await desk.call("report", SEAL, "--json", "report.json", without_api_key=True)
+        found = json.loads((desk.folder / "report.json").read_text())
+        assert (found["states"]["erased"], found["states"]["rejected"]) == (12, 1)
+        assert found["standing"] == expected
+
+
 async def test_it_is_found_from_another_folder(desk: Any, service: Any, keys: list[str]):
     """Paths are relative to the seal, not to where one stands."""
     source = desk.csv(keys[:9])
