@@ -15,6 +15,7 @@ __all__ = [
     "a_job_of",
     "attempt_error",
     "attempt_meaning",
+    "attention_in_words",
     "attention_meaning",
     "attention_table",
     "calendar_day",
@@ -314,7 +315,7 @@ _ATTENTION = {
 def attention_table(items: list[Attention]) -> str:
     """Reasons, how often, and where, as aligned lines."""
     width = max(len(f"{item.count:,}") for item in items)
-    return "\n".join(f"  {item.count:>{width},}  {_attention(item)}" for item in items)
+    return "\n".join(f"  {item.count:>{width},}  {attention_in_words(item)}" for item in items)
 
 
 def attention_meaning(word: str) -> str:
@@ -323,7 +324,8 @@ def attention_meaning(word: str) -> str:
     return _ATTENTION.get(word) or ROW_ERRORS.get(word) or of_state or attempt_meaning(word)
 
 
-def _attention(item: Attention) -> str:
+def attention_in_words(item: Attention) -> str:
+    """`empty_key: the key is empty or blank (line 3)`."""
     word = item.reason
     meaning = attention_meaning(word)
     where = f" ({lines_of(sorted(item.lines), item.count)})" if item.lines else ""

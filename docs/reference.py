@@ -267,6 +267,7 @@ FIELDS = {
     "stamp": "its time stamp's `state` (`good` or `unchecked`), `time` and `why`; null without one",
     "clusters": "name of a cluster → the object that the command for a single one prints; its "
     "`next` is null, for there is one for all of them",
+    "left_out": "names of the clusters that --only or --except leave out",
     "fleet.counts": "sums of the `counts` (`verify`: of the `states`) of all clusters",
     "fleet.deadlines": "sums of the `deadlines` of all clusters",
     "fleet.next_check_at": "when the next job of any of them is due (UTC)",

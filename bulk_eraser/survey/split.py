@@ -17,7 +17,7 @@ from bulk_eraser.wording import counted, printable, row_error
 __all__ = ["rows_by_cluster"]
 
 MOST_KINDS = 1000
-_NOTHING = "nothing"
+_NOTHING = "no name"
 _TELL = 50_000
 """Rows between two calls of `progress`."""
 MOST_TOLD = 5
@@ -119,5 +119,5 @@ def _plain(name: str) -> str:
 
 def _lost(why: str, count: int, lines: list[int]) -> str:
     if why == _NOTHING:
-        return f"nothing, {lines_of(lines, count)}"
+        return f"no name, {lines_of(lines, count)}"
     return f"{counted(count, 'row')} too broken to tell: {row_error(why, lines, count)}"

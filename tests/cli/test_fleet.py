@@ -198,7 +198,7 @@ async def test_a_hold_list_for_all(desk: Any, services: Services, keys: list[str
     [
         ("shop9", "“shop9”, line 4"),
         ("SHOP1", "“SHOP1” (did you mean shop1?), line 4"),
-        ("", "nothing, line 4"),
+        ("", "no name, line 4"),
         ("a@b.example", "a value that may be a customer key and is not shown, line 4"),
     ],
 )
@@ -262,7 +262,7 @@ async def test_missing_key_files_are_told_of_all_clusters(
     (desk.folder / "2.key").unlink()
     ended = await run(desk)
     assert ended.code == 78
-    assert "shop0, shop2: there is no such file as api_key_file names" in ended.err
+    assert "shop0, shop2: the file that api_key_file names does not exist" in ended.err
     assert not ledgers(desk)
 
 
@@ -503,6 +503,7 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     follow = ("fleet", "follow", "fleet.toml", "--now")
     ended = await desk.call(*follow, "--json")
     total = json.loads(ended.out)
+    assert "there is no ledger shop3.ledger.ndjson. `fleet run` makes it" in ended.err
     codes = {name: it["exit_code"] for name, it in total["clusters"].items()}
     assert codes == {"shop0": 0, "shop1": 75, "shop2": 77, "shop3": 2}
     assert ended.code == 77
@@ -517,7 +518,10 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
         it.status = lambda jid: "done"
     done = await desk.call(*follow, "--except", "shop3")
     assert done.code == 0
-    assert "Complete: in every cluster, all jobs are done, 9 erased." in done.err
+    clusters = "in the clusters above (shop3 was left out)"  # so the fleet is not called complete
+    assert f"Complete: {clusters}, all jobs are done, 9 erased." in done.err
+    stands = await desk.call("fleet", "status", "fleet.toml", "--except", "shop3")
+    assert (stands.code, f"Finished {clusters}: 9 erased." in stands.err) == (0, True)
     written = await desk.call(
         "fleet", "report", "fleet.toml", "--except", "shop3", "--html", "r.html", "--input"
     )
@@ -529,6 +533,7 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     proven = await desk.call("fleet", "verify", "fleet.toml", *options)
     assert proven.code == 0
     assert "3 in all" in proven.out
+    assert f"Verified: {clusters}, the ledger is as it was written." in proven.err
     changed = desk.folder / ledger_of(1)
     changed.write_bytes(changed.read_bytes().replace(b'"status":"done"', b'"status":"gone"', 1))
     damaged = await desk.call("fleet", "verify", "fleet.toml", "--json", "--except", "shop3")
@@ -536,6 +541,40 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     found = json.loads(damaged.out)["clusters"]
     assert [found[name_of(n)]["exit_code"] for n in range(3)] == [0, 79, 0]
     assert len(found["shop0"]["receipts"]) == 1
+
+
+async def test_every_row_is_in_the_sums_and_every_next_step_is_named(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """Rejected, duplicate and held rows as well: what is told adds up to the rows of the input.
+    Keys that were not sent are as much a next step as jobs that are pending."""
+    three = await services(3)
+    three[0].answer = lambda call: 400 if call.key == keys[1] else None
+    three[1].answer = lambda call: 401
+    rows = [*(f"{key},shop0" for key in keys[:5]), f"{keys[2]},shop0", ",shop0", f"{keys[7]},shop1"]
+    desk.file("all.csv", "\n".join(["customerKey,shop", *rows]) + "\n")
+    desk.csv([keys[4]], "hold.csv")
+    above = 'input = "all.csv"\ncluster_field = "shop"\nexclude = "hold.csv"'
+    fleet_file(desk, api_key, three, above=above, each=lambda n: "")
+    tried = await desk.call("fleet", "run", "fleet.toml", "--dry-run", "--only", "shop0")
+    assert tried.code == 3
+    assert "shop0 needs attention:\n  1 empty_key: the key is empty or blank (line 8)" in tried.err
+    ran = await desk.call("fleet", "run", "fleet.toml", "--yes")
+    assert ran.code == 77
+    assert (
+        "8 rows in all: 3 accepted, 1 failed, 1 not sent, 1 rejected, 1 duplicate, 1 on hold"
+        in ran.out
+    )
+    assert "1 http_400: the service answered 400 (line 3)" in ran.err
+    stands = await desk.call("fleet", "status", "fleet.toml")
+    assert "7 in all: 3 in progress, 1 refused, 1 excluded, 1 rejected, 1 sent" in stands.out
+    for step in ("run fleet.toml\n", "follow fleet.toml\n", "run fleet.toml --retry-failed\n"):
+        assert f" fleet {step}" in stands.err
+    assert "1 row rejected: correct them in the input" in stands.err
+    three[0].status = lambda jid: "started"
+    asked = await desk.call("fleet", "follow", "fleet.toml", "--only", "shop0", "--now")
+    assert asked.code == 75
+    assert "1 key has no job. `fleet run` sends what can be sent" in asked.err
 
 
 async def test_nothing_is_sent_or_written_to_try_it(

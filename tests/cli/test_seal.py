@@ -88,9 +88,7 @@ async def test_it_binds_all_shards(desk: Any, service: Any, keys: list[str]):
     assert f"head {found['head']};" in out.decode()
 
 
-async def test_a_batch_with_rejected_rows_is_not_complete(
-    desk: Any, service: Any, keys: list[str]
-):
+async def test_a_batch_with_rejected_rows_is_not_complete(desk: Any, service: Any, keys: list[str]):
     """Rows without a key are those of the first shard. That the last one ended with 0 does not make
     them fine: the report calls nothing complete unless --ok-if-rejected was said of them."""
     source = desk.csv([*keys[:12], ""])

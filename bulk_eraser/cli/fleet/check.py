@@ -58,6 +58,7 @@ def check(which: FleetOptions, given: CheckOptions, told: OutputOptions) -> int:
 
     def work() -> FleetCheckResult:
         fleet = read_fleet(which)
+        result.left_out = fleet.left_out
         if given.plan is not None:
             fleet_plan_must_be_free(given.plan)
         shared = SharedRows(fleet, output)

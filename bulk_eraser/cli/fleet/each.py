@@ -58,10 +58,11 @@ def _refusal(refused: dict[str, BulkEraserError], clusters: int) -> BulkEraserEr
     code = severest(it.exit_code for it in refused.values())
     worst = next(it for it in refused.values() if it.exit_code == code)
     names = ",".join(refused)
-    leave_out = f"; or leave them out with --except {_typed(names)}"
+    them, as_they_are = ("it", "as it is") if len(refused) == 1 else ("them", "as they are")
+    leave_out = f"; or leave {them} out with --except {_typed(names)}"
     return type(worst)(
-        f"{len(refused)} of {clusters} clusters cannot be used as they are, so nothing was sent to "
-        "any. Correct what is said above, and use the same command again"
+        f"{len(refused)} of {clusters} clusters cannot be used {as_they_are}, so nothing was sent "
+        "to any. Correct what is said above, and use the same command again"
         f"{leave_out if len(refused) < clusters else ''}."
     )
 

@@ -18,10 +18,12 @@ def for_each_ledger(
     fleet: Fleet, total: FleetResult, new: Callable[[], R], look: Callable[[Cluster, R], None]
 ) -> dict[str, R]:
     """Have `look` fill a `new` result for each cluster, and add them up."""
+    total.left_out = fleet.left_out
     results: dict[str, R] = {}
     for cluster in fleet.clusters:
         result = results[cluster.name] = new()
         try:
+            cluster.ledger_must_exist()
             look(cluster, result)
         except Interrupted:
             raise

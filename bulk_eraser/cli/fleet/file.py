@@ -133,6 +133,14 @@ class Cluster:
     def ledger(self) -> str:
         return str(self.table["ledger"])
 
+    def ledger_must_exist(self) -> None:
+        """Raises `UsageError` where there is none, which the file names, not the command."""
+        if not os.path.exists(self.ledger):
+            raise UsageError(
+                f"there is no ledger {self.ledger}. `fleet run` makes it; if one was made already, "
+                "put it back there."
+            )
+
     def service(self) -> ServiceOptions:
         """Raises `ConfigurationError` where the file with the API key is not named, or not there.
 
@@ -146,8 +154,8 @@ class Cluster:
             )
         if not os.path.exists(service.api_key_file):
             raise ConfigurationError(
-                "there is no such file as api_key_file names, seen from the folder of the fleet "
-                "file. It must name a file with the API key in it."
+                "the file that api_key_file names does not exist. Its path starts from the folder "
+                "of the fleet file. Put the cluster's private API key into such a file."
             )
         return service
 
@@ -162,6 +170,12 @@ class Fleet:
     names: Sequence[str]
     cluster_field: str | None
     shared_input: ClusterInput | None
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of the others."""
+        meant = {it.name for it in self.clusters}
+        return [it for it in self.names if it not in meant]
 
 
 @contextmanager

@@ -20,7 +20,13 @@ from bulk_eraser.cli.options.shared import (
     VerboseOutputOptions,
     warn_of_version,
 )
-from bulk_eraser.cli.terminal.ending import as_error, as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.ending import (
+    as_error,
+    as_typed,
+    command_of,
+    conclude,
+    how_to_continue,
+)
 from bulk_eraser.cli.terminal.follow_text import STATUS_MEANINGS, describe, when_again
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.cli.terminal.step_summary import in_a_step
@@ -31,6 +37,8 @@ from bulk_eraser.sending.request import FollowResult
 from bulk_eraser.wording import printable
 
 __all__ = ["FleetFollowResult", "follow"]
+
+_SEND_AGAIN = "`fleet run` sends what can be sent, with --retry-failed also what failed."
 
 
 @dataclass
@@ -64,6 +72,7 @@ def follow(which: FleetOptions, given: AskingOptions, told: VerboseOutputOptions
 
     def work() -> FleetFollowResult:
         fleet = read_fleet(which)
+        result.left_out = fleet.left_out
         with ExitStack() as opened:
             pursued = _all_opened(fleet, given, told, result, opened)
             outputs = {name: it.output for name, it in pursued.items()}
@@ -121,6 +130,7 @@ def _opened(
     opened: ExitStack,
 ) -> _Pursued:
     """Raises what `follow` raises before it asks."""
+    cluster.ledger_must_exist()
     output = ClusterOutput(told.output(), cluster.name, verbose=told.verbose)
     own = {it.name: getattr(given, it.name) for it in fields(AskingOptions)}
     asked = FollowOptions(**own | {"ledger": cluster.ledger})
@@ -177,14 +187,17 @@ def _tell(given: AskingOptions, output: Output, total: FleetFollowResult) -> Non
     elif total.next is not None:
         again = "" if given.wait else when_again(total.next_check_at)
         output.always(f"Not finished: jobs are pending.{again}")
+        if lacking := sum(sum(it.without_job.values()) for it in results.values()):
+            have = "key has" if lacking == 1 else "keys have"
+            output.always(f"{lacking:,} {have} no job. {_SEND_AGAIN}")
         return
     elif total.exit_code == ExitCode.SOME_ROWS:
         output.always(
             "All jobs are finished, but not everybody is erased: see the columns failed and no "
-            "job. `fleet run` sends again what can be, with --retry-failed also what failed."
+            f"job. {_SEND_AGAIN}"
         )
     else:
         done = total.counts.get("done", 0)
-        output.always(f"Complete: in every cluster, all jobs are done, {done:,} erased.")
+        output.always(f"Complete: {total.everywhere}, all jobs are done, {done:,} erased.")
     if total.next is not None:
-        output.always("Continue with:", command=as_typed(total.next))
+        output.always(f"{how_to_continue(total)}:", command=as_typed(total.next))

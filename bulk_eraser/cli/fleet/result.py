@@ -17,10 +17,20 @@ _ENDINGS = {"complete": "complete", "incomplete": "not finished"}
 @dataclass
 class FleetResult(Result):
     """How a command for many clusters ended. `clusters` has by name what the command for a single
-    one would print, `counts` are the sums of theirs; the exit code is the severest."""
+    one would print, `counts` are the sums of theirs, `left_out` the names of those that were not
+    asked for; the exit code is the severest."""
 
     counts: dict[str, int] = field(default_factory=dict)
     clusters: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def everywhere(self) -> str:
+        """Where all of it is so: a fleet is not called complete by some of its clusters."""
+        if not self.left_out:
+            return "in every cluster"
+        were = "was" if len(self.left_out) == 1 else "were"
+        return f"in the clusters above ({some_of(self.left_out)} {were} left out)"
 
 
 def add_up(total: FleetResult, results: Mapping[str, Result]) -> FleetResult:

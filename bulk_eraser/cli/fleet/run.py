@@ -89,6 +89,7 @@ def run(which: FleetOptions, given: RemovalOptions, told: VerboseOutputOptions) 
 
     def work() -> FleetResult:
         fleet = read_fleet(which)
+        result.left_out = fleet.left_out
         most = most_at_a_time(fleet.clusters, output)
         ask = partial(_asked, given, _plans(fleet, given), most, output, told.verbose)
         asked = for_each(fleet.clusters, ask, output, result, _not_run)

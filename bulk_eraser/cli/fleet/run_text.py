@@ -65,6 +65,18 @@ def ask_consent_of_all(runs: "Mapping[str, Run]", consent: Consent, output: Outp
 
 _TOLD = ("accepted", "already_settled", "failed", "unknown", "rejected", "not_reached")
 _HEADS = ("accepted", "earlier", "failed", "unknown", "rejected", "not sent")
+_ROWS = {
+    "accepted": "accepted",
+    "already_settled": "accepted earlier",
+    "job_failed": "whose job failed earlier",
+    "failed": "failed",
+    "unknown": "unknown",
+    "not_reached": "not sent",
+    "rejected": "rejected",
+    "duplicate": "duplicate",
+    "excluded": "on hold",
+}
+"""All that can become of a row: these add up."""
 
 
 def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None:
@@ -76,11 +88,11 @@ def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None
             for name, it in results.items()
         ]
         output.result(lines_of_clusters(_HEADS, ["ended"], rows))
+        output.result(_all_rows(result.counts))
         tell_errors(output, results)
-        for name, it in results.items():
-            if it.error is None and it.attention:
-                output.say(f"{name} needs attention: {in_short(it.attention)}")
+        _tell_attention(output, results)
     if given.dry_run and result.error is None:
+        _tell_attention(output, results, is_dry=True)
         return
     if given.rehearse and result.error is None:
         output.always("This was a rehearsal: nothing was erased.")
@@ -101,6 +113,20 @@ def tell_run(given: RemovalOptions, output: Output, result: FleetResult) -> None
         output.always(lead, command=as_typed(result.next))
 
 
+def _all_rows(counts: Mapping[str, int]) -> str:
+    told = [f"{counts[word]:,} {what}" for word, what in _ROWS.items() if counts[word]]
+    return f"{counted(counts['rows'], 'row')} in all{': ' * bool(told)}{', '.join(told)}"
+
+
+def _tell_attention(
+    output: Output, results: Mapping[str, RunResult], *, is_dry: bool = False
+) -> None:
+    for name, it in results.items():
+        found = [one for one in it.attention if not (is_dry and one.reason == "not_reached")]
+        if it.error is None and found:
+            output.say(f"{name} needs attention:\n{in_short(found)}")
+
+
 def _tell_how(output: Output, result: FleetResult, *, is_rehearsal: bool) -> None:
     if result.outcome == "interrupted":
         output.always(result.error or "Stopped.")
@@ -109,11 +135,11 @@ def _tell_how(output: Output, result: FleetResult, *, is_rehearsal: bool) -> Non
     elif result.exit_code == ExitCode.NOT_FINISHED:
         output.always("Not finished: keys are left for a later run.")
     elif result.exit_code == ExitCode.SOME_ROWS:
-        output.always("Reached the end in all clusters, but some rows need attention.")
+        output.always(f"Reached the end {result.everywhere}, but some rows need attention.")
     else:
         complete, job = (
             ("Rehearsal complete", "a simulated job") if is_rehearsal else ("Complete", "a job")
         )
         output.always(
-            f"{complete}: in every cluster, each key of its input that is not on hold has {job}."
+            f"{complete}: {result.everywhere}, each key of its input that is not on hold has {job}."
         )

@@ -1,19 +1,21 @@
 """`bulk-eraser fleet status`: what became of everybody in each cluster, at a glance. Offline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import lines_of_clusters, tell_errors
+from bulk_eraser.cli.fleet.text import in_all, lines_of_clusters, tell_errors
 from bulk_eraser.cli.options.bundles import command, option
 from bulk_eraser.cli.options.shared import OutputOptions
 from bulk_eraser.cli.status import StatusResult, look_at
 from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import ExitCode
-from bulk_eraser.wording import moment, printable
+from bulk_eraser.wording import counted, moment, printable
 
 __all__ = ["FleetStatusResult", "status"]
 
@@ -64,14 +66,38 @@ def status(which: FleetStatusOptions, told: OutputOptions) -> int:
         for it in results.values():
             for name, count in it.deadlines.items():
                 result.deadlines[name] = result.deadlines.get(name, 0) + count
-        if result.counts.get("in_progress"):
-            result.next = command_of("fleet", "follow", *which.for_the_next_command())
+        steps = _steps(which, result.counts)
+        result.next = steps.get(_ASK) or next(iter(steps.values()), None)
         return result
 
-    return conclude(output, result, work, _tell, _tell)
+    tell = partial(_tell, which)
+    return conclude(output, result, work, tell, tell)
 
 
-def _tell(output: Output, total: FleetStatusResult) -> None:
+_ASK = "Ask about the jobs, once a day, with:"
+_STEPS = (
+    ("Send the rest with:", ["run"], ("not_reached", "sent", "failed", "unknown")),
+    (_ASK, ["follow"], ("in_progress",)),
+    (
+        "Retry refused keys and failed jobs with:",
+        ["run", "--retry-failed"],
+        ("refused", "job_failed"),
+    ),
+)
+"""What to do, by what command, and about whom."""
+
+
+def _steps(which: FleetOptions, counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """What to do now: how it is said, and the command. The file has all that a run needs."""
+    ones = which.for_the_next_command()
+    return {
+        lead: command_of("fleet", name, *ones, *more)
+        for lead, (name, *more), states in _STEPS
+        if any(counts.get(word) for word in states)
+    }
+
+
+def _tell(which: FleetOptions, output: Output, total: FleetStatusResult) -> None:
     results: dict[str, StatusResult] = total.clusters
     now = datetime.now(UTC)
     rows = []
@@ -85,14 +111,19 @@ def _tell(output: Output, total: FleetStatusResult) -> None:
     if rows:
         heads = ["erased", "in progress", "not sent", "not done", "at risk", "overdue"]
         output.result(lines_of_clusters(heads, ["ask again"], rows))
+    if told := in_all(total.counts):
+        output.result(told)
     tell_errors(output, results)
     if total.error is not None:
         output.error(printable(total.error))
     elif total.exit_code == ExitCode.COMPLETE:
-        output.always(f"Finished in every cluster: {total.counts.get('erased', 0):,} erased.")
+        output.always(f"Finished {total.everywhere}: {total.counts.get('erased', 0):,} erased.")
     elif total.exit_code == ExitCode.SOME_ROWS:
         output.always("All jobs are finished, but not everybody is erased.")
     else:
         output.always("Not finished: jobs are pending, or keys are not sent.")
-    if total.next is not None:
-        output.always("Next:", command=as_typed(total.next))
+    for lead, step in _steps(which, total.counts).items():
+        output.always(lead, command=as_typed(step))
+    if total.exit_code and (rejected := total.counts.get("rejected")):
+        told_rows = counted(rejected, "row")
+        output.say(f"{told_rows} rejected: correct them in the input, then use `fleet run` again.")

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, Result
-from bulk_eraser.wording import printable
+from bulk_eraser.wording import STATE_MEANINGS, attention_in_words, printable
 
 __all__ = [
     "LONGEST_NAME",
     "ClusterOutput",
+    "in_all",
     "in_short",
     "lines_of_clusters",
     "shortened",
@@ -107,10 +108,22 @@ def lines_of_clusters(
 
 
 def in_short(attention: Sequence[Attention]) -> str:
-    """What needs attention, the most frequent first: `3 empty_key, 1 http_400`."""
+    """What needs attention and where, the most frequent first, a line for each reason."""
     few = sorted(attention, key=lambda it: -it.count)
-    told = [f"{it.count:,} {it.reason}" for it in few[:MOST_REASONS]]
-    return ", ".join([*told, "…"] if few[MOST_REASONS:] else told)
+    told = [f"  {it.count:,} {attention_in_words(it)}" for it in few[:MOST_REASONS]]
+    return "\n".join([*told, "  …"] if few[MOST_REASONS:] else told)
+
+
+def in_all(states: Mapping[str, int]) -> str:
+    """All of a ledger's keys and rows by what became of them, so that the sum is seen to be right:
+    `17 in all: 15 erased, 1 refused, 1 rejected`. Nothing if there is none."""
+    told = [
+        f"{states[word]:,} {meaning.partition(':')[0].partition(',')[0]}"
+        for word, meaning in STATE_MEANINGS.items()
+        if states.get(word)
+    ]
+    number = sum(states.get(word, 0) for word in STATE_MEANINGS)
+    return f"{number:,} in all: {', '.join(told)}" if told else ""
 
 
 def shortened(text: str, most: int) -> str:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
+from bulk_eraser.cli.fleet.text import (
+    ClusterOutput,
+    in_all,
+    lines_of_clusters,
+    tell_errors,
+    tell_warnings,
+)
 from bulk_eraser.cli.options.bundles import command, flag
 from bulk_eraser.cli.options.proofs import StampsOptions
 from bulk_eraser.cli.options.shared import OutputOptions
@@ -86,6 +92,8 @@ def _tell(output: Output, total: FleetResult) -> None:
     if rows:
         heads = ["erased", "not done", "in progress", "not sent", "unaccounted"]
         output.result(lines_of_clusters(heads, [""], rows))
+    if told := in_all(total.counts):
+        output.result(told)
     tell_errors(output, results)
     for name, it in results.items():
         if it.error is None and (why := what_is_open(it)):
@@ -93,6 +101,6 @@ def _tell(output: Output, total: FleetResult) -> None:
     if total.error is not None:
         output.error(printable(total.error))
     elif total.exit_code == ExitCode.COMPLETE:
-        output.always("Verified: the ledgers of all clusters are as they were written.")
+        output.always(f"Verified: {total.everywhere}, the ledger is as it was written.")
     else:
         output.always("Not verified: see above for each cluster.")

@@ -181,7 +181,7 @@ def test_the_api_key_is_in_a_file_that_is_there(fleet: Any, tmp_path: Path, monk
     monkeypatch.setenv("ELEVATE_API_KEY", SECRET)
     for text, told in (
         (UK.replace('api_key_file = "uk.key"\n', ""), "api_key_file is missing"),
-        (UK.replace("uk.key", SECRET), "no such file as api_key_file names"),
+        (UK.replace("uk.key", SECRET), "api_key_file names does not exist"),
     ):
         with pytest.raises(ConfigurationError, match=told) as refused:
             of(fleet(text), "uk").service()
