@@ -107,8 +107,10 @@ async def test_of_several_ledgers_none_covers_for_another(desk: Any, service: An
 
 async def test_a_rehearsal_is_never_done(desk: Any, keys: list[str]):
     """In a rehearsal nobody is erased, so nobody is expected to be who is not."""
-    await desk.call("run", desk.csv(keys[:3]), "--rehearse", "--json")
-    name = "keys.rehearsal.ndjson"
+    name = "keys.rehearsal.ndjson"  # told or not, its name is the same
+    for told in ([], ["--ledger", name]):
+        await desk.call("run", desk.csv(keys[:3]), "--rehearse", "--json", *told)
+    assert [it.name for it in desk.folder.glob("*.rehearsal.ndjson")] == [name]
     await desk.call("follow", name, "--now", "--wait", "--day", "0.01")
     ended = await desk.call("verify", name, "--expect-done", "--json")
     assert ended.code == 3, ended.err

@@ -58,7 +58,7 @@ def ledger_path_of(
         suffix = EXPORT_SUFFIX if export else LEDGER_SUFFIX
         part = f".{shard.index}of{shard.of}" if shard else ""
         ledger = stem + _part_of_a_sheet(reader) + part + suffix
-    if not rehearse:
+    if not rehearse or ledger.endswith(REHEARSAL_SUFFIX):
         return ledger
     return stem_of_ledger(ledger) + REHEARSAL_SUFFIX
 
