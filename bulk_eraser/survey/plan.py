@@ -332,7 +332,28 @@ def decoded(
             raise ValueError("no plan is so long")
         return msgspec.json.decode(content, type=type_)
     except ValueError:
+        if use := _of_another_kind(content, type_):
+            raise UsageError(f"{path} is {use}. Nothing was sent.") from None
         raise UsageError(f"{path} is not a plan. {written_by} writes one.") from None
+
+
+class _Typed(msgspec.Struct, frozen=True):
+    type: str
+
+
+_USES = {
+    "plan": "a plan for one input: `bulk-eraser run --plan` carries it out",
+    "fleet_plan": "a plan for a fleet: `bulk-eraser fleet run FLEET --plan` carries it out",
+}
+
+
+def _of_another_kind(content: bytes, type_: type[msgspec.Struct]) -> str | None:
+    """What it is, if it is a plan, but not of this type."""
+    try:
+        kind = msgspec.json.decode(content, type=_Typed).type
+    except ValueError:
+        return None
+    return None if kind == type_.__struct_config__.tag else _USES.get(kind)
 
 
 def _must_not_be_newer(path: str, head: _Head) -> None:

@@ -376,6 +376,9 @@ async def test_a_plan_binds_all(desk: Any, services: Services, keys: list[str], 
         (desk.folder / "shop1.csv").write_text(rows)
         hold.path.write_text(f"customerKey,note\n{keys[9]},x\n")
     assert not any(it.calls for it in two)
+    alone = await desk.run(hold, two[0], "--plan", "p.json")
+    assert (alone.code, len(two[0].calls)) == (2, 0)
+    assert "a plan for a fleet: `bulk-eraser fleet run FLEET --plan`" in alone.err
     ended = await desk.call(*as_planned)
     assert ended.code == 0
     assert [len(it.calls) for it in two] == [5, 4]
