@@ -65,7 +65,7 @@ def _must_be_the_same_shard(file: LedgerFile, facts: LedgerFacts, part: Part | N
     its = f"is that of shard {facts.shard}" if facts.shard else "has the whole input, not a shard"
     mine = f"for shard {part}" if part else "for the whole input"
     raise ConfigurationError(
-        f"The ledger {file.path} {its}, and this run is {mine}. Nothing was sent. Say --shard as "
+        f"The ledger {file.path} {its}, and this run is {mine}. Nothing was sent. Use --shard as "
         "before, or name another ledger with --ledger."
     )
 

@@ -109,7 +109,10 @@ class RemoteFile:
             with ExitStack() as opened:
                 yield from self._whole(self._answer(opened))
         except ssl.SSLCertVerificationError:
-            self._refuse("cannot be read: the certificate of its host is not valid")
+            self._refuse(
+                "cannot be read: the certificate of its host is not valid. If your company issues "
+                "its own, name the file with its root certificate in SSL_CERT_FILE"
+            )
         except http.client.IncompleteRead:
             self._refuse("was cut off while it was read. Try again")
         except (OSError, http.client.HTTPException):

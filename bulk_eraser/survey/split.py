@@ -62,11 +62,7 @@ def rows_by_cluster(
             progress(number)
     if reader.reading.key_field == reader.asked.cluster_field:
         raise _wrong_column(reader, "is that of the customer keys")
-    told = [
-        _stranger(name, count, of_clusters.lines[name], names)
-        for name, count in of_clusters.count.items()
-        if name not in names
-    ]
+    told = _strangers(of_clusters, names)
     told += [_lost(why, count, of_none.lines[why]) for why, count in of_none.count.items()]
     if told:
         raise _for_none(reader, told)
@@ -104,10 +100,27 @@ def _must_be_whole(reader: InputReader, last: str, names: Collection[str]) -> No
         )
 
 
+def _strangers(found: _Rows, names: Collection[str]) -> list[str]:
+    """What is said of the values that name no cluster. One that may be a customer key is of a wrong
+    column, and no output may show it."""
+    strange = [value for value in found.count if value not in names]
+    hidden = [value for value in strange if may_be_a_key(value)]
+    told = [
+        _stranger(value, found.count[value], found.lines[value], names)
+        for value in strange
+        if value not in hidden
+    ]
+    if hidden:
+        lines = sorted(line for value in hidden for line in found.lines[value])[:EXAMPLES]
+        where = lines_of(lines, sum(found.count[value] for value in hidden))
+        what = "a value" if len(hidden) == 1 else f"{len(hidden):,} values"
+        are = "is" if len(hidden) == 1 else "are"
+        told.append(f"{what} that may be a customer key and {are} not shown, {where}")
+    return told
+
+
 def _stranger(value: str, count: int, lines: list[int], names: Collection[str]) -> str:
     where = lines_of(lines, count)
-    if may_be_a_key(value):  # of a wrong column, and then no output may show it
-        return f"a value that may be a customer key and is not shown, {where}"
     meant = next((name for name in names if _plain(name) == _plain(value)), None)
     hint = f" (did you mean {meant}?)" if meant else ""
     return f"“{printable(value)}”{hint}, {where}"

@@ -229,6 +229,7 @@ async def test_how_long_a_run_takes(desk: Any, keys: list[str]):
     expected = {
         (): (1.8, "50 requests a second, 90 keys will take at least 2 s."),
         ("--rate", "0.5"): (180.0, "0.5 requests a second, 90 keys will take at least 3 min."),
+        ("--rate", "16.6667"): (5.4, "At 16.7 requests a second, 90 keys"),
         ("--rate", "0"): (None, None),
     }
     of_object = [desk.check(source, "--exclude", hold, *options) for options in expected]

@@ -244,6 +244,7 @@ async def test_the_certificate_of_the_host_counts(desk: Any, service: Any, keys:
     refused = await desk.check(address)
     assert (refused.code, refused.findings["counts"]) == (65, {})
     assert "certificate of its host is not valid" in refused.findings["error"]
+    assert "SSL_CERT_FILE" in refused.findings["error"]
     trusted = await desk.check(address, env={"SSL_CERT_FILE": str(certificate)})
     assert (trusted.code, trusted.findings["counts"]["keys"]) == (0, 6)
     await runner.cleanup()

@@ -208,7 +208,7 @@ def read_fleet(given: FleetOptions) -> Fleet:
         if field is not None and (own := sorted(_OF_THE_INPUT & table.keys())):
             raise UsageError(
                 f"{path}: [cluster.{name}] says {own[0]}, but all clusters have their rows in one "
-                f"input, by the column {field}. Say it above the clusters, or leave cluster_field "
+                f"input, by the column {field}. Move it above the clusters, or leave cluster_field "
                 "out."
             )
         ledger = {"ledger": os.path.join(os.path.dirname(path), name + LEDGER_SUFFIX)}
@@ -258,7 +258,7 @@ def _cluster_field(path: str, whole: dict[str, Any], typed: str | None) -> str |
         raise UsageError(f"{path}: cluster_field must be the name of a column.")
     if typed is not None and said not in (None, typed):
         raise UsageError(
-            f"--cluster-field is {typed!r}, but {path} says {said!r}. Say it in one place."
+            f"--cluster-field is {typed!r}, but {path} says {said!r}. Leave one of them out."
         )
     field = said if typed is None else typed
     if field == "":

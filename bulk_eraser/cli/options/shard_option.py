@@ -46,7 +46,7 @@ def _numbered_by_the_job(of: int | None) -> Shard:
         of = total
     if of is None:
         raise UsageError(
-            f"{name} says which shard this is, but not of how many. Say --shard auto/N. Nothing "
+            f"{name} says which shard this is, but not of how many. Use --shard auto/N. Nothing "
             "was sent."
         )
     return _valid(index, of, f"auto, which is {index}/{of} by {name},")
@@ -56,7 +56,7 @@ def _number_in(name: str) -> int:
     text = os.environ.get(name, "")
     if not re.fullmatch(_NUMBER, text):
         raise UsageError(
-            f"--shard auto: {name} is {text!r}, which is no number. Say it as i/N. Nothing was "
+            f"--shard auto: {name} is {text!r}, which is no number. Use --shard i/N. Nothing was "
             "sent."
         )
     return int(text)

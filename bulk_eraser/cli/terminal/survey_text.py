@@ -139,7 +139,8 @@ def _shard_line(survey: Survey) -> str | None:
 def at_least(keys: int, rate: float) -> str:
     """How long a run takes if the service keeps up; `rate` in requests a second."""
     time = duration(max(1, keys / rate))
-    return f"At {rate:g} requests a second, {counted(keys, 'key')} will take at least {time}."
+    pace = f"{rate:,.1f}".removesuffix(".0") if rate >= 1 else f"{rate:.2g}"
+    return f"At {pace} requests a second, {counted(keys, 'key')} will take at least {time}."
 
 
 def how_it_was_read(facts: InputFacts) -> str:

@@ -123,6 +123,10 @@ def test_any_rows_are_split_without_a_rest(write: Write):
         ("C-9", "no name, line 8"),
         ("C-9,uk,more", "1 row too broken to tell: too_many_fields: .* \\(line 8\\)"),
         ("C-9,40123501", "a value that may be a customer key and is not shown, line 8"),
+        (
+            "C-9,40123501\nC-8,40123502\nC-7,fr",
+            "“fr”, line 10; 2 values that may be .*lines 8 and 9",
+        ),
         (",fr", "“fr”, line 8"),
     ],
 )
