@@ -539,6 +539,8 @@ async def test_follow_side_by_side(desk: Any, services: Services, keys: list[str
     assert f"Verified: {clusters}, the ledger is as it was written." in proven.err
     changed = desk.folder / ledger_of(1)
     changed.write_bytes(changed.read_bytes().replace(b'"status":"done"', b'"status":"gone"', 1))
+    told = await desk.call("fleet", "verify", "fleet.toml")
+    assert "6 in all without shop1, shop3: 6 erased" in told.out
     damaged = await desk.call("fleet", "verify", "fleet.toml", "--json", "--except", "shop3")
     assert damaged.code == 79
     found = json.loads(damaged.out)["clusters"]
@@ -570,7 +572,7 @@ async def test_every_row_is_in_the_sums_and_every_next_step_is_named(
     )
     assert "1 http_400: the service answered 400 (line 3)" in ran.err
     stands = await desk.call("fleet", "status", "fleet.toml")
-    assert "7 in all: 3 in progress, 1 refused, 1 excluded, 1 rejected, 1 sent" in stands.out
+    assert "7 in all: 3 in progress, 1 refused, 1 on hold, 1 rejected, 1 sent" in stands.out
     for step in ("run fleet.toml\n", "follow fleet.toml\n", "run fleet.toml --retry-failed\n"):
         assert f" fleet {step}" in stands.err
     assert "1 row rejected: correct them in the input" in stands.err

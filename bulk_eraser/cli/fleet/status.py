@@ -111,7 +111,7 @@ def _tell(which: FleetOptions, output: Output, total: FleetStatusResult) -> None
     if rows:
         heads = ["erased", "in progress", "not sent", "not done", "at risk", "overdue"]
         output.result(lines_of_clusters(heads, ["ask again"], rows))
-    if told := in_all(total.counts):
+    if told := in_all(results):
         output.result(told)
     tell_errors(output, results)
     if total.error is not None:

@@ -1,5 +1,6 @@
 """Many clusters on one screen: a line for each and their sum, 80 columns wide."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bulk_eraser.cli.terminal.output import Output
@@ -22,6 +23,7 @@ __all__ = [
 LONGEST_NAME = 16
 MOST_REASONS = 4
 MOST_NAMES = 5
+_AS_IN_TABLES = {"excluded": "on hold", "not_reached": "not sent"}
 
 
 class ClusterOutput(Output):
@@ -114,16 +116,23 @@ def in_short(attention: Sequence[Attention]) -> str:
     return "\n".join([*told, "  …"] if few[MOST_REASONS:] else told)
 
 
-def in_all(states: Mapping[str, int]) -> str:
-    """All of a ledger's keys and rows by what became of them, so that the sum is seen to be right:
-    `17 in all: 15 erased, 1 refused, 1 rejected`. Nothing if there is none."""
+def in_all(results: Mapping[str, Result]) -> str:
+    """All keys and rows of the ledgers by what became of them, so that the sum is seen to be right:
+    `17 in all: 15 erased, 1 refused, 1 rejected`. Of those that could not be read to their ends
+    nothing is counted, and they are named. Nothing if there is none."""
+    read = [it for it in results.values() if it.error is None]
+    states = Counter[str]()
+    for it in read:
+        states.update(getattr(it, "counts", None) or getattr(it, "states", {}))
     told = [
-        f"{states[word]:,} {meaning.partition(':')[0].partition(',')[0]}"
+        f"{states[word]:,} {_AS_IN_TABLES.get(word) or meaning.partition(':')[0].partition(',')[0]}"
         for word, meaning in STATE_MEANINGS.items()
-        if states.get(word)
+        if states[word]
     ]
-    number = sum(states.get(word, 0) for word in STATE_MEANINGS)
-    return f"{number:,} in all: {', '.join(told)}" if told else ""
+    others = [name for name, it in results.items() if it.error is not None]
+    without = f" without {some_of(others)}" if others else ""
+    number = sum(states[word] for word in STATE_MEANINGS)
+    return f"{number:,} in all{without}: {', '.join(told)}" if told else ""
 
 
 def shortened(text: str, most: int) -> str:

@@ -92,7 +92,7 @@ def _tell(output: Output, total: FleetResult) -> None:
     if rows:
         heads = ["erased", "not done", "in progress", "not sent", "unaccounted"]
         output.result(lines_of_clusters(heads, [""], rows))
-    if told := in_all(total.counts):
+    if told := in_all(results):
         output.result(told)
     tell_errors(output, results)
     for name, it in results.items():
