@@ -20,7 +20,7 @@ from bulk_eraser.cli.options.shared import (
     warn_of_target,
     warn_of_version,
 )
-from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
+from bulk_eraser.cli.terminal.ending import as_before, as_typed, command_of, conclude
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.cli.terminal.survey_text import at_least, survey_table, warn_of_hold_list
 from bulk_eraser.elevate.endpoints import ApiVersion, Target
@@ -165,7 +165,8 @@ def _execute(request: CheckRequest, result: CheckResult, output: Output) -> Chec
             target = "" if request.has_target else " --cluster-id ID"
             ledger = "" if request.intake.reader.file.address is None else " --ledger FILE"
             run = f"{as_typed(result.next)}{ledger}{target} --api-key-file FILE"
-            output.say("Send it with:", command=run)
+            again = as_before(result.next, is_pipe=False)
+            output.say(f"Send it with{again}:", command=run)
         is_bad = survey.own_errors and not request.is_ok_if_rejected
         result.exit_code = ExitCode.SOME_ROWS if is_bad else ExitCode.COMPLETE
     return result
@@ -234,7 +235,7 @@ def _tell_of_plan(output: Output, path: str, plan: Plan, run: list[str], file: I
         f"Plan {printable(path)}: {counted(plan.keys, 'key')} for {printable(plan.target)}, API "
         f"{plan.api}, made by {printable(plan.made_by)}"
     )
-    again = " (pipe in the same input)" if file.is_pipe else ""
+    again = as_before(run, is_pipe=file.is_pipe)
     ledger = " --ledger FILE" if file.is_pipe or file.address else ""
     command = f"{as_typed(run)}{ledger} --api-key-file FILE"
     output.say(f"Carry it out with{again}:", command=command)

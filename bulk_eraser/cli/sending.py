@@ -24,7 +24,7 @@ from bulk_eraser.cli.options.shared import (
     warn_of_version,
 )
 from bulk_eraser.cli.terminal.consent import Consent, ask_consent, describe
-from bulk_eraser.cli.terminal.ending import as_typed, command_of, how_to_continue
+from bulk_eraser.cli.terminal.ending import as_before, as_typed, command_of, how_to_continue
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.elevate.endpoints import JobKind, Target
 from bulk_eraser.errors import ExitCode, UsageError
@@ -335,7 +335,7 @@ def tell(
         return
     is_retry = "--retry-failed" in result.next and not given.retry_failed
     lead = "Retry refused keys and failed jobs with" if is_retry else how_to_continue(result)
-    again = " (pipe in the same input)" if input_path == "-" else ""
+    again = as_before(result.next, is_pipe=input_path == "-")
     output.always(f"{lead}{again}:", command=command)
 
 

@@ -264,6 +264,8 @@ async def test_a_signature_is_told_to_nobody(desk: Any, service: Any, host: str)
     assert [it.code for it in endings] == [75, 75, 0, 0, 65]
     assert "may not be read (403)" in wrong.json["error"]
     assert "pipe in" not in planned.err
+    for told in (text.err, planned.err, (await desk.call("check", signed)).err):
+        assert "with (give the whole address):" in told
     assert " --ledger FILE --api-key-file FILE" in planned.err + planned.out
     for ended in endings:
         assert SECRET not in ended.out + ended.err

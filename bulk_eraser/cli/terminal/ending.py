@@ -17,6 +17,7 @@ from bulk_eraser.sources.remote import without_secrets
 from bulk_eraser.wording import printable
 
 __all__ = [
+    "as_before",
     "as_error",
     "as_typed",
     "command_of",
@@ -95,6 +96,14 @@ def how_to_continue(result: Result) -> str:
     if result.error is None or result.outcome == "interrupted":
         return "Continue with"
     return "Once that is resolved, continue with"
+
+
+def as_before(command: list[str], *, is_pipe: bool) -> str:
+    """What must be given again that the printed command cannot have: content, or a signature."""
+    if is_pipe:
+        return " (pipe in the same input)"
+    is_cut = any(it.endswith("?…") for it in command)
+    return " (give the whole address)" if is_cut else ""
 
 
 def as_typed(command: list[str]) -> str:
