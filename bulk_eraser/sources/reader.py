@@ -1,6 +1,7 @@
 """One way to read an input, used twice: by the survey and by the producer."""
 
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -183,6 +184,8 @@ def format_of(path: str) -> str:
     for extension, format_ in FORMATS.items():
         if name.endswith(extension):
             return format_
+    if os.path.isdir(path):
+        raise UsageError(f"The input {path!r} is a folder. Name a file in it.")
     raise UsageError(
         f"The name of the input {without_secrets(path)!r} does not show its format. Use "
         "--format csv, --format ndjson, --format xlsx or --format parquet."

@@ -39,6 +39,12 @@ def test_a_name_without_format_is_a_wrong_option(write: Write, name: str) -> Non
         InputReader(path, Reading())
 
 
+def test_a_folder_is_no_input(tmp_path: Path) -> None:
+    """It is told as one, not as a file with a wrong name."""
+    with pytest.raises(UsageError, match=r"is a folder\. Name a file in it"):
+        InputReader(str(tmp_path), Reading())
+
+
 def test_the_option_is_stronger_than_the_name(write: Write) -> None:
     """--format says how to read, whatever the file is called."""
     reader = InputReader(str(write(NDJSON, "keys.csv")), Reading(format="ndjson"))
