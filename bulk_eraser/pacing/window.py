@@ -21,6 +21,10 @@ SLOW = 3.0
 SLOW_FROM_S = 0.1
 GETS_USUAL_S = 3.0
 """In so many seconds the latency that counts as usual grows e-fold, so a new normal is learnt."""
+IN_VAIN = 0.7
+NO_QUICKER = 0.8
+"""With so much of the window left, answers take so much of the time they did: it is not the load
+that makes them slow."""
 INCREASE_SHARE = 1 / 16
 
 
@@ -35,6 +39,7 @@ class Window:
         self._decided_at = 0
         self._usual: float | None = None
         self._usual_at = 0.0
+        self._slow_from: tuple[float, float] | None = None
         self._begin_round()
 
     @property
@@ -100,7 +105,15 @@ class Window:
         self._usual *= exp(min(100.0, (now - self._usual_at) / GETS_USUAL_S))
         self._usual = min(self._usual, latency)
         self._usual_at = now
-        return latency > max(SLOW * self._usual, SLOW_FROM_S)
+        if latency <= max(SLOW * self._usual, SLOW_FROM_S):
+            self._slow_from = None
+            return False
+        # Under load, fewer in flight are answered sooner. What gets no quicker is the new normal.
+        limit, at_first = self._slow_from = self._slow_from or (self._limit, latency)
+        if self._limit <= IN_VAIN * limit and latency >= NO_QUICKER * at_first:
+            self._usual, self._slow_from = latency, None
+            return False
+        return True
 
     def _begin_round(self) -> None:
         self._answers = self._loaded = self._timed = 0

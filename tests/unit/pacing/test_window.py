@@ -86,6 +86,28 @@ def test_answers_that_take_much_longer_make_it_smaller_for_a_while():
     assert window.limit > slow
 
 
+def test_answers_that_get_no_quicker_are_not_slowed_by_load():
+    """A third fewer in flight, and as slow as before: the window opens again, within seconds."""
+    window = Window(64)
+    rounds(window, 20, latency=0.02)
+    rounds(window, 5, latency=0.2, now=0.4)
+    assert 40 <= window.limit <= 45
+    rounds(window, 12, latency=0.2, now=1.4)
+    assert window.limit == 64
+
+
+def test_answers_that_get_quicker_with_fewer_in_flight_are_slowed_by_load():
+    """A queue: the wait grows with what is in flight, so it stays small."""
+    window = Window(64)
+    rounds(window, 20, latency=0.02)
+    now = 0.4
+    for _ in range(8):
+        wait = window.limit / 64 * 0.4
+        rounds(window, 1, latency=wait, now=now)
+        now += wait
+    assert window.limit <= 30
+
+
 def test_small_latencies_are_never_slow():
     """From 1 ms to 50 ms is nothing to be careful about."""
     window = Window(64)
