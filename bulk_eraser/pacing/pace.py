@@ -40,7 +40,7 @@ LATEST = 20
 RETURN_S = 0.5
 """Over so long the pool comes back after a pause, not as a wave."""
 LOOK_AGAIN_S = 0.25
-PUNCTUAL_BELOW_S = 0.004
+PUNCTUAL_BELOW_S = 0.02
 """Sends at the edge of a limit that are closer than this need a better timer than the loop's."""
 
 

@@ -6,18 +6,21 @@ of a second, a counter that counts the refused ones as well. So:
 
 1. Refusals are judged by their share of a second's answers (60 at least), not one by one. If they
    are too many, the rate falls to what was let through, less a little, and comes back along a curve
-   that is flat where the limit was met, and then ever steeper, as the limit may have risen.
+   that is flat up to where the limit was met, and then ever steeper, as it may have risen.
 2. Several sends in a row that are refused: nothing is left to be had for a moment. So all hold, one
    request after another asks whether it is over, and the first good answer lets all go on.
 3. Where the limit was met with a wave, or by far, it is looked for from below: the rate grows with
    each good answer, at most twofold in the time of an answer, until something is refused.
-4. Refusals that stay, however much the rate falls, are not a limiter's: they are put up with.
+4. Where each refusal costs a pause (`Retry-After`), one counts, and the limit is met seldom.
+5. Refusals that stay, however much the rate falls, are not a limiter's: they are put up with.
 """
 
 from collections import deque
 from math import exp
 
 import msgspec
+
+from bulk_eraser.pacing.hold import ASK_AFTER_S, Hold
 
 __all__ = ["FREE", "SendRate", "Sent"]
 
@@ -40,17 +43,28 @@ SHARE_WHEN_LIMITED = 0.02
 DIP = 0.03
 """Below what was let through: where the curve begins."""
 DEEPEST = 0.5
-BACK_S = 3.0
-BACK_ANSWERS = 160
-LONGEST_BACK_S = 32.0
-BACK_PAUSES = 12.0
-AFTER_PAUSE = 0.7
-"""Until the limit is met again: so many seconds, answers, or times the pause that it costs."""
+BACK_S = 1.2
+BACK_ANSWERS = 240
+LONGEST_BACK_S = 48.0
+STEEP = 3.0
+"""Until the limit is met again: so many seconds or answers; and how steep the curve is then."""
 
-ASK_AFTER_S = 0.025
-ASK_OFTEN_S = 0.2
-ASK_OFTEN_FOR_S = 1.5
-ASK_SELDOM_S = 1.0
+BACK_PAUSES = 6.0
+MOST_BACK_PAUSES = 24.0
+"""Where each refusal costs a pause: so many times that; more if the limit stays about the same."""
+SAME = 0.15
+GROWTH_AT_FIRST, GROWTH_THEN = 2.0, 0.25
+"""How often a second the rate grows e-fold, while the limit is looked for there."""
+FROM, FROM_IF_FAR = 1 / 3, 1 / 4
+"""Of the rate that was refused: where it is looked for once more."""
+FAR_S, FAR_SENDS = 0.1, 2
+"""Refused so soon after a pause: the rate is far too high."""
+FEW_SENDS = 20
+LITTLE, MUCH = 0.04, 0.2
+"""How far the rate falls when it is refused too early, again and again."""
+BELIEVED = 0.25
+"""Of what came beyond the limit: the rest may have been a burst."""
+
 AGAIN_WITHIN_S = 0.7
 """Two holds so close: the rate is far too high (a window of a second would last longer)."""
 USED_UP = 0.8
@@ -63,8 +77,8 @@ LEARNING_S = 2.0
 """So soon after a cut it may not have been deep enough."""
 
 FAR_BELOW = 0.8
-SERIES = 4
-SERIES_S = 2.0
+SERIES = 3
+SERIES_S = 1.0
 PUT_UP_WITH_S = 60.0
 """So many cuts, each so soon after the one before: the rate does not matter to the refusals."""
 
@@ -95,7 +109,9 @@ class SendRate:
         self._since = self._back = 0.0
         self._growing = False
         self._met_at = FREE
-        self._hold: _Hold | None = None
+        self._growth = GROWTH_A_SECOND
+        self._pauses, self._less = BACK_PAUSES, LITTLE
+        self._hold: Hold | None = None
         self._went_on_at = float("-inf")
         self._series = 0
         self._series_rate = 0.0
@@ -113,9 +129,9 @@ class SendRate:
         if self._growing:
             return self._limit
         time = (now - self._since) / self._back - 1.0
-        if time < 1.0:
+        if time < 0.0:
             return max(SLOWEST, self._limit * (1.0 + DIP * time**3))
-        return self._limit * (1.0 + DIP) * exp(min(100.0, time - 1.0))
+        return self._limit * exp(min(100.0, STEEP * time * time))
 
     def delay(self, now: float) -> float:
         """Seconds until a send is allowed; 0 when it is."""
@@ -129,8 +145,8 @@ class SendRate:
         if self._limit == FREE:  # then there is no hold either
             return Sent(self._sent, FREE)
         rate = self.allowed(now)
-        if rate < FREE:
-            self._next = max(self._next, now) + 1.0 / rate
+        self._next = max(self._next, now) + 1.0 / rate
+        self._went_on_at = min(self._went_on_at, now)
         if self._hold is not None:
             self._hold.asked(now)
         return Sent(self._sent, rate)
@@ -150,7 +166,7 @@ class SendRate:
         if self._hold is not None:
             self._go_on(now, self._hold)
         elif self._growing:
-            growth = min(GROWTH, exp(GROWTH_A_SECOND * (now - self._since)))
+            growth = min(GROWTH, exp(self._growth * (now - self._since)))
             self._limit = max(self._limit, min(self._limit * growth, 2 * sent.rate))
             self._since = now
         if self._forgotten and self.allowed(now) > FORGOTTEN * self._flow(now):
@@ -164,19 +180,19 @@ class SendRate:
             return  # it left at a rate that is given up already
         self._note(now, refused=True)
         self._row.append(number)
+        if pause:
+            self._pay(now, rate, pause)
+            return
         unknown = not self.is_limited and self._is_too_much(now, number)
-        if (
-            (unknown or self._is_in_a_row(now, number))
-            and not pause
-            and not self._is_put_up_with(now)
-        ):
+        in_a_row = unknown or self._is_in_a_row(now, number)
+        if in_a_row and not self._is_put_up_with(now):
             self._stop_for_a_moment(now)
         elif self._growing:
             self._met_at = min(self._met_at, rate)
-            if self._refused >= LOOKED_FOR or pause:
-                self._cut(now, self._met_at / GROWTH, pause)
-        elif self._is_too_much(now, number) or pause:
-            self._cut(now, self._let_through(now, number, pause), pause)
+            if self._refused >= LOOKED_FOR:
+                self._cut(now, self._met_at / GROWTH)
+        elif self._is_too_much(now, number):
+            self._cut(now, self._let_through(now, number))
         elif self._since + self._back < now and self._share(number) >= SHARE_WHEN_LIMITED / 2:
             self._limit, self._since = self.allowed(now), now - self._back  # no further for now
 
@@ -250,44 +266,72 @@ class SendRate:
         while len(good) > 20 and good[0] <= now - JUDGED_S:
             good.popleft()
 
-    def _let_through(self, now: float, number: int, pause: float) -> float:
+    def _let_through(self, now: float, number: int) -> float:
         """Requests a second that were not refused, at the present rate."""
         rate = self.allowed(now)
         if rate == FREE:
             return self._flow(now)
-        if pause:  # in which a limiter without room for a burst gains nothing
-            return min(rate, max(self._flow(now), AFTER_PAUSE * rate))
         share = max(DEEPEST, 1 - self._share(number))
-        since = now - self._went_on_at
-        if since >= JUDGED_S:
-            flow = self._flow(now)
-        else:  # what came before was a burst, or the wait for the next one
-            came = sum(at > self._went_on_at for at in self._good)
-            flow = came / since if came >= 5 else 0.0
+        # What came before it went on was a burst, or the wait for the next one.
+        has_gone_on = now - self._went_on_at >= JUDGED_S
+        flow = self._flow(now) if has_gone_on else self._flow_since_it_went_on(now)
         return min(rate * (1 - DIP), max(flow, share * rate))
+
+    def _flow_since_it_went_on(self, now: float) -> float:
+        came = sum(self._went_on_at < at <= now for at in self._good)
+        return came / (now - self._went_on_at) if came >= 5 else 0.0
 
     # ── what is done about it ───────────────────────────────────────────────────────────────
 
-    def _cut(self, now: float, through: float, pause: float) -> None:
+    def _cut(self, now: float, through: float) -> None:
         """Down to a little below what was let through, and back to where it was refused."""
-        if not pause and self._gives_up(now):
-            return
-        if not self.is_limited:
-            self._grow_from(now, max(START, self._flow(now) * (1 - DIP)))
-        else:
-            self._curve(now, through, pause)
+        if not self._gives_up(now):
+            self._curve(now, through)
 
-    def _curve(self, now: float, limit: float, pause: float = 0.0) -> None:
+    def _pay(self, now: float, rate: float, pause: float) -> None:
+        """A refusal that costs a pause: one is enough, and the limit is to be met seldom."""
+        rate = min(rate, self.allowed(now))
+        flow, since = self._flow(now), now - self._went_on_at
+        is_far = since < max(FAR_S, FAR_SENDS / rate)
+        pauses = BACK_PAUSES
+        # 1. The limit is looked for from below: twice, ever more slowly.
+        if not self.is_limited:
+            self._grow_from(now, max(START, flow * (1 - DIP)), GROWTH_AT_FIRST)
+        elif is_far or (self._growing and self._growth > GROWTH_THEN):
+            part = FROM_IF_FAR if is_far else FROM
+            self._grow_from(now, max(flow, part * rate), GROWTH_THEN)
+        # 2. Then it is known, but for the last answers, which came at less than the last rate.
+        elif self._growing:
+            least = 1 - MUCH if since < FEW_SENDS / rate else DEEPEST
+            self._curve(now, max(least * rate, min(rate * (1 - DIP), flow)), pauses * pause)
+        # 3. It was thought to be higher than it is.
+        elif now < self._since + self._back:
+            self._less = min(MUCH, 2 * self._less)
+            self._curve(now, rate * (1 - self._less), pauses * pause)
+        # 4. What was held all the time is sure; part of what came beyond may have been a burst.
+        else:
+            self._less = LITTLE
+            before = self._limit
+            surely = max(before * (1 + DIP), before + BELIEVED * (flow - before))
+            through = min(flow, surely) if rate < 2 * before else flow
+            if abs(through - before) < SAME * before:
+                pauses = min(MOST_BACK_PAUSES, 2 * self._pauses)
+            self._curve(now, through, pauses * pause)
+        self._pauses = pauses
+        self._went_on_at = FREE  # as soon as something is sent again
+
+    def _curve(self, now: float, limit: float, longer: float = 0.0) -> None:
         self._limit = max(SLOWEST, limit)
         self._since = now
         answers = min(LONGEST_BACK_S, BACK_ANSWERS / self._limit)
-        self._back = max(BACK_S, answers, BACK_PAUSES * pause)
+        self._back = max(BACK_S, answers, longer)
         self._growing = False
         self._judge_anew(now)
 
-    def _grow_from(self, now: float, rate: float) -> None:
+    def _grow_from(self, now: float, rate: float, growth: float = GROWTH_A_SECOND) -> None:
         self._limit = max(SLOWEST, rate)
         self._since, self._growing, self._met_at = now, True, FREE
+        self._growth = growth
         self._judge_anew(now)
 
     def _stop_for_a_moment(self, now: float) -> None:
@@ -295,12 +339,10 @@ class SendRate:
         if self._gives_up(now):
             return
         flow = self._flow(now)
-        self._hold = _Hold(now, rate, flow)
-        self._limit = max(SLOWEST, min(rate, flow))
-        self._growing = True
-        self._judge_anew(now)
+        self._hold = Hold(now, rate, flow)
+        self._grow_from(now, min(rate, flow))
 
-    def _go_on(self, now: float, hold: "_Hold") -> None:
+    def _go_on(self, now: float, hold: Hold) -> None:
         """The limiter lets one through again: at what rate do all go on?"""
         self._hold = None
         self._next = now
@@ -312,10 +354,11 @@ class SendRate:
             self._grow_from(now, max(least, flow * (1 - DIP), 1 / lasted))
         # 2. It was met by far.
         elif hold.since - self._went_on_at < AGAIN_WITHIN_S:
-            self._curve(now, min(hold.rate / 2, max(flow, 2 / lasted)))
+            came = min(USED_UP * hold.rate, self._flow_since_it_went_on(hold.since))
+            self._curve(now, min(max(DEEPEST * hold.rate, came), max(flow, 2 / lasted)))
         # 3. Something was used up, such as a window's allowance.
         else:
-            self._curve(now, min(hold.rate, max(flow, USED_UP * hold.rate)))
+            self._curve(now, min(hold.rate, max(self._flow(now), DEEPEST * hold.rate)))
         self._went_on_at = now
 
     def _judge_anew(self, now: float) -> None:
@@ -344,21 +387,3 @@ class SendRate:
         self._series = 0
         self._curve(now, self._series_rate)
         return True
-
-
-class _Hold:
-    """Nothing is left to be had: since when, at what rate that was met, and when to ask again."""
-
-    __slots__ = ("_wait", "ask_at", "asked_at", "flow", "rate", "since")
-
-    def __init__(self, now: float, rate: float, flow: float) -> None:
-        self.since = self.asked_at = now
-        self.rate, self.flow = rate, flow
-        self._wait = ASK_AFTER_S
-        self.ask_at = now + ASK_AFTER_S
-
-    def asked(self, now: float) -> None:
-        self.asked_at = now
-        most = ASK_OFTEN_S if now - self.since < ASK_OFTEN_FOR_S else ASK_SELDOM_S
-        self._wait = min(most, 2 * self._wait)
-        self.ask_at = now + self._wait

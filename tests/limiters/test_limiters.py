@@ -16,6 +16,16 @@ from services import (
 )
 
 REFUSED_AFTER_S = 0.0003
+LEAST_WITH_PAUSES = {
+    ("window of a second", 1000): 0.8,
+    ("leaky, burst 20", 100): 0.83,
+    ("leaky, burst 20", 1000): 0.7,
+    ("leaky, no burst", 20): 0.8,
+    ("leaky, no burst", 100): 0.75,
+    ("leaky, no burst", 1000): 0.4,
+}
+"""The share of a limit that is used if each refusal costs a second. At 1,000 a second the run lasts
+half a minute, of which what is lost while the limit is learnt is a good part."""
 KINDS: dict[str, Callable[[float], Limiter]] = {
     "window of a second": FixedWindow,
     "bucket of a second": TokenBucket,
@@ -66,14 +76,14 @@ CASES = cases(
 @pytest.mark.parametrize(("kind", "limit", "code"), CASES)
 def test_a_limit_is_used_and_not_pestered(kind: str, limit: int, code: int):
     """Without --rate: at least 85 % of the limit (of a leaky one at 1,000 a second, where a
-    millisecond decides, 75 %), at most 3 % refused, no key ended by it."""
+    millisecond decides, 80 %), at most 3 % refused, no key ended by it."""
     out = send(
         through(KINDS[kind](limit), code),
         2 * limit * int(seconds_for(limit)),
         seconds=seconds_for(limit),
         concurrency=32 if limit < 1000 else 128,
     )
-    least = 0.75 if (kind, limit) == ("leaky, no burst", 1000) else 0.85
+    least = 0.8 if (kind, limit) == ("leaky, no burst", 1000) else 0.85
     assert accepted(out) >= least * limit * out.seconds
     assert out.refused_share <= 0.03
     assert out.spent == []
@@ -81,21 +91,21 @@ def test_a_limit_is_used_and_not_pestered(kind: str, limit: int, code: int):
 
 @pytest.mark.parametrize(
     ("kind", "limit", "code"),
-    cases(("window of a second", 20, 503), ("leaky, burst 20", 20, 429)),
+    cases(
+        ("window of a second", 20, 503), ("leaky, burst 20", 20, 429), ("leaky, no burst", 5, 503)
+    ),
 )
 def test_with_retry_after_few_pauses_are_needed(kind: str, limit: int, code: int):
-    """Each refusal costs a pause of a second, so the limit is met seldom; at most 2.5 % refused.
-    How much of it is used is told as it is: at 1,000 a second a pause costs a thousand requests."""
+    """Each refusal costs a pause of a second, so the limit is met seldom; at most 2.5 % refused,
+    and 85 % of the limit used. Without room for a burst less of it: there whatever comes a
+    millisecond too soon costs a pause."""
     out = send(
         through(KINDS[kind](limit), code, retry_after=1.0),
         2 * limit * int(seconds_for(limit)),
         seconds=seconds_for(limit),
         concurrency=32 if limit < 1000 else 128,
     )
-    # Without room for a burst, whatever comes by chance too close costs a pause: that is asked for.
-    least = 0.75 if limit == 1000 else 0.8
-    if kind.startswith("leaky"):
-        least = {5: 0.8, 20: 0.75, 100: 0.65, 1000: 0.35}[limit]
+    least = LEAST_WITH_PAUSES.get((kind, limit), 0.85)
     assert accepted(out) >= least * limit * out.seconds
     assert out.refused_share <= 0.025
     assert out.spent == []
@@ -127,6 +137,17 @@ def test_a_limit_that_changes_is_followed(kind: str, rates: tuple[float, float],
     assert accepted(out) >= 0.8 * allowed_between(plan, out.began, ended)
     assert out.refused_share <= 0.03
     assert out.spent == []
+
+
+@pytest.mark.parametrize("limit", [100, 200])
+def test_a_limit_that_is_gone_is_found_to_be_gone(limit: int):
+    """--rate is four times the limit: of the five seconds after it 65 % are used."""
+    rate = 4.0 * limit
+    plan = [(0.0, float(limit)), (1025.0, 100 * rate)]
+    limiter = changing(lambda rate: TokenBucket(rate, rate / 10), plan)
+    out = send(through(limiter, 429), 10**5, rate=rate, seconds=31.0)
+    gone = 1025.0 - out.began
+    assert len(out.between(gone, gone + 5)) >= 0.65 * 5 * rate
 
 
 def test_a_limiter_that_counts_what_it_refuses():

@@ -86,14 +86,16 @@ def test_while_the_limit_is_looked_for_good_answers_raise_the_rate():
 
 
 def test_it_comes_back_flat_and_goes_beyond_ever_faster():
-    """A few per cent below the limit, at it after three seconds, far beyond after fifteen."""
+    """A few per cent below the limit, at it after 240 sends, four times that soon after."""
     rate, now = limited(200)
     for _ in range(2):
         rate.refused(now, rate.take(now))
     met_at, began = rate.allowed(now) / (1 - DIP), now
-    assert rate.allowed(began + 3) == pytest.approx(met_at, rel=0.01)
-    assert rate.allowed(began + 6) == pytest.approx(met_at * (1 + DIP), rel=0.01)
-    assert rate.allowed(began + 15) > 10 * met_at
+    back = 240 / met_at
+    assert rate.allowed(began + back / 2) == pytest.approx(met_at, rel=0.01)
+    assert rate.allowed(began + back) == pytest.approx(met_at, rel=0.001)
+    assert rate.allowed(began + 1.1 * back) == pytest.approx(met_at, rel=0.04)
+    assert rate.allowed(began + 1.7 * back) > 4 * met_at
 
 
 def test_a_rate_far_beyond_what_is_sent_is_forgotten():
@@ -107,14 +109,98 @@ def test_a_rate_far_beyond_what_is_sent_is_forgotten():
     assert rate.allowed(now) == FREE
 
 
+def paused(limit: float, seconds: float, *, burst: int = 20) -> tuple[list[float], list[float]]:
+    """When a limiter with `Retry-After: 1` refused, and what it was sent in each of the seconds."""
+    rate, now, tokens, wait = SendRate(), 0.0, float(burst), 1 / 400
+    refused: list[float] = []
+    sent = [0.0] * (int(seconds) + 1)
+    while now < seconds:
+        number = rate.take(now)
+        sent[int(now)] += 1
+        tokens -= 1
+        if tokens < 0:
+            tokens = 0
+            refused.append(now)
+            rate.refused(now, number, pause=1.0)
+            wait = 1.0
+        else:
+            rate.answered(now, number)
+            wait = max(rate.delay(now), 1 / 400)
+        now += wait
+        tokens = min(burst, tokens + wait * limit)
+    return refused, sent
+
+
 def test_each_refusal_that_costs_a_pause_counts():
-    """With Retry-After one is enough, and the limit is met again much later."""
-    rate, now = met(200, refused=0)
+    """With Retry-After one is enough: what is sent stays near the limit, and it is seldom met."""
+    refused, sent = paused(100, 120)
+    assert len(refused) <= 15
+    assert refused[-1] - refused[-2] > 10
+    assert sum(sent[60:120]) > 0.9 * 60 * 100
+
+
+def refuse(rate: SendRate, now: float, after: float) -> float:
+    """All go on, and so many seconds later one is refused; when the pause that it costs is over."""
+    rate.take(now)
+    rate.refused(now + after, rate.take(now + after), pause=1.0)
+    return now + after + 1
+
+
+def known(per_second: int) -> tuple[SendRate, float]:
+    """It is found from below, twice."""
+    rate, now = met(per_second, refused=0)
+    for _ in range(3):
+        now = refuse(rate, now, 1.5)
+    return rate, now
+
+
+def test_a_rate_that_is_refused_soon_after_each_pause_falls_ever_deeper():
+    """By 8 % first, then 16 %, then 20 %: each time costs a pause."""
+    rate, now = known(200)
+    steps = []
+    for _ in range(4):
+        before = rate.allowed(now + 2)
+        now = refuse(rate, now, 2.0)
+        steps.append(rate.allowed(now - 1) / (1 - DIP) / before)
+    assert steps == pytest.approx([0.92, 0.84, 0.8, 0.8], abs=0.01)
+
+
+def test_a_rate_that_is_refused_at_once_after_a_pause_is_far_too_high():
+    """A quarter of it, from where the limit is looked for from below."""
+    rate, now = met(400, refused=0)
+    now = refuse(rate, now, 0.0)
+    before = rate.allowed(now)
+    now = refuse(rate, now, 0.005)
+    assert rate.allowed(now) == pytest.approx(before / 4, rel=0.03)
+
+
+def test_a_limit_that_rose_is_found_although_each_refusal_costs_a_pause():
+    """What was let through beyond the double of what was known is believed."""
+    rate, now = known(200)
+    before = rate.allowed(now)
+    while rate.allowed(now) < 4 * before:
+        now += rate.delay(now)
+        rate.answered(now, rate.take(now))
     rate.refused(now, rate.take(now), pause=1.0)
-    assert rate.is_limited
-    rate.refused(now, rate.take(now), pause=1.0)
-    low = rate.allowed(now)
-    assert rate.allowed(now + 11) < 1.04 * low
+    assert rate.allowed(now) > 1.5 * before
+
+
+def test_what_is_put_up_with_does_not_bring_the_rate_down_from_no_limit():
+    """Even if it was forgotten meanwhile: more than that begins where good answers came."""
+    rate, now = limited(200)
+    for number in range(300):
+        now += max(rate.delay(now), 1e-4)
+        sent = rate.take(now)
+        (rate.refused if number % 2 else rate.answered)(now, sent)
+    assert rate.puts_up_with(now) > 0.3
+    rate.forget(now)
+    for _ in range(300):
+        now += 1 / 300
+        rate.answered(now, rate.take(now))
+    while not rate.is_limited:
+        now += 1e-3
+        rate.refused(now, rate.take(now))
+    assert 10 <= rate.allowed(now) < 200
 
 
 def test_refusals_that_the_rate_does_not_matter_to_are_put_up_with():
