@@ -28,8 +28,8 @@ _EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """Scheme of an address → the extra that reads it."""
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 _VERSION_ID = "?versionId="
-_HTTP_SECRET = re.compile(r"(?i)(https?://[^\s?#]*)[?#]\S*")
-_USER = re.compile(r"(?i)(https?://)[^\s/?#]*@")
+_HTTP_SECRET = re.compile(r"(?is)(https?://[^?#]*)[?#].*")  # blanks end no address: it was quoted
+_USER = re.compile(r"(?i)(https?://)[^/?#]*@")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATE_OF_OBJECT = (
     "ETag",
@@ -61,8 +61,8 @@ def is_remote(path: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with the addresses of the web in it cut before their query, which may be a signature
-    that opens the file to everybody, and without a user's name and password."""
+    """`text` with an address of the web in it cut before its query, which may be a signature that
+    opens the file to everybody, and without a user's name and password."""
     return _HTTP_SECRET.sub(r"\1?…", _USER.sub(r"\1", text))
 
 
@@ -71,7 +71,7 @@ def object_name(path: str) -> str:
     if not is_remote(path):
         return os.path.basename(path)
     if path.lower().startswith("http"):
-        return unquote(os.path.basename(urlsplit(path).path))
+        return unquote(os.path.basename(re.split("[?#]", path, maxsplit=1)[0]))
     return os.path.basename(path.partition(_VERSION_ID)[0])
 
 
@@ -117,6 +117,8 @@ class RemoteFile:
             self._refuse("was cut off while it was read. Try again")
         except (OSError, http.client.HTTPException):
             self._refuse("cannot be reached. Check the address and the network")
+        except ValueError:  # of a name that is none, a redirect to nowhere, a chunk of -1 bytes
+            self._refuse("cannot be read: its address, or what its host answers, is not valid")
 
     def _answer(self, opened: ExitStack) -> http.client.HTTPResponse:
         """The answer that has the file, after redirects within its host; `opened` closes all."""
@@ -146,6 +148,8 @@ class RemoteFile:
         # Only a length or chunks can show that a file arrived whole.
         if expected is None and not answer.chunked:
             self._refuse("comes without its length, so that nobody knows whether it is whole")
+        if len(set(answer.headers.get_all("Content-Length", []))) > 1:
+            self._refuse("comes with two lengths, so that nobody knows whether it is whole")
         self.version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         read = 0
         while block := answer.read(BLOCK):
@@ -232,6 +236,11 @@ class RemoteFile:
 
 def _split(url: str) -> SplitResult:
     """Raises `UsageError` for what is no address."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(
+            "The address of the input has a blank or a letter in it that no address has. Write it "
+            "as the browser does: %20 for a blank, %C3%BC for ü. Nothing was sent."
+        )
     try:
         parts = urlsplit(url)
         if not parts.hostname or parts.port == 0:

@@ -46,6 +46,10 @@ def refused(path: str) -> str:
         (f"https://example.com/?sig={SECRET}", "names no file"),
         ("https:///keys.csv", "not valid"),
         ("https://example.com:x/keys.csv", "not valid"),
+        (f"https://[::1/keys.csv?sig={SECRET}", "not valid"),
+        (f"https://example.com/my keys.csv?sig={SECRET}", "%20 for a blank"),
+        (f"https://example.com/kündigung.csv?sig={SECRET}", "%C3%BC for ü"),
+        (f"https://{'a' * 64}.example.com/keys.csv?sig={SECRET}", "not valid"),
         (f"s3://AKIA:{SECRET}@bucket/keys.csv", "without a password"),
         (f"s3://bucket/keys.csv?key={SECRET}", "without a password"),
         ("s3://bucket/folder/", "names no file"),
@@ -75,6 +79,8 @@ def test_an_address_that_must_not_be_used(path: str, words: str):
         (f"--exclude=HTTPS://h/k.csv?{SECRET}", "--exclude=HTTPS://h/k.csv?…"),
         (f"https://h/k.csv#{SECRET}", "https://h/k.csv?…"),
         (f"https://anna:{SECRET}@h/k.csv", "https://h/k.csv"),
+        (f"https://h/my keys.csv?a b={SECRET}", "https://h/my keys.csv?…"),
+        (f"https://anna:s {SECRET}@h/k.csv", "https://h/k.csv"),
         ("s3://bucket/k.csv?versionId=abc", "s3://bucket/k.csv?versionId=abc"),
         ("keys?.csv", "keys?.csv"),
     ],
@@ -93,6 +99,7 @@ def test_the_name_is_that_of_the_file():
 # ── the web ─────────────────────────────────────────────────────────────────────────────────
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
+TWO_LENGTHS = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 3\r\n\r\nk1\nk2\n"
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -167,6 +174,9 @@ def test_a_file_of_the_web_is_read_once(host: Host):
         (answer(302, Location="/k.csv"), "redirects again and again"),
         (answer(302, Location=f"https://example.com/{SECRET}"), "redirects to another host"),
         (answer(302, Location="file:///etc/passwd"), "redirects to another host"),
+        (answer(302, Location=f"http://[abc/{SECRET}"), "is not valid"),
+        (answer(200, b"-5\r\nhello", Transfer_Encoding="chunked"), "is not valid"),
+        (lambda handler: handler.wfile.write(TWO_LENGTHS), "comes with two lengths"),
         (lambda handler: handler.wfile.write(b"garbage\r\n\r\n"), "cannot be reached"),
     ],
 )
