@@ -582,6 +582,22 @@ async def test_every_row_is_in_the_sums_and_every_next_step_is_named(
     assert "1 key has no job. `fleet run` sends what can be sent" in asked.err
 
 
+@pytest.mark.parametrize("command", ["status", "verify", "report"])
+async def test_the_ledger_of_another_says_nothing_of_a_cluster(
+    desk: Any, services: Services, keys: list[str], api_key: str, command: str
+):
+    """Whoever links or copies it to the wrong name must not read that all are erased there."""
+    desk.csv(keys[:2], "shop0.csv")
+    desk.csv(keys[2:4], "shop1.csv")
+    fleet_file(desk, api_key, await services(2))
+    assert (await run(desk, "--only", "shop0")).code == 0
+    os.link(desk.folder / ledger_of(0), desk.folder / ledger_of(1))
+    ended = await desk.call("fleet", command, "fleet.toml")
+    assert ended.code == 78
+    assert "shop1: The ledger" in ended.err
+    assert "belongs to" in ended.err
+
+
 async def test_nothing_is_sent_or_written_to_try_it(
     desk: Any, services: Services, keys: list[str], api_key: str
 ):

@@ -79,7 +79,7 @@ def _own_files(writers: WriterOptions, name: str) -> WriterOptions:
     own: dict[str, Any] = {}
     for field in fields(writers):
         path = getattr(writers, field.name)
-        if field.name not in common and path is not None:
+        if field.name not in common and path:  # an empty one is refused as in `report`
             stem, extension = os.path.splitext(path)
             own[field.name] = f"{stem}.{name}{extension}"
     return replace(writers, **own)
