@@ -582,6 +582,33 @@ async def test_every_row_is_in_the_sums_and_every_next_step_is_named(
     assert "1 key has no job. `fleet run` sends what can be sent" in asked.err
 
 
+async def test_a_table_that_was_copied_is_warned_of(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """Two clusters with one input, without a column that splits it, may be meant or not."""
+    desk.csv(keys[:2], "all.csv")
+    fleet_file(desk, api_key, await services(2), each=lambda _: 'input = "all.csv"')
+    for command in (("check",), ("run", "--dry-run")):
+        ended = await desk.call("fleet", command[0], "fleet.toml", *command[1:])
+        assert ended.code == 0
+        assert "shop0, shop1 have the same input, all.csv" in ended.err
+
+
+async def test_a_receipt_that_is_gone_is_told(
+    desk: Any, services: Services, keys: list[str], api_key: str
+):
+    """Who verifies must not believe that it was compared."""
+    desk.csv(keys[:2], "shop0.csv")
+    fleet_file(desk, api_key, await services(1), above='receipt = "r.json"')
+    assert (await run(desk)).code == 0
+    compared = await desk.call("fleet", "verify", "fleet.toml")
+    (desk.folder / "r.json").unlink()
+    ended = await desk.call("fleet", "verify", "fleet.toml")
+    assert (compared.code, ended.code) == (0, 0)
+    assert "r.json" not in compared.err
+    assert "shop0: the receipt r.json is not there, so it is not compared." in ended.err
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "report"])
 async def test_the_ledger_of_another_says_nothing_of_a_cluster(
     desk: Any, services: Services, keys: list[str], api_key: str, command: str

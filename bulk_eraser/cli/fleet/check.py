@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bulk_eraser.cli.check import CheckOptions, CheckResult, NewPlan, note, plan_made
-from bulk_eraser.cli.fleet.each import SharedRows, for_each
+from bulk_eraser.cli.fleet.each import SharedRows, for_each, warn_of_one_input
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_warnings
@@ -61,6 +61,7 @@ def check(which: FleetOptions, given: CheckOptions, told: OutputOptions) -> int:
         result.left_out = fleet.left_out
         if given.plan is not None:
             fleet_plan_must_be_free(given.plan)
+        warn_of_one_input(fleet.clusters, output)
         shared = SharedRows(fleet, output)
         plans: dict[str, Plan] = {}
         own = {it.name: ClusterOutput(output, it.name) for it in fleet.clusters}

@@ -1,12 +1,13 @@
 """What is done for each cluster before anything is sent: all of them, or none."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
 from bulk_eraser.cli.fleet.file import Cluster, Fleet
 from bulk_eraser.cli.fleet.result import FleetResult
-from bulk_eraser.cli.fleet.text import told_once
+from bulk_eraser.cli.fleet.text import some_of, told_once
 from bulk_eraser.cli.terminal.ending import as_error
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import (
@@ -17,11 +18,13 @@ from bulk_eraser.errors import (
     severest,
 )
 from bulk_eraser.sources.reader import InputReader
+from bulk_eraser.sources.remote import without_secrets
 from bulk_eraser.survey.checks import Allow
 from bulk_eraser.survey.split import rows_by_cluster
 from bulk_eraser.survey.survey import Survey
+from bulk_eraser.wording import printable
 
-__all__ = ["SharedRows", "for_each"]
+__all__ = ["SharedRows", "for_each", "warn_of_one_input"]
 
 R = TypeVar("R")
 
@@ -69,6 +72,20 @@ def _refusal(refused: dict[str, BulkEraserError], clusters: int) -> BulkEraserEr
 
 def _typed(names: str) -> str:
     return names if names.replace(",", "").isalnum() else f"'{names}'"
+
+
+def warn_of_one_input(clusters: Sequence[Cluster], output: Output) -> None:
+    """Tell which clusters are sent the same keys: it may be meant, or a table that was copied."""
+    same: dict[object, list[Cluster]] = {}
+    for cluster in clusters:
+        source = cluster.source
+        what = os.path.realpath(source.input_path or ""), source.reading()
+        same.setdefault(what, []).append(cluster)
+    for several in same.values():
+        if several[1:]:
+            names = some_of([it.name for it in several])
+            name = printable(without_secrets(several[0].source.input_path or ""))
+            output.warn(f"{names} have the same input, {name}: each is sent all of its keys.")
 
 
 class SharedRows:

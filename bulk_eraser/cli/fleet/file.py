@@ -240,11 +240,16 @@ def _parsed(path: str) -> dict[str, Any]:
 
 
 def _located(path: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table by the names of fields, its paths seen from where the command is."""
+    """The table by the names of fields, its paths seen from where the command is.
+
+    Raises `UsageError` for what cannot be a path.
+    """
     folder, located = os.path.dirname(path), {}
     for key, value in table.items():
         parameter = _KEYS[key]
         is_path = parameter.metavar in _PATHS and isinstance(value, str) and value not in ("", "-")
+        if is_path and "\0" in value:
+            raise UsageError(f"{path}: {key} holds a NUL, which no path does.")
         if is_path and not is_remote(value):
             value = os.path.normpath(os.path.join(folder, value))
         located[str(parameter.name)] = value
@@ -329,24 +334,23 @@ def _must_be_usable(cluster: Cluster) -> None:
 
 
 def _must_differ(path: str, clusters: Sequence[Cluster]) -> None:
-    """No two may write one ledger or one receipt, be one target, or be taken for each other."""
+    """No two may write one file, be one target, or be taken for each other."""
     for what, of in (
-        ("the same ledger", lambda it: os.path.realpath(it.ledger)),
-        ("the same receipt", _receipt),
-        ("the same target", lambda it: it.of(TargetOptions).target().base_of(ApiVersion.V4)),
-        ("names that differ in case only", lambda it: it.name.casefold()),
+        ("the same ledger or receipt", _written),
+        ("the same target", lambda it: [it.of(TargetOptions).target().base_of(ApiVersion.V4)]),
+        ("names that differ in case only", lambda it: [it.name.casefold()]),
     ):
         seen: dict[object, str] = {}
         for cluster in clusters:
-            value = of(cluster)
-            other = cluster.name if value is None else seen.setdefault(value, cluster.name)
-            if other != cluster.name:
-                raise UsageError(f"{path}: {other} and {cluster.name} have {what}.")
+            for value in of(cluster):
+                other = seen.setdefault(value, cluster.name)
+                if other != cluster.name:
+                    raise UsageError(f"{path}: {other} and {cluster.name} have {what}.")
 
 
-def _receipt(cluster: Cluster) -> str | None:
-    receipt = cluster.recorded.receipt
-    return None if receipt is None else os.path.realpath(receipt)
+def _written(cluster: Cluster) -> list[str]:
+    """The files that its runs write."""
+    return [os.path.realpath(it) for it in (cluster.ledger, cluster.recorded.receipt) if it]
 
 
 def _chosen(path: str, names: Sequence[str], given: FleetOptions) -> set[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bulk_eraser.cli.fleet.each import SharedRows, for_each
+from bulk_eraser.cli.fleet.each import SharedRows, for_each, warn_of_one_input
 from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up
 from bulk_eraser.cli.fleet.run_text import ask_consent_of_all, show, tell_run
@@ -188,6 +188,7 @@ def _surveyed(
     from bulk_eraser.sending.run import prepare  # not before the options are known to be good
 
     output = told.output()
+    warn_of_one_input(fleet.clusters, output)
     shared = SharedRows(fleet, output)
     by_name = {it.cluster.name: it for it in asked}
 

@@ -57,19 +57,23 @@ def verify(which: FleetVerifyOptions, told: OutputOptions) -> int:
     output, result = told.output(), FleetResult()
 
     def look(cluster: Cluster, found: VerifyResult) -> None:
+        own, source = ClusterOutput(output, cluster.name), cluster.source
         receipt = cluster.recorded.receipt
-        source = cluster.source
+        if receipt is not None and not os.path.exists(receipt):  # it was to be kept elsewhere
+            own.warn(f"the receipt {printable(receipt)} is not there, so it is not compared.")
+            receipt = None
         asked = VerifyOptions(
             ledger=(cluster.ledger,),
             input=source.input_path if which.input else None,
             expect_done=which.expect_done,
-            receipt=(receipt,) if receipt is not None and os.path.exists(receipt) else (),
+            receipt=() if receipt is None else (receipt,),
         )
         stamps = StampsOptions()
-        own = ClusterOutput(output, cluster.name)
-        verify_ledgers(request_of(asked, stamps, source, own), found, output.survey_progress)
-        stamps.stamp_heads(own, None, found)
-        tell_warnings(output, {cluster.name: own})
+        try:
+            verify_ledgers(request_of(asked, stamps, source, own), found, output.survey_progress)
+            stamps.stamp_heads(own, None, found)
+        finally:
+            tell_warnings(output, {cluster.name: own})
 
     def work() -> FleetResult:
         for_each_ledger(read_fleet(which), result, VerifyResult, look)
