@@ -17,7 +17,14 @@ from bulk_eraser import __version__
 from bulk_eraser.atomic_file import write_whole
 from bulk_eraser.elevate.endpoints import is_host, is_loopback
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, UsageError
-from bulk_eraser.evidence.timestamp import NONCE_BYTES, NoStamp, Stamp, answer_to, request_for
+from bulk_eraser.evidence.timestamp import (
+    NONCE_BYTES,
+    NoAnswer,
+    NoStamp,
+    Stamp,
+    answer_to,
+    request_for,
+)
 from bulk_eraser.sending.signals import Signals
 
 if TYPE_CHECKING:
@@ -123,7 +130,7 @@ async def _given_up_on_a_signal(authority: Authority, request: bytes) -> bytes:
     try:
         return await task
     except asyncio.CancelledError:
-        raise NoStamp("it was given up") from None
+        raise NoAnswer("it was given up") from None
 
 
 async def _within_its_time(authority: Authority, request: bytes) -> bytes:
@@ -135,7 +142,7 @@ async def _within_its_time(authority: Authority, request: bytes) -> bytes:
         async with asyncio.timeout(authority.within_s):
             return await _answer(authority, request)
     except TimeoutError:
-        raise NoStamp(f"it gave no answer within {authority.within_s:g} s") from None
+        raise NoAnswer(f"it gave no answer within {authority.within_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a broken answer
         raise NoStamp(_reason(error)) from None
 

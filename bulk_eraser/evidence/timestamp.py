@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NONCE_BYTES",
     "OF_ANOTHER",
+    "NoAnswer",
     "NoStamp",
     "Stamp",
     "StampedResult",
@@ -49,6 +50,11 @@ _INSTALL = "pip install 'bulk-eraser[timestamp]'"
 
 class NoStamp(Exception):
     """There is no stamp; the text says why, as the end of a sentence."""
+
+
+class NoAnswer(NoStamp):
+    """The authority gave none in time, or nobody waited any longer: it is no use to ask it again
+    for another head."""
 
 
 class State(StrEnum):

@@ -440,6 +440,34 @@ async def test_a_signal_gives_the_stamp_up_and_not_the_run(
     assert "it was given up" in ended.err
 
 
+async def test_a_fleet_waits_for_a_silent_authority_once(
+    desk: Any, service: Any, keys: list[str], authority: Authority, api_key: str
+):
+    """Not once for each cluster, whether its time is up or Ctrl-C ends the wait."""
+    authority.is_silent = True
+    key_file = desk.file("fleet.key", api_key)
+    key_file.chmod(0o600)
+    desk.may_hold_the_api_key.add(key_file)
+    others = [type(service)() for _ in range(2)]
+    for it in others:
+        await it.start()
+    text = f'timestamp = "{authority.url}"\napi_key_file = "fleet.key"\n'
+    for number, it in enumerate([service, *others]):
+        desk.csv(keys[number : number + 1], f"{number}.csv")
+        text += f'[cluster.s{number}]\nbase_url = "{it.origin}"\ninput = "{number}.csv"\n'
+    desk.file("fleet.toml", text)
+    running = await desk.start("fleet", "run", "fleet.toml", "--yes", "--json")
+    await authority.has_asked.wait()
+    running.signal(signal.SIGINT)
+    ended = await running.ended()
+    for it in others:
+        await it.close()
+    assert ended.code == 0
+    assert len(authority.asked) == 1
+    assert "s0: no time stamp from 127.0.0.1: it was given up" in ended.err
+    assert "s1, s2: no time stamp from 127.0.0.1: it was not asked once more" in ended.err
+
+
 async def test_a_run_that_was_stopped_asks_for_no_stamp(
     desk: Any, service: Any, keys: list[str], authority: Authority
 ):

@@ -85,8 +85,10 @@ def follow(which: FleetOptions, given: AskingOptions, told: VerboseOutputOptions
                 _not_asked(fleet),
                 output,
             )
-            for name, it in pursued.items():
-                leave_proofs(it.proofs, it.output, it.follow.run_started, asked[name])
+            leave_proofs(
+                (it.proofs, it.output, it.follow.run_started, asked[name])
+                for name, it in pursued.items()
+            )
             tell_warnings(output, outputs)
         results = result.clusters | asked
         in_order = {it.name: results[it.name] for it in fleet.clusters}

@@ -236,9 +236,11 @@ def _execute(
         lambda name: runs[name].dry_result(),
         output,
     )
-    for it in asked:
-        name = it.cluster.name
-        leave_proofs(it.proofs, it.output, runs[name].run_started, results[name])
+    names = [it.cluster.name for it in asked]
+    leave_proofs(
+        (it.proofs, it.output, runs[name].run_started, results[name])
+        for name, it in zip(names, asked, strict=True)
+    )
     tell_warnings(output, {it.cluster.name: it.output for it in asked})
     add_up(result, results)
     steps = {next_step(runs[name], results[name]) for name in runs}

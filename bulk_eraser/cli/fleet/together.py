@@ -1,6 +1,7 @@
 """Many clusters at once: room for all of them, one loop, and what each leaves of its head."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -82,10 +83,13 @@ def carry_out_together(
 
 
 def leave_proofs(
-    proofs: Proofs, output: Output, started: RunStarted | None, result: RunResult | FollowResult
+    left: Iterable[tuple[Proofs, Output, RunStarted | None, RunResult | FollowResult]],
 ) -> None:
-    """Receipt and stamp of one cluster; what goes wrong with them is its own result."""
-    try:
-        proofs.leave(output, started, result)
-    except BulkEraserError as error:
-        result.fail(error, begun=True)
+    """Receipt and stamp of each cluster; what goes wrong with them is its own result. An authority
+    that gives no answer is waited for once, not once for each."""
+    silent: set[str] = set()
+    for proofs, output, started, result in left:
+        try:
+            replace(proofs, silent=silent).leave(output, started, result)
+        except BulkEraserError as error:
+            result.fail(error, begun=True)

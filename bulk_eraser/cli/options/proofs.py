@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bulk_eraser.cli.options.bundles import Bundle, option
@@ -18,6 +18,7 @@ from bulk_eraser.evidence.stamping import (
     stamps_beside,
 )
 from bulk_eraser.evidence.timestamp import (
+    NoAnswer,
     NoStamp,
     Stamp,
     State,
@@ -44,10 +45,14 @@ Written = RunResult | FollowResult | ProbeResult
 
 @dataclass(frozen=True)
 class Proofs:
-    """Where a receipt is put, and who stamps the head; None for neither."""
+    """Where a receipt is put, and who stamps the head; None for neither.
+
+    `silent` has the hosts that gave no answer; they are not waited for once more.
+    """
 
     receipt: str | None
     authority: Authority | None
+    silent: set[str] = field(default_factory=set)
 
     def leave(
         self,
@@ -69,7 +74,9 @@ class Proofs:
         ledger = result.ledger or ""
         if result.outcome == "interrupted":  # whoever stops a command does not wait for others
             output.warn("no time stamp was asked for, because the command was stopped.")
-        elif _is_stamped(output, ledger, result.head, self.authority):
+        elif (host := self.authority.url.host or "") in self.silent:
+            output.warn(f"no time stamp from {printable(host)}: it was not asked once more.")
+        elif _is_stamped(output, ledger, result.head, self.authority, self.silent):
             result.timestamp = stamp_path(ledger, result.head)
             if self.receipt is not None:
                 put_receipt(self.receipt, started, result)
@@ -205,8 +212,15 @@ def _judged(path: str, trusted: "Sequence[Certificate]") -> Stamp:
         raise UsageError(f"The time stamp {path} cannot be read: {error.strerror}.") from None
 
 
-def _is_stamped(output: Output, ledger: str, head: str, authority: Authority) -> bool:
-    """Ask for a stamp, and tell what came of it. Raises nothing: all else is done already."""
+def _is_stamped(
+    output: Output,
+    ledger: str,
+    head: str,
+    authority: Authority,
+    silent: set[str] | None = None,
+) -> bool:
+    """Ask for a stamp, and tell what came of it; who gives no answer is added to `silent`. Raises
+    nothing: all else is done already."""
     who = printable(authority.url.host or "")
     try:
         stamp = keep_stamp(ledger, head, authority)
@@ -216,6 +230,8 @@ def _is_stamped(output: Output, ledger: str, head: str, authority: Authority) ->
             f"no time stamp from {who}: {printable(why)}. To ask again, use `verify` with "
             "--timestamp."
         )
+        if isinstance(error, NoAnswer) and silent is not None:
+            silent.add(authority.url.host or "")
         return False
     before = stamped_before(stamp.time) if stamp.time else f"unchecked: {stamp.why}"
     output.say(f"Time stamp from {who}, kept in {printable(stamp_path(ledger, head))}: {before}")
