@@ -321,8 +321,7 @@ def _must_be_usable(cluster: Cluster) -> None:
             cluster.of(bundle)
     if not cluster.table.get("input_path"):
         raise UsageError('input is missing: name the file with its customer keys, input = "…".')
-    if cluster.table["input_path"] == "-":
-        raise UsageError("input must be a file: a fleet does not read standard input.")
+    _must_be_read_again(cluster)
     if not (cluster.table.get("cluster_id") or cluster.table.get("base_url")):
         raise UsageError("cluster_id is missing (or base_url).")
     if cluster.table.get("cluster_id") and cluster.table.get("base_url"):
@@ -331,6 +330,19 @@ def _must_be_usable(cluster: Cluster) -> None:
         raise UsageError("ledger names no file.")
     cluster.of(TargetOptions).target()
     cluster.source.reading()
+
+
+def _must_be_read_again(cluster: Cluster) -> None:
+    """Raises `UsageError` for a pipe: one cluster would empty it, and the next wait for it."""
+    for key, value in (("input", cluster.source.input_path), ("exclude", cluster.source.exclude)):
+        if not value or is_remote(value):
+            continue
+        is_there = os.path.exists(value) and not os.path.isdir(value)  # those are told of later
+        if value == "-" or (is_there and not os.path.isfile(value)):
+            raise UsageError(
+                f"{key} must be a file: a fleet does not read standard input or pipes, because it "
+                "reads a file several times."
+            )
 
 
 def _must_differ(path: str, clusters: Sequence[Cluster]) -> None:

@@ -30,6 +30,8 @@ def fleet(tmp_path: Path) -> Any:
     def read(text: str | bytes, **options: Any) -> Any:
         path = tmp_path / "sub" / "fleet.toml"
         path.parent.mkdir(exist_ok=True)
+        if not (pipe := path.parent / "pipe.csv").exists():
+            os.mkfifo(pipe)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read_fleet(FleetOptions(fleet=str(path), **options))
 
@@ -125,6 +127,9 @@ SECRET = "ek-live-0f5b6d1c7e"
         (UK + DE + 'ledger = "x/../uk.ledger.ndjson"\n', "uk and de have the same ledger"),
         ('receipt = "r.json"\n' + UK + DE, "uk and de have the same ledger or receipt"),
         (UK + 'receipt = "de.ledger.ndjson"\n' + DE, "uk and de have the same ledger or receipt"),
+        (UK + 'exclude = "-"\n', "exclude must be a file"),
+        (UK.replace("uk.csv", "pipe.csv"), "input must be a file"),
+        (UK + 'exclude = "pipe.csv"\n', "exclude must be a file"),
         (UK + 'ledger = "a\\u0000b"\n', "ledger holds a NUL"),
         (UK.replace("uk.csv", "\\u0000"), "input holds a NUL"),
         (UK + DE.replace("cluster.de", "cluster.UK"), "names that differ in case only"),
