@@ -625,6 +625,23 @@ async def test_the_ledger_of_another_says_nothing_of_a_cluster(
     assert "belongs to" in ended.err
 
 
+@pytest.mark.parametrize("command", ["follow", "status", "verify", "report"])
+async def test_the_ledger_of_an_export_is_no_erasure(
+    desk: Any, services: Services, keys: list[str], api_key: str, command: str
+):
+    """Its jobs end well without anybody being erased."""
+    desk.csv(keys[:2], "shop0.csv")
+    [it] = await services(1)
+    fleet_file(desk, api_key, [it])
+    options = ("--base-url", it.origin, "--ledger", ledger_of(0), "--output", "copies", "--yes")
+    assert (await desk.call("export", "shop0.csv", *options)).code == 0
+    it.status = lambda jid: "done"
+    ended = await desk.call("fleet", command, "fleet.toml")
+    assert ended.code == 2
+    assert "is that of an export, whose jobs erase nobody" in ended.err
+    assert it.asked.total() == 0
+
+
 async def test_nothing_is_sent_or_written_to_try_it(
     desk: Any, services: Services, keys: list[str], api_key: str
 ):

@@ -1,5 +1,5 @@
 """What `fleet status`, `report` and `verify` have in common: the ledger of one cluster after the
-other, offline; what is wrong with one says nothing of the others."""
+other, offline; what is wrong with one says nothing of the others. And is it the cluster's own?"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,7 +19,7 @@ from bulk_eraser.ledger.recovery import LedgerScan
 from bulk_eraser.ledger.replay import groups_of, ledger_blocks
 from bulk_eraser.records import RunStarted
 
-__all__ = ["for_each_ledger"]
+__all__ = ["for_each_ledger", "must_be_its_own"]
 
 R = TypeVar("R", bound=Result)
 
@@ -34,7 +34,7 @@ def for_each_ledger(
         result = results[cluster.name] = new()
         try:
             cluster.ledger_must_exist()
-            _must_be_its_own(cluster)
+            must_be_its_own(cluster)
             look(cluster, result)
         except Interrupted:
             raise
@@ -44,7 +44,7 @@ def for_each_ledger(
     return results
 
 
-def _must_be_its_own(cluster: Cluster) -> None:
+def must_be_its_own(cluster: Cluster) -> None:
     """Raises `ConfigurationError` for the ledger of another cluster, `UsageError` for that of an
     export: its people would be counted as erased in this one."""
     started = _first_run(cluster.ledger)

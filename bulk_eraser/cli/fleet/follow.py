@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
+from bulk_eraser.cli.fleet.each_ledger import must_be_its_own
 from bulk_eraser.cli.fleet.file import Cluster, Fleet, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult, add_up, ending_of
 from bulk_eraser.cli.fleet.text import ClusterOutput, lines_of_clusters, tell_errors, tell_warnings
@@ -136,6 +137,7 @@ def _opened(
     output = ClusterOutput(told.output(), cluster.name, verbose=told.verbose)
     own = {it.name: getattr(given, it.name) for it in fields(AskingOptions)}
     asked = FollowOptions(**own | {"ledger": cluster.ledger})
+    must_be_its_own(cluster)
     ledger = opened.enter_context(closing(FollowedLedger(cluster.ledger)))
     target, pace = cluster.of(TargetOptions), cluster.of(PaceOptions)
     settings = settings_of(target, pace, ledger)
