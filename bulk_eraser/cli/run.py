@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from bulk_eraser.cli.dask.cluster import LOCAL
 from bulk_eraser.cli.dask.result import ShardsResult
-from bulk_eraser.cli.dask.several import Given, SeveralOptions, several_of
+from bulk_eraser.cli.dask.several import LOCAL, Given, SeveralOptions, several_of
 from bulk_eraser.cli.options.bundles import argument, command, flag, option
 from bulk_eraser.cli.options.planned import as_planned
 from bulk_eraser.cli.options.proofs import StampOptions

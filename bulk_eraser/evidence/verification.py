@@ -39,9 +39,9 @@ from bulk_eraser.evidence.verify_request import VerifyRequest, VerifyResult
 from bulk_eraser.ledger.chain import GENESIS
 from bulk_eraser.ledger.key_state import KeyState
 from bulk_eraser.ledger.pseudonyms import RAW, RAW_KEYS, KeyNaming
+from bulk_eraser.sources.address import is_remote
 from bulk_eraser.sources.file import InputFile
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.remote import is_remote
 from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Intake, read_survey
 from bulk_eraser.survey.decision import DECISIONS, Action

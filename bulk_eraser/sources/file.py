@@ -20,7 +20,7 @@ from hashlib import blake2b, sha256
 from typing import IO, Any
 
 from bulk_eraser.errors import InputError, no_temporary_room
-from bulk_eraser.sources.remote import RemoteFile, is_remote, object_name
+from bulk_eraser.sources.address import is_remote, object_name
 
 __all__ = ["BLOCK", "Fingerprint", "InputFile", "ProvenBytes", "read_whole"]
 
@@ -71,7 +71,7 @@ class InputFile:
         self._spool: IO[bytes] | None = None
         try:
             if is_remote(path):
-                self._spool = self._fetched(RemoteFile(path))
+                self._spool = self._fetched(path)
             else:
                 self._spool = _spool_if_pipe(path)
             self._opened = self._stat()
@@ -84,7 +84,10 @@ class InputFile:
         """Can it be named to nobody, and be read by nobody else?"""
         return self._spool is not None and self.address is None
 
-    def _fetched(self, remote: RemoteFile) -> IO[bytes]:
+    def _fetched(self, path: str) -> IO[bytes]:
+        from bulk_eraser.sources.remote import RemoteFile  # takes its time to import
+
+        remote = RemoteFile(path)
         spool = _spool(remote.blocks())
         self.address, self.version = remote.address, remote.version
         return spool

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from bulk_eraser.errors import InputError, UsageError
+from bulk_eraser.sources.address import object_name, without_secrets
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.csv_rows import CsvRows
 from bulk_eraser.sources.file import BLOCK, InputFile, read_whole
 from bulk_eraser.sources.ndjson_rows import key_name_of, ndjson_rows
-from bulk_eraser.sources.remote import object_name, without_secrets
 from bulk_eraser.sources.rows import Reading, Row, RowGroup, rows_of
 from bulk_eraser.sources.text import InputText, explain_undecodable, open_text
 

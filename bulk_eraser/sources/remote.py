@@ -13,23 +13,20 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from bulk_eraser.errors import BulkEraserError, InputError, UsageError
+from bulk_eraser.sources.address import SCHEME, VERSION_ID, object_name, without_secrets
 
-__all__ = ["RemoteFile", "is_remote", "object_name", "without_secrets"]
+__all__ = ["RemoteFile"]
 
 BLOCK = 1 << 20
 TIMEOUT_S = 60.0
 MOST_REDIRECTS = 5
 _READ_AHEAD = 8 << 20
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """Scheme of an address → the extra that reads it."""
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
-_VERSION_ID = "?versionId="
-_HTTP_SECRET = re.compile(r"(?is)(https?://[^?#]*)[?#].*")  # blanks end no address: it was quoted
-_USER = re.compile(r"(?i)(https?://)[^/?#]*@")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATE_OF_OBJECT = (
     "ETag",
@@ -55,26 +52,6 @@ _NO_CREDENTIALS = {
 _NOT_REACHED = re.compile(r"Timeout|Connect|gaierror|ServiceRequestError|HTTPClientError|SSLError")
 
 
-def is_remote(path: str) -> bool:
-    """Is it an address, and not the path of a file?"""
-    return _SCHEME.match(path) is not None
-
-
-def without_secrets(text: str) -> str:
-    """`text` with an address of the web in it cut before its query, which may be a signature that
-    opens the file to everybody, and without a user's name and password."""
-    return _HTTP_SECRET.sub(r"\1?…", _USER.sub(r"\1", text))
-
-
-def object_name(path: str) -> str:
-    """What the file itself is called, wherever it is."""
-    if not is_remote(path):
-        return os.path.basename(path)
-    if path.lower().startswith("http"):
-        return unquote(os.path.basename(re.split("[?#]", path, maxsplit=1)[0]))
-    return os.path.basename(path.partition(_VERSION_ID)[0])
-
-
 class RemoteFile:
     """A file elsewhere. `address` is where it is, without secrets; `version`, known once `blocks`
     were read, is what tells this state of it from others (version id, generation or ETag).
@@ -83,7 +60,7 @@ class RemoteFile:
     """
 
     def __init__(self, path: str) -> None:
-        found = _SCHEME.match(path)
+        found = SCHEME.match(path)
         self.scheme = found[1].lower() if found else ""
         self._path = path
         self.address = without_secrets(path).removesuffix("?…")
@@ -266,7 +243,7 @@ def _must_be_usable(parts: SplitResult) -> None:
 
 
 def _must_name_an_object(path: str) -> None:
-    plain = path.partition(_VERSION_ID)[0] if path.lower().startswith("s3:") else path
+    plain = path.partition(VERSION_ID)[0] if path.lower().startswith("s3:") else path
     rest = plain.partition("://")[2]
     container = rest.partition("/")[0]
     # In Azure's addresses the container stands before the @, but no password does.

@@ -19,8 +19,8 @@ from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import LedgerWriteError, UsageError
 from bulk_eraser.records import InputFacts, PlanFacts
 from bulk_eraser.shard import Shard
+from bulk_eraser.sources.address import is_remote
 from bulk_eraser.sources.file import InputFile
-from bulk_eraser.sources.remote import is_remote
 from bulk_eraser.sources.rows import WITHOUT_ENCODING, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.survey.decision import Action

@@ -16,15 +16,15 @@ from urllib.parse import urlsplit
 from warnings import catch_warnings
 
 from bulk_eraser.cli.dask.local import SHARD
+from bulk_eraser.cli.dask.several import LOCAL
 from bulk_eraser.cli.dask.shard_task import Order, ShardEnd, run_shard
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, EngineLost, UsageError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["LOCAL", "Attempt", "Engine", "WorkerDied", "engine_at", "must_be_there"]
+__all__ = ["Attempt", "Engine", "WorkerDied", "engine_at", "must_be_there"]
 
-LOCAL = "local"
 CONNECT_S = 10.0
 LOST = (
     "The connection to the Dask scheduler was lost, so the shards were stopped. What was done is "

@@ -18,9 +18,12 @@ from bulk_eraser.cli.options.shared import InputOptions, PaceOptions
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
 from bulk_eraser.errors import ConfigurationError, UsageError
 from bulk_eraser.shard import MOST_SHARDS, Part, Shard
-from bulk_eraser.sources.remote import is_remote, without_secrets
+from bulk_eraser.sources.address import is_remote, without_secrets
 
-__all__ = ["Given", "Several", "SeveralOptions", "several_of"]
+__all__ = ["LOCAL", "Given", "Several", "SeveralOptions", "several_of"]
+
+LOCAL = "local"
+"""What `--dask` says for this computer."""
 
 
 @dataclass(frozen=True, kw_only=True)

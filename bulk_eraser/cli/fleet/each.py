@@ -17,8 +17,8 @@ from bulk_eraser.errors import (
     Result,
     severest,
 )
+from bulk_eraser.sources.address import without_secrets
 from bulk_eraser.sources.reader import InputReader
-from bulk_eraser.sources.remote import without_secrets
 from bulk_eraser.survey.checks import Allow
 from bulk_eraser.survey.split import rows_by_cluster
 from bulk_eraser.survey.survey import Survey

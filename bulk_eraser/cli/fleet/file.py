@@ -29,7 +29,7 @@ from bulk_eraser.cli.options.shared import InputOptions, PaceOptions, ReadingOpt
 from bulk_eraser.cli.sending import RecordOptions, SendingOptions
 from bulk_eraser.elevate.endpoints import ApiVersion
 from bulk_eraser.errors import BulkEraserError, ConfigurationError, Interrupted, UsageError
-from bulk_eraser.sources.remote import is_remote
+from bulk_eraser.sources.address import is_remote
 from bulk_eraser.sources.rows import Reading
 from bulk_eraser.wording import printable
 

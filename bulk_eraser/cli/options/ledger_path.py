@@ -5,9 +5,9 @@ import re
 
 from bulk_eraser.errors import UsageError
 from bulk_eraser.shard import Shard
+from bulk_eraser.sources.address import is_remote
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
-from bulk_eraser.sources.remote import is_remote
 
 __all__ = ["LEDGER_SUFFIX", "ledger_must_be_on_disk", "ledger_path_of", "stem_of_ledger"]
 

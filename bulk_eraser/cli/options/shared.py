@@ -11,9 +11,9 @@ from bulk_eraser.elevate.endpoints import ApiVersion, Target
 from bulk_eraser.errors import UsageError
 from bulk_eraser.ledger.pseudonyms import RAW_KEYS, KeyNaming
 from bulk_eraser.shard import Shard
+from bulk_eraser.sources.address import object_name
 from bulk_eraser.sources.compression import without_packing
 from bulk_eraser.sources.reader import FORMATS, InputReader
-from bulk_eraser.sources.remote import object_name
 from bulk_eraser.sources.rows import HoldListReading, Reading
 from bulk_eraser.survey.checks import Allow, Intake
 from bulk_eraser.wording import calendar_day

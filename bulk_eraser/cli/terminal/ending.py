@@ -13,7 +13,7 @@ from typing import TypeVar
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import BulkEraserError, Interrupted, Result, internal_error
 from bulk_eraser.sending.signals import ignore_signals, raise_on_signals
-from bulk_eraser.sources.remote import without_secrets
+from bulk_eraser.sources.address import without_secrets
 from bulk_eraser.wording import printable
 
 __all__ = [

@@ -15,8 +15,9 @@ import pytest
 from fsspec.spec import AbstractFileSystem
 
 from bulk_eraser.errors import InputError, Interrupted, UsageError
+from bulk_eraser.sources.address import object_name, without_secrets
 from bulk_eraser.sources.file import InputFile
-from bulk_eraser.sources.remote import RemoteFile, object_name, without_secrets
+from bulk_eraser.sources.remote import RemoteFile
 
 SECRET = "s1gn4ture"
 CONTENT = b"customerKey\nk1\nk2\n"
