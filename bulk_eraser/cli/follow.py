@@ -9,7 +9,7 @@ from functools import partial
 
 from bulk_eraser.cli.export import MOST_BYTES, warn_if_unencrypted
 from bulk_eraser.cli.follow_several import follow_each
-from bulk_eraser.cli.options.bundles import Bundle, Number, argument, command, flag, option
+from bulk_eraser.cli.options.bundles import Number, argument, command, flag, option
 from bulk_eraser.cli.options.proofs import StampOptions
 from bulk_eraser.cli.options.service import (
     SIMULATED_KEY,
@@ -18,6 +18,7 @@ from bulk_eraser.cli.options.service import (
 )
 from bulk_eraser.cli.options.shared import (
     PaceOptions,
+    ReceivedOptions,
     TargetOptions,
     VerboseOutputOptions,
     date_of,
@@ -44,19 +45,13 @@ __all__ = ["AskingOptions", "FollowOptions", "follow", "request_of", "settings_o
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskingOptions(Bundle):
+class AskingOptions(ReceivedOptions):
     """Which jobs are asked about, of one ledger or of many."""
 
     heading = "What is asked"
 
     now: bool = flag("Ask about every unfinished job, due or not.", env=False)
     wait: bool = flag("Stay until all jobs are finished; it takes days.", env=False)
-    received: str | None = option(
-        "DATE",
-        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
-        "[default: the day on which the run began]",
-        env=False,
-    )
     fail_if_overdue: bool = flag(
         "End with 3 if the month for an answer is over for a job.", env=False
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bulk_eraser.atomic_file import replacing
-from bulk_eraser.cli.options.bundles import Bundle, argument, command, flag, option
+from bulk_eraser.cli.options.bundles import Bundle, argument, command, option
 from bulk_eraser.cli.options.proofs import KeptStampsOptions
 from bulk_eraser.cli.options.secrets import naming_of
-from bulk_eraser.cli.options.shared import QuietOptions, ReadingOptions, date_of
+from bulk_eraser.cli.options.shared import QuietOptions, ReadingOptions, ReportedOptions, date_of
 from bulk_eraser.cli.terminal.ending import conclude
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.cli.verify import valid_head
@@ -35,7 +35,7 @@ __all__ = ["ReportOptions", "WriterOptions", "report", "write_all"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Bundle):
+class ReportOptions(ReportedOptions):
     """What `report` has and no other command."""
 
     heading = "What is reported"
@@ -54,16 +54,6 @@ class ReportOptions(Bundle):
         "FILE",
         "A receipt that was kept: does it fit the ledgers? Can be repeated.",
         multiple=True,
-        env=False,
-    )
-    received: str | None = option(
-        "DATE",
-        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
-        "[default: the day on which the run began]",
-        env=False,
-    )
-    show_keys: bool = flag(
-        "Name customer keys in --html, --json and --csv. [default: lines, references, jids]",
         env=False,
     )
 

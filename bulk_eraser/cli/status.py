@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bulk_eraser.cli.options.bundles import Bundle, argument, command, option
-from bulk_eraser.cli.options.shared import OutputOptions, date_of
+from bulk_eraser.cli.options.bundles import argument, command
+from bulk_eraser.cli.options.shared import OutputOptions, ReceivedOptions, date_of
 from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.terminal.output import Output
 from bulk_eraser.errors import Attention, ExitCode, Result, severest
@@ -46,19 +46,13 @@ class StatusResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusOptions(Bundle):
+class StatusOptions(ReceivedOptions):
     """What `status` has and no other command."""
 
     heading = "What is looked at"
 
     ledger: tuple[str, ...] = argument(
         "LEDGER", "The ledgers to look at, or seals of them.", several=True
-    )
-    received: str | None = option(
-        "DATE",
-        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
-        "[default: the day on which the run began]",
-        env=False,
     )
 
 

@@ -704,7 +704,7 @@ async def test_progress_has_a_line_for_each(
     terminal = await desk.on_terminal("fleet", "run", "fleet.toml", "--yes", columns=80, env=env)
     await terminal.saw("19 of 20 ended")
     assert " 20%   2 of 10 " in terminal.shown
-    assert "100%  10 of 10  complete" in terminal.shown
+    assert "100%  10 of 10  finished" in terminal.shown
     may_answer.set()
     ended = await terminal.ended()
     assert ended.code == 0

@@ -8,9 +8,9 @@ from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import ClusterOutput, tell_errors, tell_warnings
-from bulk_eraser.cli.options.bundles import Bundle, command, flag, option
+from bulk_eraser.cli.options.bundles import Bundle, command, flag
 from bulk_eraser.cli.options.proofs import KeptStampsOptions
-from bulk_eraser.cli.options.shared import QuietOptions
+from bulk_eraser.cli.options.shared import QuietOptions, ReportedOptions
 from bulk_eraser.cli.report import ReportOptions, WriterOptions, write_all
 from bulk_eraser.cli.terminal.ending import conclude
 from bulk_eraser.cli.terminal.output import Output
@@ -21,20 +21,10 @@ __all__ = ["report"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetReportOptions(FleetOptions):
+class FleetReportOptions(FleetOptions, ReportedOptions):
     """What `fleet report` has and no other command."""
 
     input: bool = flag("Report on every row of each cluster's input.", env=False)
-    received: str | None = option(
-        "DATE",
-        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
-        "[default: the day on which the run began]",
-        env=False,
-    )
-    show_keys: bool = flag(
-        "Name customer keys in --html, --json and --csv. [default: lines, references, jids]",
-        env=False,
-    )
 
 
 @command(

@@ -11,7 +11,8 @@ from bulk_eraser.errors import Attention, Result, severest
 __all__ = ["FleetResult", "add_up", "ending_of"]
 
 _SIGNAL = "interrupted"
-_ENDINGS = {"complete": "complete", "incomplete": "not finished"}
+_ENDINGS = {"complete": "finished", "incomplete": "not finished"}
+"""Not “complete”: a run that has sent all has erased nobody yet."""
 
 
 @dataclass

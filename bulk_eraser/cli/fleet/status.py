@@ -9,8 +9,8 @@ from bulk_eraser.cli.fleet.each_ledger import for_each_ledger
 from bulk_eraser.cli.fleet.file import Cluster, FleetOptions, read_fleet
 from bulk_eraser.cli.fleet.result import FleetResult
 from bulk_eraser.cli.fleet.text import in_all, lines_of_clusters, tell_errors
-from bulk_eraser.cli.options.bundles import command, option
-from bulk_eraser.cli.options.shared import OutputOptions
+from bulk_eraser.cli.options.bundles import command
+from bulk_eraser.cli.options.shared import OutputOptions, ReceivedOptions
 from bulk_eraser.cli.status import StatusResult, look_at
 from bulk_eraser.cli.terminal.ending import as_typed, command_of, conclude
 from bulk_eraser.cli.terminal.output import Output
@@ -32,13 +32,8 @@ class FleetStatusResult(FleetResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetStatusOptions(FleetOptions):
-    received: str | None = option(
-        "DATE",
-        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
-        "[default: the day on which the run began]",
-        env=False,
-    )
+class FleetStatusOptions(FleetOptions, ReceivedOptions):
+    """What `fleet status` has and no other command."""
 
 
 @command(

@@ -25,6 +25,8 @@ __all__ = [
     "QuietOptions",
     "RateOptions",
     "ReadingOptions",
+    "ReceivedOptions",
+    "ReportedOptions",
     "TargetOptions",
     "VerboseOutputOptions",
     "date_of",
@@ -292,6 +294,28 @@ class PaceOptions(RateOptions):
 
 
 # ── what is told ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedOptions(Bundle):
+    """From when the month for an answer counts."""
+
+    received: str | None = option(
+        "DATE",
+        "Date of the people's requests (YYYY-MM-DD), for rows without a date of their own. "
+        "[default: the day on which the run began]",
+        env=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedOptions(ReceivedOptions):
+    """What of everybody goes into reports."""
+
+    show_keys: bool = flag(
+        "Name customer keys in --html, --json and --csv. [default: lines, references, jids]",
+        env=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

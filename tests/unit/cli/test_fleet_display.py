@@ -91,7 +91,7 @@ def test_how_one_ended_stays_in_its_line():
     se.ended(Result(exit_code=ExitCode.SOME_ROWS))
     lines = rendered(shown)
     assert "100%  10 of 10" in lines[0]
-    assert lines[0].endswith("complete")
+    assert lines[0].endswith("finished")
     assert lines[1].endswith("stopped (77)")
     assert lines[2].endswith("attention (3)")
     assert "3 of 3 ended" in lines[3]
